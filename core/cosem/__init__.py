@@ -1,0 +1,1 @@
+"""COSEM interface classes and the logical devices made of them (Blue Book ed. 12)."""

@@ -1,0 +1,1 @@
+"""DLMS/COSEM protocol layers and the TCP server (Green Book ed. 8)."""

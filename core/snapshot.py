@@ -1,0 +1,180 @@
+"""What the core lets others look at: immutable views, built in the core thread, read from any thread.
+
+All times are milliseconds since 1970-01-01 UTC (`*_ms`); `None` means "never". Texts are ready for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LineState(StrEnum):
+    """State of one M-Bus line."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    DOWN = "down"
+
+
+class MeterState(StrEnum):
+    """What the last readout of a meter came to."""
+
+    WAITING = "waiting"  # not read since it was installed
+    OK = "ok"
+    NO_ANSWER = "no answer"
+    GARBLED = "garbled"  # bytes came, but no valid telegram
+    UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
+    WRONG_METER = "wrong meter"  # another meter answers at this address
+    LINE_DOWN = "line down"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepView:
+    """Progress of a scheduled readout of all meters of a line."""
+
+    started_ms: int
+    done: int
+    failed: int
+    total: int
+    current: str  # name of the meter that is being read, "" between two meters
+    finished_ms: int | None  # None while it runs
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """One M-Bus line."""
+
+    name: str
+    url: str
+    baud: int
+    state: LineState
+    reason: str  # why it is not up; "" while it is
+    since_ms: int
+    meters: int
+    sweep: SweepView | None  # the running sweep, else the last one
+    next_sweep_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueView:
+    """One value of a meter: what the telegram says and what a DLMS client gets."""
+
+    description: str  # "volume", "op-time data-error"
+    text: str  # the exact decimal value in `unit`, "85.946"; "" with an error
+    unit: str  # "m3", "" for none
+    error: str  # why there is no value: "marked as invalid by the meter"; "" else
+    function: str  # "instantaneous", "maximum", "minimum", "error state"
+    storage: int
+    tariff: int
+    subunit: int
+    dib: str  # DIF and VIF bytes, hex, lower case
+    telegram: int  # which telegram of the readout, 0 = first
+    offset: int  # of the record's first byte in that telegram
+    length: int  # of the whole record in bytes
+    data_offset: int  # of the record's first data byte
+    obis: str  # "8.0.1.0.0.255", "" if not mapped
+    cosem: str  # what a client gets, "register 85946 x 10^-3 m³"; "" if not mapped
+
+
+@dataclass(frozen=True, slots=True)
+class MeterView:
+    """One installed meter, as a line of a list."""
+
+    key: int  # for commands; kept for the meter's life
+    name: str
+    line: str
+    address: str  # "primary 5" or "12345678.HYD.25.07"
+    identification: str  # 8 digits, "" before the first readout where not known
+    manufacturer: str
+    version: int | None
+    medium: str
+    medium_code: int | None
+    logical_device: int
+    state: MeterState
+    reason: str  # a sentence where the state is not OK
+    status: int | None  # the M-Bus status byte
+    last_reading_ms: int | None  # of the last good readout
+    last_try_ms: int | None
+    mapping: str  # "water/all/0", "" if none matches
+    mapped: int  # COSEM objects that the mapping gives this meter
+    headline: ValueView | None  # the first mapped value
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramView:
+    """One telegram as received, with the meaning of its bytes."""
+
+    frame: bytes
+    parts: tuple[TelegramPart, ...]  # in order, without gaps
+    error: str  # "" if it could be decoded
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramPart:
+    """A run of bytes of a telegram and what they say."""
+
+    offset: int
+    length: int
+    label: str  # "start", "L field", "VIF", "data", "checksum" ...
+    meaning: str  # "volume, 10^-3 m3"
+    record: int | None  # index of the record it belongs to
+
+
+@dataclass(frozen=True, slots=True)
+class MeterDetail:
+    """Everything about one meter at one moment."""
+
+    meter: MeterView
+    values: tuple[ValueView, ...]
+    telegrams: tuple[TelegramView, ...]
+    readings: int  # good readouts kept in the store
+    oldest_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationView:
+    """One DLMS client that is connected."""
+
+    peer: str  # "192.0.2.7:51034"
+    client: str  # "management (1)", "public (16)", "" before the AARQ
+    logical_device: int | None
+    channel: int | None  # the selected logical device
+    authentication: str  # "none", "low"
+    since_ms: int
+    last_ms: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsView:
+    """The DLMS server."""
+
+    enabled: bool
+    host: str
+    port: int
+    listening: bool
+    reason: str  # why it does not listen, "" while it does
+    authentication: str  # lowest level for the management client
+    logical_devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole gateway at one moment."""
+
+    taken_ms: int
+    started_ms: int
+    version: str
+    name: str
+    serial: str  # 10 digits
+    system_title: str  # 16 hex digits
+    state_dir: str
+    demo: bool
+    readout_interval: str
+    dlms: DlmsView
+    lines: tuple[LineView, ...]
+    meters: tuple[MeterView, ...]
+    associations: tuple[AssociationView, ...]
+    alarms: tuple[str, ...]  # sentences, most urgent first
