@@ -1,0 +1,173 @@
+"""The command `cme-tui`: reads the arguments and hands over; each command's work is in `cme_tui.commands`.
+
+Modules are imported where they are needed: `--headless` must not load Textual, and `decode` no database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from core import VERSION
+from core.errors import CmeError
+
+BAD_USAGE = 2
+FAILURE = 1
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        raise SystemExit(BAD_USAGE)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the console script. Exit codes: 0 done, 1 failure, 2 bad usage or bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except CmeError as error:
+        print(f"cme-tui: {error}", file=sys.stderr)
+        return FAILURE
+    except BrokenPipeError:
+        # The reader went away ("cme-tui ... | head"); keep the interpreter from complaining when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cme-tui",
+        description="M-Bus to DLMS/COSEM gateway. Without a command: the terminal UI over a running core.",
+    )
+    parser.add_argument("--version", action="version", version=f"cme-tui {VERSION}")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="where configuration and data are kept")
+    parser.add_argument("--demo", action="store_true", help="a simulated line of real meters' telegrams")
+    parser.add_argument("--headless", action="store_true", help="no UI: log to stderr, stop on SIGTERM")
+    parser.add_argument("--dlms-port", type=_port, metavar="N", help="listen here instead of the configured port")
+    parser.add_argument("--dlms-host", metavar="H", help="listen on this address instead of the configured one")
+    parser.add_argument(
+        "--serial-console", action="store_true", help="black and white, ASCII, few bytes: for slow terminals"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    decode = commands.add_parser("decode", help="explain an M-Bus telegram")
+    decode.add_argument("source", metavar="FILE|HEX|-")
+    decode.add_argument("--json", action="store_true")
+    decode.add_argument("--key", metavar="HEX", help="AES key of the meter, 32 hex digits")
+
+    simulate = commands.add_parser("simulate", help="a virtual M-Bus line, for training and tests")
+    where = simulate.add_mutually_exclusive_group(required=True)
+    where.add_argument("--tcp", type=_port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port")
+    where.add_argument("--pty", action="store_true", help="serve on a new pseudo terminal")
+    simulate.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
+    simulate.add_argument("--baud", type=int, default=2400)
+    simulate.add_argument("--fast", action="store_true", help="answer without the wire's delays")
+
+    mapping = commands.add_parser("mapping", help="mapping files").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    check = mapping.add_parser("check", help="say what is wrong in mapping files")
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    mapping.add_parser("list", help="the active mappings")
+
+    config = commands.add_parser("config", help="settings").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    config.add_parser("check", help="say what is wrong in config.toml")
+    get = config.add_parser("get", help="print one setting")
+    get.add_argument("key", metavar="TABLE.KEY")
+
+    secrets = commands.add_parser("secrets", help="password and keys").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    show = secrets.add_parser("show", help="print password and keys")
+    show.add_argument("--json", action="store_true")
+
+    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    listing = meters.add_parser("list", help="the installed meters and their last reading")
+    listing.add_argument("--json", action="store_true")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case None:
+            return _run_gateway(arguments)
+        case "decode":
+            from cme_tui.commands import decode
+
+            return decode.run(arguments.source, as_json=arguments.json, key=arguments.key)
+        case "simulate":
+            from cme_tui.commands import simulate
+
+            return simulate.run(
+                tcp=arguments.tcp,
+                pty=arguments.pty,
+                telegrams=arguments.telegrams,
+                baud=arguments.baud,
+                fast=arguments.fast,
+            )
+        case "mapping" if arguments.action == "check":
+            from cme_tui.commands import mapping
+
+            return mapping.check(arguments.files)
+        case "mapping":
+            from cme_tui.commands import mapping
+
+            return mapping.list_active(_state_dir(arguments) / "mappings")
+        case "config":
+            from cme_tui.commands import config
+
+            if arguments.action == "check":
+                return config.check(_state_dir(arguments))
+            return config.get(_state_dir(arguments), arguments.key)
+        case "secrets":
+            from cme_tui.commands import secrets
+
+            return secrets.show(_state_dir(arguments), as_json=arguments.json)
+        case "meters":
+            from cme_tui.commands import meters
+
+            return meters.show(_state_dir(arguments), as_json=arguments.json)
+    raise AssertionError(arguments.command)
+
+
+def _state_dir(arguments: argparse.Namespace) -> Path:
+    from core.statedir import default_state_dir
+
+    chosen: Path | None = arguments.state_dir
+    return chosen if chosen is not None else default_state_dir(arguments.demo, os.environ)
+
+
+def _run_gateway(arguments: argparse.Namespace) -> int:
+    from core.gateway import RunOptions
+
+    options = RunOptions(
+        state_dir=_state_dir(arguments),
+        demo=arguments.demo,
+        dlms_host=arguments.dlms_host,
+        dlms_port=arguments.dlms_port,
+    )
+    if arguments.headless:
+        from cme_tui.commands import headless
+
+        return headless.run(options)
+    from cme_tui.commands import terminal
+
+    return terminal.run(options, serial_console=arguments.serial_console)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""One module a command: takes checked arguments, prints, returns the exit code."""

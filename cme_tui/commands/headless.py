@@ -1,0 +1,87 @@
+"""`cme-tui --headless`: the core without a UI, for a service manager or a plain shell.
+
+stdout carries one line, the ready line; everything else goes to stderr. SIGTERM and SIGINT stop the gateway
+cleanly, SIGHUP reloads the configuration, or stops it when it comes because the terminal went away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+from core.errors import CmeError
+from core.gateway import RunningGateway, RunOptions, open_gateway
+
+log = logging.getLogger("cme_tui.headless")
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_TICK_S: Final = 1.0
+
+
+def run(options: RunOptions) -> int:
+    """Run until a signal ends it. Returns 0 after a clean stop; raises `CmeError` if it cannot start."""
+    # Blocked before the core's threads start, so that they inherit it and only `sigtimedwait` sees the signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    had_terminal = _has_terminal()
+    gateway = open_gateway(options)
+    try:
+        dlms = gateway.snapshot().dlms
+        if dlms.enabled:
+            print(f"DLMS server listening on {dlms.host}:{dlms.port}", flush=True)
+        for line in gateway.how_to_connect():
+            print(line, file=sys.stderr, flush=True)
+        _notify("READY=1")
+        _serve(gateway, had_terminal)
+        _notify("STOPPING=1")
+    finally:
+        gateway.stop()
+    return 0
+
+
+def _serve(gateway: RunningGateway, had_terminal: bool) -> None:
+    while True:
+        arrived = signal.sigtimedwait(_SIGNALS, _TICK_S)
+        if arrived is None:
+            # Answered by the core's own loop: a core that hangs must not look alive to the watchdog.
+            gateway.ping().result(timeout=30)
+            _notify("WATCHDOG=1")
+        elif arrived.si_signo != signal.SIGHUP or (had_terminal and not _has_terminal()):
+            log.info("Stopping on %s", signal.Signals(arrived.si_signo).name)
+            return
+        else:
+            _reload(gateway)
+
+
+def _reload(gateway: RunningGateway) -> None:
+    try:
+        gateway.reload().result()
+    except CmeError as error:
+        log.error("Configuration not reloaded, the old one stays: %s", error)
+    else:
+        log.info("Configuration reloaded")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); does nothing outside of a systemd service."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(state.encode(), address)
