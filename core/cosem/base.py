@@ -1,0 +1,183 @@
+"""What every COSEM object, logical device and association context is: the seam between protocol and gateway.
+
+Class and attribute numbers: Blue Book ed. 12, clause 4. The protocol layers use nothing of an object beyond
+what `CosemObject` declares, and nothing of the gateway beyond `DeviceDirectory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar, Protocol, TypeAlias
+
+from core.dlms.axdr import Value, octet_string
+from core.dlms.xdlms import DataAccessResult
+
+PUBLIC_CLIENT = 16
+MANAGEMENT_CLIENT = 1
+MANAGEMENT_DEVICE = 1  # server SAP of the management logical device
+
+Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
+"""Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""
+
+Setter: TypeAlias = Callable[[Value], Awaitable[None] | None]
+"""Takes what a client writes to an attribute; raises `DataAccessError` to refuse it."""
+
+
+class DataAccessError(Exception):
+    """An attribute cannot be read or written; the client gets `code` (Green Book 9.5, Data-Access-Result)."""
+
+    def __init__(self, code: DataAccessResult) -> None:
+        super().__init__(code.name.lower().replace("_", "-"))
+        self.code = code
+
+
+class Access(IntEnum):
+    """Access mode of an attribute; the numbers are those of the object list (Blue Book 4.4.4)."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    READ_WRITE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What one client may do with one object."""
+
+    attributes: tuple[Access, ...]  # of attribute 1, 2, ...
+    methods: tuple[bool, ...] = ()  # of method 1, 2, ...
+
+    @property
+    def any(self) -> bool:
+        """Whether the client may do anything at all; only such objects stand in its object list."""
+        return any(self.attributes) or any(self.methods)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Selective access: `kind` 1 = by range, 2 = by entry (Blue Book 4.3.6), and its decoded parameters."""
+
+    kind: int
+    parameters: Value
+
+
+class LogicalDevice(Protocol):
+    """One logical device. The directory may return another instance for the same SAP at any time."""
+
+    @property
+    def sap(self) -> int: ...
+
+    @property
+    def name(self) -> str:
+        """Logical device name, at most 16 ASCII characters."""
+
+    @property
+    def objects(self) -> Mapping[tuple[int, bytes], CosemObject]:
+        """By class and logical name, in the order of the object list."""
+
+
+class DeviceDirectory(Protocol):
+    """The logical devices there are now; asked anew with every request."""
+
+    def device(self, sap: int) -> LogicalDevice | None: ...
+
+    def devices(self) -> Iterable[LogicalDevice]: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """One association, as objects see it."""
+
+    client_sap: int
+    addressed: int  # server SAP that the client associated with
+    peer: str
+    directory: DeviceDirectory
+    selected: int = field(init=False)  # SAP of the device that the association talks to
+    mechanism: int = 0  # authentication mechanism: 0 none, 1 low
+    conformance: int = 0  # negotiated, 24 bits
+    client_pdu: int = 0  # largest APDU that the client takes, as negotiated; 0 = any
+    server_pdu: int = 0
+
+    def __post_init__(self) -> None:
+        self.selected = self.addressed
+
+    @property
+    def device(self) -> LogicalDevice | None:
+        """The selected logical device; None if it is gone."""
+        return self.directory.device(self.selected)
+
+    def select(self, sap: int) -> bool:
+        """Talk to logical device `sap` from now on; False, and nothing changes, if there is none."""
+        if self.directory.device(sap) is None:
+            return False
+        self.selected = sap
+        return True
+
+
+class CosemObject:
+    """An object made of one source for each attribute behind the logical name.
+
+    `sources[0]` is attribute 2; None stands for an attribute that cannot be read. An attribute with a setter
+    can be written by the management client. The public client reads the object if `public`, only.
+    Subclasses say class, version and number of methods; those whose values depend on the association override
+    `read` or `write`.
+    """
+
+    class_id: ClassVar[int]
+    version: ClassVar[int] = 0
+    method_count: ClassVar[int] = 0
+    selectors: ClassVar[Mapping[int, tuple[int, ...]]] = {}  # attribute -> kinds of selective access
+
+    def __init__(
+        self,
+        logical_name: bytes,
+        sources: Sequence[Source | None],
+        *,
+        public: bool = False,
+        setters: Mapping[int, Setter] | None = None,
+    ) -> None:
+        if len(logical_name) != 6:
+            raise ValueError(f"a logical name has 6 bytes, not {len(logical_name)}")
+        self.logical_name = logical_name
+        self.attribute_count = 1 + len(sources)
+        self._sources: tuple[Source | None, ...] = (octet_string(logical_name), *sources)
+        self._setters = dict(setters or {})
+        readable = [Access.READ if source is not None else Access.NONE for source in self._sources]
+        methods = (False,) * self.method_count
+        nothing = Rights((Access.NONE,) * self.attribute_count, methods)
+        management = Rights(
+            tuple(
+                Access(mode | (Access.WRITE if number in self._setters else Access.NONE))
+                for number, mode in enumerate(readable, 1)
+            ),
+            methods,
+        )
+        self._rights = {
+            MANAGEMENT_CLIENT: management,
+            PUBLIC_CLIENT: Rights(tuple(readable), methods) if public else nothing,
+        }
+        self._nothing = nothing
+
+    def access(self, client_sap: int) -> Rights:
+        """What client `client_sap` may do; the association enforces it before it reads or writes."""
+        return self._rights.get(client_sap, self._nothing)
+
+    def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
+        """The encoded value of an attribute (1..`attribute_count`). Raises `DataAccessError`."""
+        if selector is not None:
+            raise DataAccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+        source = self._sources[attribute - 1]
+        if isinstance(source, bytes):
+            return source
+        if source is None:
+            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
+        return source()
+
+    def write(self, attribute: int, value: Value, context: Context) -> Awaitable[None] | None:
+        """Take a written value. Raises `DataAccessError`."""
+        setter = self._setters.get(attribute)
+        if setter is None:
+            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
+        return setter(value)

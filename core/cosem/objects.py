@@ -1,0 +1,51 @@
+"""The interface classes in one place: what builds the logical devices imports them from here."""
+
+from core.cosem.association_ln import AssociationLN
+from core.cosem.base import (
+    MANAGEMENT_CLIENT,
+    MANAGEMENT_DEVICE,
+    PUBLIC_CLIENT,
+    Access,
+    Context,
+    CosemObject,
+    DataAccessError,
+    DeviceDirectory,
+    LogicalDevice,
+    Rights,
+    Selector,
+    Setter,
+    Source,
+)
+from core.cosem.clock import Clock
+from core.cosem.profile import CaptureObject, ProfileGeneric, RowSource
+from core.cosem.registers import ChannelSelection, Data, ExtendedRegister, Register, scaler_unit
+from core.cosem.sap import SapAssignment
+from core.dlms.xdlms import DataAccessResult
+
+__all__ = [
+    "MANAGEMENT_CLIENT",
+    "MANAGEMENT_DEVICE",
+    "PUBLIC_CLIENT",
+    "Access",
+    "AssociationLN",
+    "CaptureObject",
+    "ChannelSelection",
+    "Clock",
+    "Context",
+    "CosemObject",
+    "Data",
+    "DataAccessError",
+    "DataAccessResult",
+    "DeviceDirectory",
+    "ExtendedRegister",
+    "LogicalDevice",
+    "ProfileGeneric",
+    "Register",
+    "Rights",
+    "RowSource",
+    "SapAssignment",
+    "Selector",
+    "Setter",
+    "Source",
+    "scaler_unit",
+]

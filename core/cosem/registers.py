@@ -1,0 +1,88 @@
+"""Interface classes that hold one value: Data, Register, Extended register (Blue Book 4.3.1 to 4.3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import ClassVar
+
+from core.cosem.base import Context, CosemObject, DataAccessError, Selector, Setter, Source
+from core.dlms.axdr import NULL, Tag, Value, enum, integer, long_unsigned, structure
+from core.dlms.xdlms import DataAccessResult
+
+
+class Data(CosemObject):
+    """Class 1: a value (2)."""
+
+    class_id: ClassVar[int] = 1
+
+    def __init__(
+        self, logical_name: bytes, value: Source, *, public: bool = False, set_value: Setter | None = None
+    ) -> None:
+        super().__init__(logical_name, (value,), public=public, setters={2: set_value} if set_value else None)
+
+
+class ChannelSelection(Data):
+    """Class 1, 0.128.1.0.0.255: the SAP of the logical device that the association talks to, long-unsigned.
+
+    Writing a number that no logical device has is refused with read-write-denied and changes nothing.
+    """
+
+    def __init__(self, logical_name: bytes = bytes((0, 128, 1, 0, 0, 255))) -> None:
+        super().__init__(logical_name, NULL, set_value=_taken_by_write)
+
+    def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
+        if attribute == 2 and selector is None:
+            return long_unsigned(context.selected)
+        return super().read(attribute, selector, context)
+
+    def write(self, attribute: int, value: Value, context: Context) -> Awaitable[None] | None:
+        if value.tag != Tag.LONG_UNSIGNED or not isinstance(value.content, int):
+            raise DataAccessError(DataAccessResult.TYPE_UNMATCHED)
+        if not context.select(value.content):
+            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
+        return None
+
+
+class Register(CosemObject):
+    """Class 3: a value (2) with scaler and unit (3); method reset is not granted."""
+
+    class_id: ClassVar[int] = 3
+    method_count: ClassVar[int] = 1
+
+    def __init__(
+        self, logical_name: bytes, value: Source, scaler: int, unit: int, *, public: bool = False
+    ) -> None:
+        """`scaler`: power of ten, -128..127; `unit`: Blue Book table of units, 1..255."""
+        super().__init__(logical_name, (value, scaler_unit(scaler, unit)), public=public)
+
+
+class ExtendedRegister(CosemObject):
+    """Class 4: as a register, and a status (4) and the capture time (5)."""
+
+    class_id: ClassVar[int] = 4
+    method_count: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        logical_name: bytes,
+        value: Source,
+        scaler: int,
+        unit: int,
+        status: Source,
+        capture_time: Source,
+        *,
+        public: bool = False,
+    ) -> None:
+        """`capture_time` gives 12 bytes of date-time as an octet-string; the rest as in `Register`."""
+        super().__init__(
+            logical_name, (value, scaler_unit(scaler, unit), status, capture_time), public=public
+        )
+
+
+def scaler_unit(scaler: int, unit: int) -> bytes:
+    """Encode scal_unit_type: integer power of ten, enum unit (Blue Book 4.3.2)."""
+    return structure(integer(scaler), enum(unit))
+
+
+def _taken_by_write(value: Value) -> None:
+    """Grants the right to write; `ChannelSelection.write` does the work, because it needs the association."""

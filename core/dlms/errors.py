@@ -1,0 +1,17 @@
+"""What can go wrong between the bytes of a client and an answer; never reaches the technician as a crash."""
+
+from __future__ import annotations
+
+from core.errors import CmeError
+
+
+class DlmsError(CmeError):
+    """Base of every error of the DLMS layers."""
+
+
+class DecodeError(DlmsError):
+    """Bytes that are no valid APDU or no valid A-XDR data; the message says what was expected where."""
+
+
+class EncodeError(DlmsError):
+    """A value that does not fit into the data type that it should have."""

@@ -1,0 +1,239 @@
+"""xDLMS services: bytes of requests into objects, answers into bytes (Green Book ed. 8, 9.3 and 9.5). No I/O, no state."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from core.dlms.axdr import Value, decode_from, decode_length, length
+from core.dlms.errors import DecodeError
+
+DLMS_VERSION = 6
+VAA_NAME_LN = 0x0007  # VAA name with logical name referencing
+SMALLEST_PDU = 64  # a client that takes less is refused
+
+GET_REQUEST = 0xC0
+SET_REQUEST = 0xC1
+GET_RESPONSE = 0xC4
+SET_RESPONSE = 0xC5
+EXCEPTION_RESPONSE = 0xD8
+
+NORMAL = 1
+NEXT = 2  # of a GET request
+WITH_DATABLOCK = 2  # of a GET response
+WITH_LIST = 3  # of GET
+
+
+class DataAccessResult(IntEnum):
+    """Why an attribute was not read or written (Green Book 9.5, Data-Access-Result)."""
+
+    SUCCESS = 0
+    HARDWARE_FAULT = 1
+    TEMPORARY_FAILURE = 2
+    READ_WRITE_DENIED = 3
+    OBJECT_UNDEFINED = 4
+    OBJECT_CLASS_INCONSISTENT = 9
+    OBJECT_UNAVAILABLE = 11
+    TYPE_UNMATCHED = 12
+    SCOPE_OF_ACCESS_VIOLATED = 13
+    DATA_BLOCK_UNAVAILABLE = 14
+    LONG_GET_ABORTED = 15
+    NO_LONG_GET_IN_PROGRESS = 16
+    LONG_SET_ABORTED = 17
+    NO_LONG_SET_IN_PROGRESS = 18
+    DATA_BLOCK_NUMBER_INVALID = 19
+    OTHER_REASON = 250
+
+
+class Conformance(IntEnum):
+    """Bits of the conformance block as a 24-bit number, bit 0 of the book being the highest."""
+
+    BLOCK_TRANSFER_WITH_GET = 1 << (23 - 11)
+    MULTIPLE_REFERENCES = 1 << (23 - 14)
+    GET = 1 << (23 - 19)
+    SET = 1 << (23 - 20)
+    SELECTIVE_ACCESS = 1 << (23 - 21)
+
+
+class StateError(IntEnum):
+    """First half of an exception response."""
+
+    SERVICE_NOT_ALLOWED = 1
+    SERVICE_UNKNOWN = 2
+
+
+class ServiceError(IntEnum):
+    """Second half of an exception response."""
+
+    OPERATION_NOT_POSSIBLE = 1
+    SERVICE_NOT_SUPPORTED = 2
+    OTHER_REASON = 3
+    PDU_TOO_LONG = 4
+    DECIPHERING_ERROR = 5
+    INVOCATION_COUNTER_ERROR = 6
+
+
+class InitiateError(IntEnum):
+    """Why a proposed xDLMS context is refused (Green Book 9.5, ServiceError, initiate)."""
+
+    DLMS_VERSION_TOO_LOW = 1
+    INCOMPATIBLE_CONFORMANCE = 2
+    PDU_SIZE_TOO_SHORT = 3
+
+
+class Reference(NamedTuple):
+    """One attribute, with selective access where asked for."""
+
+    class_id: int
+    logical_name: bytes
+    attribute: int
+    selection: tuple[int, Value] | None  # kind and parameters
+
+
+@dataclass(frozen=True, slots=True)
+class InitiateRequest:
+    """What the client proposes."""
+
+    version: int
+    conformance: int  # 24 bits
+    client_pdu: int  # largest APDU that the client takes; 0 = any
+    dedicated_key: bytes | None = None
+
+
+def decode_initiate_request(data: bytes) -> InitiateRequest:
+    """Decode the user information of an AARQ. Raises `DecodeError`."""
+    try:
+        if data[0] != 1:
+            raise DecodeError("The user information is no InitiateRequest.")
+        offset = 1
+        key: bytes | None = None
+        if data[offset]:
+            size, start = decode_length(data, offset + 1)
+            key = data[start : start + size]
+            offset = start + size
+        else:
+            offset += 1
+        offset += 2 if data[offset] else 1  # response-allowed
+        offset += 2 if data[offset] else 1  # proposed quality of service
+        version = data[offset]
+        if data[offset + 1 : offset + 5] != b"\x5f\x1f\x04\x00" or len(data) != offset + 10:
+            raise DecodeError("The conformance block or the length of the InitiateRequest is not valid.")
+    except IndexError:
+        raise DecodeError("The InitiateRequest is cut short.") from None
+    conformance = int.from_bytes(data[offset + 5 : offset + 8], "big")
+    return InitiateRequest(version, conformance, int.from_bytes(data[offset + 8 : offset + 10], "big"), key)
+
+
+def initiate_response(conformance: int, server_pdu: int) -> bytes:
+    """Encode what was agreed: conformance, and the largest APDU that the server takes."""
+    return (
+        b"\x08\x00\x06\x5f\x1f\x04\x00"
+        + conformance.to_bytes(3, "big")
+        + server_pdu.to_bytes(2, "big")
+        + VAA_NAME_LN.to_bytes(2, "big")
+    )
+
+
+def initiate_error(error: InitiateError) -> bytes:
+    """Encode the confirmedServiceError that refuses a proposed context."""
+    return bytes((0x0E, 0x01, 0x06, error))
+
+
+def exception_response(state: StateError, service: ServiceError) -> bytes:
+    """Encode an exception response without parameters."""
+    return bytes((EXCEPTION_RESPONSE, state, service))
+
+
+def decode_get_normal(apdu: bytes) -> Reference:
+    """Decode `C0 01 invoke-id reference`. Raises `DecodeError`."""
+    reference, end = decode_reference(apdu, 3)
+    _nothing_left(apdu, end)
+    return reference
+
+
+def decode_get_next(apdu: bytes) -> int:
+    """Decode `C0 02 invoke-id block-number` to the number of the last block received. Raises `DecodeError`."""
+    if len(apdu) != 7:
+        raise DecodeError("A GET-Request-Next has 7 bytes.")
+    return int.from_bytes(apdu[3:7], "big")
+
+
+def decode_get_list(apdu: bytes) -> list[Reference]:
+    """Decode `C0 03 invoke-id list of references`. Raises `DecodeError`."""
+    count, offset = decode_length(apdu, 3)
+    if not 0 < count * _SHORTEST_REFERENCE <= len(apdu) - offset:
+        raise DecodeError(f"{count} references do not fit into the request.")
+    references: list[Reference] = []
+    for _ in range(count):
+        reference, offset = decode_reference(apdu, offset)
+        references.append(reference)
+    _nothing_left(apdu, offset)
+    return references
+
+
+def decode_set_normal(apdu: bytes) -> tuple[Reference, Value]:
+    """Decode `C1 01 invoke-id reference value`. Raises `DecodeError`."""
+    reference, offset = decode_reference(apdu, 3)
+    value, end = decode_from(apdu, offset)
+    _nothing_left(apdu, end)
+    return reference, value
+
+
+def decode_reference(apdu: bytes, offset: int) -> tuple[Reference, int]:
+    """Decode attribute descriptor and access selection at `offset`; returns the offset behind. Raises `DecodeError`."""
+    if offset + _SHORTEST_REFERENCE > len(apdu):
+        raise DecodeError(f"The attribute reference at offset {offset} is cut short.")
+    class_id, logical_name, attribute, selective = _REFERENCE.unpack_from(apdu, offset)
+    offset += _SHORTEST_REFERENCE
+    if not selective:
+        return Reference(class_id, logical_name, attribute, None), offset
+    if selective != 1 or offset >= len(apdu):
+        raise DecodeError("The access selection is not valid.")
+    kind = apdu[offset]
+    parameters, offset = decode_from(apdu, offset + 1)
+    return Reference(class_id, logical_name, attribute, (kind, parameters)), offset
+
+
+def get_result(invoke_id: int, result: DataAccessResult) -> bytes:
+    """Encode a GET-Response-Normal that says why there is no value."""
+    return bytes((GET_RESPONSE, NORMAL, invoke_id, 1, result))
+
+
+def get_block(invoke_id: int, number: int, part: bytes, *, last: bool) -> bytes:
+    """Encode a GET-Response-With-Datablock."""
+    return (
+        bytes((GET_RESPONSE, WITH_DATABLOCK, invoke_id, last))
+        + number.to_bytes(4, "big")
+        + b"\x00"
+        + length(len(part))
+        + part
+    )
+
+
+def get_block_error(invoke_id: int, number: int, result: DataAccessResult) -> bytes:
+    """Encode the GET-Response-With-Datablock that ends a transfer early."""
+    return (
+        bytes((GET_RESPONSE, WITH_DATABLOCK, invoke_id, 1)) + number.to_bytes(4, "big") + bytes((1, result))
+    )
+
+
+def block_capacity(pdu: int) -> int:
+    """Bytes of data that fit into one GET-Response-With-Datablock of at most `pdu` bytes (64..65535)."""
+    room = pdu - 9
+    return room - 1 if room - 1 < 0x80 else max(0x7F, room - 2 if room - 2 < 0x100 else room - 3)
+
+
+def set_result(invoke_id: int, result: DataAccessResult) -> bytes:
+    """Encode a SET-Response-Normal."""
+    return bytes((SET_RESPONSE, NORMAL, invoke_id, result))
+
+
+_REFERENCE = struct.Struct(">H6sbB")
+_SHORTEST_REFERENCE = _REFERENCE.size
+
+
+def _nothing_left(apdu: bytes, end: int) -> None:
+    if end != len(apdu):
+        raise DecodeError(f"{len(apdu) - end} bytes too many follow the request.")
