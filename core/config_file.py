@@ -1,0 +1,171 @@
+"""Changes to config.toml that keep what a technician wrote there: comments, order, spelling.
+
+Every change is checked as a whole before the file is replaced, and the file is replaced in one step.
+"""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit import TOMLDocument
+from tomlkit.exceptions import TOMLKitError
+
+from core.config import (
+    FIRST_LOGICAL_DEVICE,
+    SECTIONS,
+    Config,
+    ConfigError,
+    load_config,
+    nearest,
+    parse_config,
+)
+from core.mbus.address import parse_address
+from core.statedir import write_atomically
+
+_PRODUCT = "0016"
+"""First four digits of a serial: the product."""
+
+_FIRST_TEXT = """\
+# Configuration of this cme-tui gateway. Every key has a default; `cme-tui config check` says what is wrong.
+#
+# [[line]]
+# name = "cellar"
+# url = "serial:/dev/ttyUSB0"     # or "tcp:192.0.2.7:10001"
+# baud = 2400
+#
+# [[meter]]
+# line = "cellar"
+# address = 5                     # primary, or secondary in quotes: "12345678.HYD.25.07"
+# name = "cold water"
+
+"""
+
+
+class ConfigFile:
+    """config.toml as something that can be changed.
+
+    The methods read and write the disk, so they are not for the event loop. Each raises ConfigError and then has changed nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Config:
+        """What the file says now."""
+        return load_config(self.path)
+
+    def prepare(self) -> Config:
+        """Give the gateway its serial, and each meter that has none its logical device address; both once.
+
+        Called before a configuration is put to use, so that what a head-end system sees is on disk first.
+        """
+        config = self.load()
+        if config.gateway.serial and all(meter.logical_device is not None for meter in config.meters):
+            return config
+
+        def change(document: TOMLDocument) -> None:
+            if not config.gateway.serial:
+                _section(document, "gateway")["serial"] = new_serial()
+            free = _free_devices(config)
+            for table, meter in zip(document.get("meter", []), config.meters, strict=True):
+                if meter.logical_device is None:
+                    table["logical_device"] = next(free)
+
+        return self._change(change)
+
+    def set_values(self, values: Mapping[str, Any]) -> Config:
+        """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds."""
+
+        def change(document: TOMLDocument) -> None:
+            for dotted, value in values.items():
+                name, _, key = dotted.partition(".")
+                if name not in SECTIONS and name != "obis":
+                    raise ConfigError(
+                        f"{self.path}: {name} is no known table{nearest(name, (*SECTIONS, 'obis'))}"
+                    )
+                section = _section(document, name)
+                if value is not None:
+                    section[key] = value
+                elif key in section:
+                    del section[key]
+
+        return self._change(change)
+
+    def add_line(self, values: Mapping[str, Any]) -> Config:
+        """Append a [[line]] with these keys."""
+        return self._change(lambda document: _append(document, "line", values))
+
+    def add_meter(self, values: Mapping[str, Any]) -> Config:
+        """Append a [[meter]] with these keys. `prepare` gives it its logical device address."""
+        return self._change(lambda document: _append(document, "meter", values))
+
+    def remove_meter(self, line: str, address: str) -> Config:
+        """Take out the meter with this address (as text) on this line."""
+        wanted = (line, str(parse_address(address)))
+        config = self.load()
+        places = [(meter.line, str(parse_address(str(meter.address)))) for meter in config.meters]
+        if wanted not in places:
+            raise ConfigError(f"{self.path}: there is no meter with address {address} on {line}.")
+
+        def change(document: TOMLDocument) -> None:
+            meters = document["meter"]
+            del meters[places.index(wanted)]
+            if not meters:
+                del document["meter"]
+
+        return self._change(change)
+
+    def _change(self, change: Callable[[TOMLDocument], None]) -> Config:
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else _FIRST_TEXT
+            parse_config(text, self.path)
+            document = tomlkit.parse(text)
+            change(document)
+            changed = tomlkit.dumps(document)
+            # The writer is asked whether it wrote what it meant: a lost key would be found only in the field.
+            if tomllib.loads(changed) != document.unwrap():
+                raise ConfigError(
+                    f"{self.path} is laid out in a way that cannot be changed here; edit it by hand."
+                )
+            config = parse_config(changed, self.path)
+            if changed != text:
+                mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
+                write_atomically(self.path, changed.encode(), mode)
+        except (TOMLKitError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{self.path} cannot be changed here: {error}; edit it by hand.") from error
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be written: {error.strerror}; "
+                "free space there or give this user the right to."
+            ) from error
+        return config
+
+
+def new_serial() -> str:
+    """A serial for a gateway that has none: 10 digits, the last six at random."""
+    return f"{_PRODUCT}{secrets.randbelow(1_000_000):06d}"
+
+
+def _free_devices(config: Config) -> Iterator[int]:
+    taken = {meter.logical_device for meter in config.meters}
+    return (number for number in range(FIRST_LOGICAL_DEVICE, 1 << 16) if number not in taken)
+
+
+def _section(document: TOMLDocument, name: str) -> Any:
+    if name not in document:
+        document[name] = tomlkit.table()
+    return document[name]
+
+
+def _append(document: TOMLDocument, name: str, values: Mapping[str, Any]) -> None:
+    table = tomlkit.table()
+    table.update(values)
+    if name not in document:
+        document[name] = tomlkit.aot()
+    document[name].append(table)
