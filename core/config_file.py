@@ -50,7 +50,8 @@ _FIRST_TEXT = """\
 class ConfigFile:
     """config.toml as something that can be changed.
 
-    The methods read and write the disk, so they are not for the event loop. Each raises ConfigError and then has changed nothing.
+    The methods read and write the disk, so they are not for the event loop. Each raises ConfigError and then
+    has changed nothing.
     """
 
     def __init__(self, path: Path) -> None:
