@@ -17,11 +17,11 @@ CLOCK_NAME = bytes((0, 0, 1, 0, 0, 255))
 
 
 class Clock(CosemObject):
-    """Class 8: time (2), time zone (3), status (4), daylight saving begin (5), end (6), deviation (7), enabled (8),
-    clock base (9).
+    """Class 8: time (2), time zone (3), status (4), daylight saving begin (5), end (6), deviation (7),
+    enabled (8), clock base (9).
 
-    `now` gives milliseconds since 1970 UTC. `set_time` gets the milliseconds that a client wrote; without it the
-    time cannot be written. It may raise `DataAccessError`.
+    `now` gives milliseconds since 1970 UTC. `set_time` gets the milliseconds that a client wrote; without it
+    the time cannot be written. It may raise `DataAccessError`.
     """
 
     class_id: ClassVar[int] = 8

@@ -1,7 +1,8 @@
 """COSEM date-time (Blue Book 4.1.6.1): 12 bytes to and from milliseconds UTC.
 
-Year (2), month, day, weekday (1 = Monday), hour, minute, second, hundredths, deviation (2), status. The deviation
-is local time to UTC in minutes: UTC+2 is -120, FF88. Bit 7 of the status says that daylight saving is active.
+Year (2), month, day, weekday (1 = Monday), hour, minute, second, hundredths, deviation (2), status. The
+deviation is local time to UTC in minutes: UTC+2 is -120, FF88. Bit 7 of the status says that
+daylight saving is active.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ class RowSource(Protocol):
 
 
 class ProfileGeneric(CosemObject):
-    """Class 7, version 1: buffer (2), capture objects (3), period (4), sort method FIFO (5), sort object (6, none),
-    entries in use (7), profile entries (8). Methods reset and capture are not granted."""
+    """Class 7, version 1: buffer (2), capture objects (3), period (4), sort method FIFO (5), sort object (6,
+    none), entries in use (7), profile entries (8). Methods reset and capture are not granted."""
 
     class_id: ClassVar[int] = 7
     version: ClassVar[int] = 1

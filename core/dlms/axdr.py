@@ -122,7 +122,7 @@ def bit_string(bits: str) -> bytes:
 
 
 def date_time(value: bytes) -> bytes:
-    """Encode 12 bytes of COSEM date-time as an octet-string, the form that attributes of the Blue Book have."""
+    """Encode 12 bytes of COSEM date-time as an octet-string, the form that attributes have."""
     return b"\x09\x0c" + value
 
 
@@ -179,7 +179,7 @@ def decode_from(data: bytes, offset: int, depth: int = MAX_DEPTH) -> tuple[Value
 
 
 def decode_length(data: bytes, offset: int) -> tuple[int, int]:
-    """Decode a length or count of at most 4 bytes; returns it and the offset behind it. Raises `DecodeError`."""
+    """Decode a length or count of at most 4 bytes; returns it and the offset behind. Raises `DecodeError`."""
     if offset >= len(data):
         raise DecodeError(f"The data ends at offset {offset}, where a length should stand.")
     first = data[offset]

@@ -1,4 +1,4 @@
-"""xDLMS services: bytes of requests into objects, answers into bytes (Green Book ed. 8, 9.3 and 9.5). No I/O, no state."""
+"""xDLMS services: bytes of requests into objects, answers into bytes, without state (Green Book 9.3, 9.5)."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def decode_get_normal(apdu: bytes) -> Reference:
 
 
 def decode_get_next(apdu: bytes) -> int:
-    """Decode `C0 02 invoke-id block-number` to the number of the last block received. Raises `DecodeError`."""
+    """Decode `C0 02 invoke-id block-number` to the last block that was received. Raises `DecodeError`."""
     if len(apdu) != 7:
         raise DecodeError("A GET-Request-Next has 7 bytes.")
     return int.from_bytes(apdu[3:7], "big")
@@ -182,7 +182,7 @@ def decode_set_normal(apdu: bytes) -> tuple[Reference, Value]:
 
 
 def decode_reference(apdu: bytes, offset: int) -> tuple[Reference, int]:
-    """Decode attribute descriptor and access selection at `offset`; returns the offset behind. Raises `DecodeError`."""
+    """Decode descriptor and access selection; returns the offset behind. Raises `DecodeError`."""
     if offset + _SHORTEST_REFERENCE > len(apdu):
         raise DecodeError(f"The attribute reference at offset {offset} is cut short.")
     class_id, logical_name, attribute, selective = _REFERENCE.unpack_from(apdu, offset)

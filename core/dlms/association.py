@@ -1,0 +1,305 @@
+"""One application association: a pure machine that turns request APDUs into answer APDUs (Green Book 9.4).
+
+It does no I/O. An answer that needs something slow is a coroutine, which whoever owns the connection runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+from core.cosem.base import Access, Context, CosemObject, DataAccessError, DeviceDirectory, Selector
+from core.dlms import acse, xdlms
+from core.dlms.acse import Diagnostic
+from core.dlms.admission import Credentials, judge
+from core.dlms.axdr import length
+from core.dlms.errors import DecodeError
+from core.dlms.limits import ServerLimits
+from core.dlms.xdlms import (
+    Conformance,
+    DataAccessResult,
+    InitiateError,
+    Reference,
+    ServiceError,
+    StateError,
+)
+
+_log = logging.getLogger(__name__)
+
+SERVED = (
+    Conformance.GET
+    | Conformance.SET
+    | Conformance.BLOCK_TRANSFER_WITH_GET
+    | Conformance.MULTIPLE_REFERENCES
+    | Conformance.SELECTIVE_ACCESS
+)
+
+Wait: TypeAlias = Callable[[Sequence[Awaitable[bytes]]], Awaitable[list[bytes | DataAccessResult]]]
+"""Settles values that need a meter, all at once and within a time limit; gives a result for each."""
+
+Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes]
+
+MALFORMED = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
+UNKNOWN_SERVICE = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
+NOT_ASSOCIATED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+NOT_NEGOTIATED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.SERVICE_NOT_SUPPORTED)
+
+
+class Association:
+    """The association of one client SAP with one server SAP on one connection."""
+
+    def __init__(
+        self,
+        client_sap: int,
+        server_sap: int,
+        peer: str,
+        directory: DeviceDirectory,
+        credentials: Credentials,
+        limits: ServerLimits,
+        wait: Wait,
+    ) -> None:
+        self.context = Context(client_sap, server_sap, peer, directory)
+        self.associated = False
+        self._credentials = credentials
+        self._limits = limits
+        self._wait = wait
+        self._pdu = limits.apdu  # largest answer
+        self._blocks: _Blocks | None = None  # of the long answer that the client is fetching
+        self._services: dict[int, Callable[[bytes], Answer]] = {
+            xdlms.GET_REQUEST: self._get,
+            xdlms.SET_REQUEST: self._set,
+            acse.RLRQ: self._release,
+        }
+
+    def associate(self, apdu: bytes) -> tuple[bytes, Diagnostic]:
+        """Take an AARQ: the AARE, and `Diagnostic.NULL` if it accepts. An association that was open ends.
+
+        Raises `DecodeError`.
+        """
+        request = acse.decode_aarq(apdu)
+        initiate = xdlms.decode_initiate_request(request.user_information)
+        self._close()
+        context = self.context
+        known = context.directory.device(context.addressed) is not None
+        diagnostic = judge(request, context.client_sap, known, self._credentials)
+        if diagnostic is not Diagnostic.NULL:
+            return acse.aare_rejected(diagnostic), diagnostic
+        conformance = initiate.conformance & SERVED
+        error: InitiateError | None = None
+        if initiate.version < xdlms.DLMS_VERSION:
+            error = InitiateError.DLMS_VERSION_TOO_LOW
+        elif not conformance & (Conformance.GET | Conformance.SET):
+            error = InitiateError.INCOMPATIBLE_CONFORMANCE
+        elif 0 < initiate.client_pdu < xdlms.SMALLEST_PDU:
+            error = InitiateError.PDU_SIZE_TOO_SHORT
+        if error is not None:
+            diagnostic = Diagnostic.NO_REASON_GIVEN
+            return acse.aare_rejected(diagnostic, xdlms.initiate_error(error)), diagnostic
+        self._pdu = min(initiate.client_pdu or self._limits.apdu, self._limits.apdu)
+        context.selected = context.addressed
+        context.mechanism = request.mechanism or 0
+        context.conformance = conformance
+        context.client_pdu = initiate.client_pdu
+        context.server_pdu = self._limits.apdu
+        self.associated = True
+        return acse.aare_accepted(xdlms.initiate_response(conformance, self._limits.apdu)), diagnostic
+
+    def handle(self, apdu: bytes) -> Answer:
+        """The answer to any APDU but an AARQ; a coroutine if it needs something slow. Never raises."""
+        if not self.associated:
+            return NOT_ASSOCIATED
+        service = self._services.get(apdu[0])
+        if service is None:
+            return UNKNOWN_SERVICE
+        try:
+            return service(apdu)
+        except DecodeError as error:
+            _log.debug("%s sent an APDU that is not valid: %s", self.context.peer, error)
+            return MALFORMED
+
+    def _close(self) -> None:
+        self.associated = False
+        self._blocks = None
+
+    def _release(self, apdu: bytes) -> bytes:
+        acse.decode_rlrq(apdu)
+        self._close()
+        return acse.rlre()
+
+    def _get(self, apdu: bytes) -> Answer:
+        if not self.context.conformance & Conformance.GET:
+            return NOT_NEGOTIATED
+        if len(apdu) < 3:
+            return MALFORMED
+        kind, invoke_id = apdu[1], apdu[2]
+        if kind == xdlms.NEXT:
+            return self._next_block(invoke_id, xdlms.decode_get_next(apdu))
+        self._blocks = None
+        if kind == xdlms.NORMAL:
+            value = self._read(xdlms.decode_get_normal(apdu))
+            if isinstance(value, bytes):
+                return self._value(invoke_id, value)
+            if isinstance(value, DataAccessResult):
+                return xdlms.get_result(invoke_id, value)
+            return self._value_later(invoke_id, value)
+        if kind == xdlms.WITH_LIST:
+            return self._get_list(invoke_id, xdlms.decode_get_list(apdu))
+        return UNKNOWN_SERVICE
+
+    async def _value_later(self, invoke_id: int, value: Awaitable[bytes]) -> bytes:
+        (result,) = await self._wait([value])
+        if isinstance(result, bytes):
+            return self._value(invoke_id, result)
+        return xdlms.get_result(invoke_id, result)
+
+    def _value(self, invoke_id: int, value: bytes) -> bytes:
+        if len(value) + 4 <= self._pdu:
+            return bytes((xdlms.GET_RESPONSE, xdlms.NORMAL, invoke_id, 0)) + value
+        return self._first_block(invoke_id, value)
+
+    def _get_list(self, invoke_id: int, references: list[Reference]) -> Answer:
+        if not self.context.conformance & Conformance.MULTIPLE_REFERENCES:
+            return NOT_NEGOTIATED
+        if len(references) > self._limits.references:
+            return NOT_ASSOCIATED  # service not allowed, operation not possible
+        values = [self._read(reference) for reference in references]
+        slow = [
+            (index, value)
+            for index, value in enumerate(values)
+            if not isinstance(value, bytes | DataAccessResult)
+        ]
+        if slow:
+            return self._list_later(invoke_id, values, slow)
+        return self._list(invoke_id, values)
+
+    async def _list_later(
+        self,
+        invoke_id: int,
+        values: list[bytes | DataAccessResult | Awaitable[bytes]],
+        slow: list[tuple[int, Awaitable[bytes]]],
+    ) -> bytes:
+        settled = await self._wait([value for _, value in slow])
+        for (index, _), result in zip(slow, settled, strict=True):
+            values[index] = result
+        return self._list(invoke_id, values)
+
+    def _list(self, invoke_id: int, values: Sequence[bytes | DataAccessResult | Awaitable[bytes]]) -> bytes:
+        parts = [length(len(values))]
+        room = self._limits.answer
+        for value in values:
+            if isinstance(value, bytes) and len(value) <= room:
+                parts += (b"\x00", value)
+                room -= len(value)
+            else:
+                code = value if isinstance(value, DataAccessResult) else DataAccessResult.OTHER_REASON
+                parts.append(bytes((1, code)))
+        answer = b"".join(parts)
+        if len(answer) + 3 <= self._pdu:
+            return bytes((xdlms.GET_RESPONSE, xdlms.WITH_LIST, invoke_id)) + answer
+        return self._first_block(invoke_id, answer)
+
+    def _first_block(self, invoke_id: int, data: bytes) -> bytes:
+        negotiated = self.context.conformance & Conformance.BLOCK_TRANSFER_WITH_GET
+        if not negotiated or len(data) > self._limits.answer:
+            return xdlms.get_result(invoke_id, DataAccessResult.DATA_BLOCK_UNAVAILABLE)
+        self._blocks = _Blocks(data, xdlms.block_capacity(self._pdu))
+        return self._blocks.send(invoke_id)
+
+    def _next_block(self, invoke_id: int, received: int) -> bytes:
+        blocks = self._blocks
+        if blocks is None:
+            code = DataAccessResult.NO_LONG_GET_IN_PROGRESS
+            return xdlms.get_block_error(invoke_id, received, code)
+        if received != blocks.number:
+            self._blocks = None
+            code = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
+            return xdlms.get_block_error(invoke_id, received, code)
+        answer = blocks.send(invoke_id)
+        if blocks.done:
+            self._blocks = None
+        return answer
+
+    def _read(self, reference: Reference) -> bytes | DataAccessResult | Awaitable[bytes]:
+        class_id, logical_name, attribute, selection = reference
+        try:
+            target = self._object(class_id, logical_name, attribute, Access.READ)
+            if selection is None:
+                return target.read(attribute, None, self.context)
+            if not self.context.conformance & Conformance.SELECTIVE_ACCESS:
+                return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
+            return target.read(attribute, Selector(*selection), self.context)
+        except DataAccessError as error:
+            return error.code
+        except Exception:
+            _log.exception("Reading class %d %s attribute %d failed", class_id, logical_name.hex(), attribute)
+            return DataAccessResult.OTHER_REASON
+
+    def _object(self, class_id: int, logical_name: bytes, attribute: int, access: Access) -> CosemObject:
+        """The object, if it has the attribute and the client the right. Raises `DataAccessError`."""
+        device = self.context.device
+        if device is None:
+            raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
+        target = device.objects.get((class_id, logical_name))
+        if target is None:
+            if any(name == logical_name for _, name in device.objects):
+                raise DataAccessError(DataAccessResult.OBJECT_CLASS_INCONSISTENT)
+            raise DataAccessError(DataAccessResult.OBJECT_UNDEFINED)
+        if not 1 <= attribute <= target.attribute_count:
+            raise DataAccessError(DataAccessResult.OBJECT_UNDEFINED)
+        if not target.access(self.context.client_sap).attributes[attribute - 1] & access:
+            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
+        return target
+
+    def _set(self, apdu: bytes) -> Answer:
+        if not self.context.conformance & Conformance.SET:
+            return NOT_NEGOTIATED
+        if len(apdu) < 3:
+            return MALFORMED
+        if apdu[1] != xdlms.NORMAL:
+            return UNKNOWN_SERVICE
+        invoke_id = apdu[2]
+        reference, value = xdlms.decode_set_normal(apdu)
+        class_id, logical_name, attribute, selection = reference
+        try:
+            target = self._object(class_id, logical_name, attribute, Access.WRITE)
+            if selection is not None:
+                raise DataAccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+            written = target.write(attribute, value, self.context)
+        except DataAccessError as error:
+            return xdlms.set_result(invoke_id, error.code)
+        except Exception:
+            _log.exception("Writing class %d %s attribute %d failed", class_id, logical_name.hex(), attribute)
+            return xdlms.set_result(invoke_id, DataAccessResult.OTHER_REASON)
+        if written is None:
+            return xdlms.set_result(invoke_id, DataAccessResult.SUCCESS)
+        return self._set_later(invoke_id, written)
+
+    async def _set_later(self, invoke_id: int, written: Awaitable[None]) -> bytes:
+        async def done() -> bytes:
+            await written
+            return b""
+
+        (result,) = await self._wait([done()])
+        code = result if isinstance(result, DataAccessResult) else DataAccessResult.SUCCESS
+        return xdlms.set_result(invoke_id, code)
+
+
+class _Blocks:
+    """A long answer that leaves in blocks."""
+
+    def __init__(self, data: bytes, capacity: int) -> None:
+        self._data = data
+        self._capacity = capacity
+        self._offset = 0
+        self.number = 0  # of the block that was sent last; the first is 1
+
+    @property
+    def done(self) -> bool:
+        return self._offset >= len(self._data)
+
+    def send(self, invoke_id: int) -> bytes:
+        part = self._data[self._offset : self._offset + self._capacity]
+        self._offset += len(part)
+        self.number += 1
+        return xdlms.get_block(invoke_id, self.number, part, last=self.done)

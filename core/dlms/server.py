@@ -1,0 +1,104 @@
+"""The DLMS server: listens on one TCP port for any number of head-ends and keeps their connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from core.cosem.base import DeviceDirectory
+from core.dlms.admission import Credentials
+from core.dlms.connection import Connection
+from core.dlms.errors import DlmsError
+from core.dlms.limits import ServerLimits
+from core.dlms.observer import Observer, SessionView
+from core.dlms.throttle import Throttle
+
+_log = logging.getLogger(__name__)
+
+CLOSING_TIME = 1.0  # seconds for answers on their way when the server stops
+
+
+class ListenError(DlmsError):
+    """The address and port cannot be listened on."""
+
+
+class DlmsServer:
+    """Serves the logical devices of a directory. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        directory: DeviceDirectory,
+        credentials: Credentials,
+        limits: ServerLimits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._directory = directory
+        self._credentials = credentials
+        self._limits = limits or ServerLimits()
+        self._observer = observer or Observer()
+        self._throttle = Throttle(self._limits)
+        self._connections: dict[Connection, str] = {}
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether new clients can connect."""
+        return self._listener is not None
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on, 0 for none."""
+        if self._listener is None or not self._listener.sockets:
+            return 0
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `host` ("" for every address) and `port` (0 for any that is free).
+
+        A server that listens already moves there; open connections live on. Raises `ListenError`, and then
+        goes on listening where it did, unless that was the same port.
+        """
+        if self._listener is not None and self.port == port:
+            self._listener.close()
+            self._listener = None
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                self._connection, host or None, port, backlog=64
+            )
+        except OSError as error:
+            raise ListenError(
+                f"The DLMS server cannot listen on {host or '*'}:{port} ({error.strerror or error}); "
+                "stop the program that uses the port, or choose another one in Settings."
+            ) from None
+        previous, self._listener = self._listener, listener
+        if previous is not None:
+            previous.close()
+        _log.info("DLMS server listens on %s:%d", host or "*", self.port)
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection; answers on their way get a second."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for connection in tuple(self._connections):
+            connection.close("the server stops")
+        closed = [asyncio.ensure_future(connection.closed.wait()) for connection in self._connections]
+        if closed:
+            await asyncio.wait(closed, timeout=CLOSING_TIME)
+            for connection in tuple(self._connections):
+                connection.abort()
+            await asyncio.wait(closed)
+
+    def sessions(self) -> tuple[SessionView, ...]:
+        """The clients that are connected now, oldest first."""
+        return tuple(connection.view() for connection in self._connections)
+
+    def _connection(self) -> Connection:
+        return Connection(
+            self._directory,
+            self._credentials,
+            self._limits,
+            self._observer,
+            self._throttle,
+            self._connections,
+        )
