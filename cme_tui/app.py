@@ -1,0 +1,250 @@
+"""The Textual application: asks the core for its newest snapshot and shows it on the visible screen."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import ClassVar, TypeVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from cme_tui.driver import TerminalDriver
+from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.help import HelpScreen
+from cme_tui.screens.meter import MeterScreen
+from cme_tui.screens.meters import MetersScreen
+from cme_tui.screens.overview import OverviewScreen
+from cme_tui.terminal import Profile, Terminal
+from cme_tui.themes import BASIC, RICH
+from cme_tui.widgets.lines import Line
+from cme_tui.wording import count
+from core.errors import CmeError
+from core.facade import Gateway
+from core.snapshot import LineState, MeterDetail, Snapshot
+
+PULL_SECONDS = {"rich": 0.25, "basic": 1.0}
+"""How often the visible screen asks for a snapshot."""
+
+PROGRESS_AFTER_SECONDS = 0.1
+PROGRESS_AT_LEAST_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class CmeApp(App[None]):
+    """One operator's view of a gateway. It never waits for the core, and the core never for it."""
+
+    TITLE = "cme-tui"
+    CSS_PATH = "styles.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    ESCAPE_TO_MINIMIZE = False
+    SCREENS: ClassVar = {"overview": OverviewScreen, "meters": MetersScreen}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark", "help", show=False),
+        Binding("f2", "go('overview')", show=False),
+        Binding("f6", "go('meters')", show=False),
+        Binding("f10", "quit_gateway", show=False),
+        Binding("f12", "toggle_profile", show=False),
+        Binding("ctrl+l", "redraw", show=False),
+        Binding("escape", "back", show=False),
+        # Textual's own: Ctrl+Q is XON on a serial line, and Ctrl+C must not end a gateway by accident.
+        Binding("ctrl+q", "nothing", show=False, priority=True),
+        Binding("ctrl+c", "say_quit_key", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        clock: Callable[[], int] = wall_clock,
+        profile: Profile = "rich",
+        terminal: Terminal | None = None,
+    ) -> None:
+        super().__init__(driver_class=TerminalDriver)
+        self.gateway = gateway
+        self.clock = clock
+        self.terminal = terminal or Terminal(profile=profile)
+        self.profile: Profile = profile
+        self.current: Snapshot = gateway.snapshot()
+        self.message: Line = ()
+        self._message_until = 0.0
+        self._stop_pull: Callable[[], None] = lambda: None
+        self._reading: set[int] = set()
+        self.register_theme(RICH)
+        self.register_theme(BASIC)
+        self.animation_level = "none"
+
+    def on_mount(self) -> None:
+        self._apply_profile()
+        self.push_screen("overview")
+        if threading.current_thread() is threading.main_thread() and not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self.exit)
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether a screen lies under the visible one."""
+        return len(self.screen_stack) > 2
+
+    def pull(self) -> None:
+        """Take the newest snapshot and show it."""
+        self.current = self.gateway.snapshot()
+        if self.message and time.monotonic() > self._message_until:
+            self.message = ()
+        if isinstance(self.screen, GatewayScreen):
+            self.screen.update_view()
+
+    def say(self, text: str, tone: str = "", seconds: float = 10.0) -> None:
+        """Put a sentence on the status line for a while."""
+        self.message = ((text, tone),) if tone else (text,)
+        self._message_until = time.monotonic() + seconds
+        if isinstance(self.screen, GatewayScreen):
+            self.screen.update_status()
+
+    async def answer(self, future: Future[T], doing: str) -> tuple[bool, T | None]:
+        """Whether a command succeeded, and its answer; shows progress, and the sentence of an error."""
+        waiting = asyncio.wrap_future(future)
+        started = time.monotonic()
+        shown_at = None
+        try:
+            while True:
+                done, _ = await asyncio.wait({waiting}, timeout=PROGRESS_AFTER_SECONDS)
+                if done:
+                    break
+                now = time.monotonic()
+                if shown_at is None:
+                    shown_at = now
+                self.say(f"{doing} ... {int(now - started)} s", "strong", seconds=3600)
+            if shown_at is not None:
+                await asyncio.sleep(max(0.0, shown_at + PROGRESS_AT_LEAST_SECONDS - time.monotonic()))
+            return True, await waiting
+        except CmeError as error:
+            self.say(f"✗ {error}", "bad", seconds=30)
+            return False, None
+
+    async def read_meter(self, key: int) -> MeterDetail | None:
+        """Read one meter now and say how it went."""
+        name = next((m.name for m in self.current.meters if m.key == key), "the meter")
+        if key in self._reading:
+            return None
+        self._reading.add(key)
+        started = time.monotonic()
+        try:
+            _, detail = await self.answer(self.gateway.read_meter(key), f"Reading {name}")
+        finally:
+            self._reading.discard(key)
+        if detail is not None:
+            took = time.monotonic() - started
+            self.say(f"● {name}: read {count(len(detail.values), 'value')} in {took:.1f} s", "good")
+        self.pull()
+        return detail
+
+    async def read_all(self) -> None:
+        """Start a sweep of all lines."""
+        if not self.current.meters:
+            self.say("There is no meter to read. Add one to config.toml, then press c on the Overview.")
+            return
+        started, _ = await self.answer(self.gateway.read_all(), "Starting a sweep")
+        if started:
+            self.say(f"Reading all {count(len(self.current.meters), 'meter')}; the Overview shows the progress")
+        self.pull()
+
+    async def reload(self) -> None:
+        """Apply what changed in config.toml and mappings."""
+        done, _ = await self.answer(self.gateway.reload(), "Reading config.toml and mappings")
+        if done:
+            self.say("● config.toml and mappings are read again", "good")
+        self.pull()
+
+    def open_meter(self, key: int) -> None:
+        """Show one meter's values and telegrams."""
+        self.push_screen(MeterScreen(key))
+
+    def action_go(self, name: str) -> None:
+        if self._asking():
+            return
+        while self.can_go_back:
+            self.pop_screen()
+        self.switch_screen(name)
+
+    def action_back(self) -> None:
+        if self.can_go_back:
+            self.pop_screen()
+
+    def action_help(self) -> None:
+        screen = self.screen
+        if isinstance(screen, GatewayScreen) and not isinstance(screen, HelpScreen):
+            self.push_screen(HelpScreen(screen))
+
+    def action_nothing(self) -> None:
+        pass
+
+    def action_say_quit_key(self) -> None:
+        self.say("F10 quits")
+
+    def action_redraw(self) -> None:
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.redraw()
+
+    def action_toggle_profile(self) -> None:
+        self.profile = "rich" if self.profile == "basic" else "basic"
+        self._apply_profile()
+        self.pull()
+
+    def action_quit_gateway(self) -> None:
+        if self._asking():
+            return
+        stops = self._what_quitting_stops()
+        if not stops:
+            self.exit()
+            return
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.exit()
+
+        self.push_screen(ConfirmScreen(f"Quit stops the gateway: {stops}.", "Quit"), decided)
+
+    def _what_quitting_stops(self) -> str:
+        now = self.current
+        stops = []
+        if now.associations:
+            stops.append(f"{count(len(now.associations), 'DLMS client is', 'DLMS clients are')} connected")
+        reading = [line for line in now.lines if line.state is LineState.UP and line.meters]
+        if not now.demo and reading:
+            meters = sum(line.meters for line in reading)
+            stops.append(f"{count(meters, 'meter is', 'meters are')} no longer read")
+        return ", ".join(stops)
+
+    def _asking(self) -> bool:
+        return isinstance(self.screen, ConfirmScreen)
+
+    def _apply_profile(self) -> None:
+        basic = self.profile == "basic"
+        self.theme = BASIC.name if basic else RICH.name
+        self.set_class(basic, "-basic")
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.set_profile(self.profile)
+        self._stop_pull()
+        self._stop_pull = self.set_interval(PULL_SECONDS[self.profile], self.pull).stop
+
+
+def run_app(gateway: Gateway, terminal: Terminal) -> int:
+    """Show the UI on a terminal until the operator quits, the terminal hangs up, or a signal ends the process.
+
+    Returns 0, or 1 if the UI failed (the traceback is on stderr then).
+    """
+    app = CmeApp(gateway, profile=terminal.profile, terminal=terminal)
+    app.run(mouse=terminal.profile == "rich")
+    return app.return_code or 0

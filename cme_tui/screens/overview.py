@@ -1,0 +1,268 @@
+"""F2: the whole gateway at a glance, what is wrong first."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from cme_tui.screens.base import GatewayScreen
+from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.table import Column, Row, Table
+from cme_tui.wording import SYMBOLS, age, bar, count, meter_identity, moment, state, sweep_left, until, value
+from core.snapshot import AssociationView, LineView, MeterState, MeterView, Snapshot
+
+QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
+MAX_ALARMS = 3
+MAX_LINES = 4
+MAX_CLIENTS = 3
+
+
+class OverviewScreen(GatewayScreen):
+    """Lines, meters, DLMS server and alarms of the gateway."""
+
+    TAB = "overview"
+    HELP = (
+        "The state of the whole gateway. Meters that need attention stand first.\n"
+        "A line shows its running sweep with the number of meters read and the time left, then when the next one "
+        "starts. Under DLMS server stand the clients that are connected, with the logical device that each has "
+        "selected and how it authenticated.\n"
+        "After a change in config.toml or in mappings, c applies it without a restart."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", key_display="Enter"),
+        Binding("r", "read", "Read"),
+        Binding("R", "read_all", "Read all"),
+        Binding("c", "reload", "Reload config"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meters: list[MeterView] = []
+
+    def body(self) -> ComposeResult:
+        yield Lines(id="identity")
+        yield Lines(id="alarms")
+        yield Lines(id="lines")
+        yield Lines(id="meters-title")
+        yield Table(
+            [
+                Column("State", 13),
+                Column("Meter", 0),
+                Column("Identification", 12, wide=True),
+                Column("Medium", 12),
+                Column("LD", 3, right=True, wide=True),
+                Column("Value", 13, right=True),
+                Column("Unit", 6),
+                Column("Age", 6, right=True),
+            ],
+            id="meters",
+        )
+        yield Lines(id="next")
+        yield Lines(id="dlms")
+
+    def show(self, snapshot: Snapshot, now_ms: int) -> None:
+        coarse = self.cme.profile == "basic"
+        self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
+        self.query_one("#alarms", Lines).show(_alarms(snapshot))
+        self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
+        self._meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
+        self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
+        table = self.query_one("#meters", Table)
+        meters = self._meters
+        table.show([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
+        table.display = bool(meters)
+        advice = self.query_one("#next", Lines)
+        advice.display = not meters
+        advice.show(_advice(snapshot))
+        self.query_one("#dlms", Lines).show(_dlms(snapshot, now_ms, coarse))
+
+    def hint(self) -> Line:
+        meter = self._meter()
+        if meter is None:
+            return ((f" State is kept in {self.cme.current.state_dir}", "faint"),)
+        if meter.reason:
+            return (f" {meter.name}: {meter.reason}",)
+        return ((f" {meter.name}: {meter.address} on {meter.line}, read {moment(meter.last_reading_ms)}", "faint"),)
+
+    def on_table_moved(self) -> None:
+        self.update_status()
+
+    def on_table_chosen(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        meter = self._meter()
+        if meter is not None:
+            self.cme.open_meter(meter.key)
+
+    def action_read(self) -> None:
+        meter = self._meter()
+        if meter is not None:
+            self.run_worker(self.cme.read_meter(meter.key))
+
+    def action_read_all(self) -> None:
+        self.run_worker(self.cme.read_all())
+
+    def action_reload(self) -> None:
+        self.run_worker(self.cme.reload())
+
+    def _meter(self) -> MeterView | None:
+        cursor = self.query_one("#meters", Table).cursor
+        return self._meters[cursor] if cursor < len(self._meters) else None
+
+
+def _identity(snapshot: Snapshot, now_ms: int, coarse: bool) -> Line:
+    return (
+        (" Serial ", "faint"),
+        snapshot.serial,
+        ("  System title ", "faint"),
+        snapshot.system_title,
+        ("  Version ", "faint"),
+        snapshot.version,
+        ("  Up ", "faint"),
+        age(snapshot.started_ms, now_ms, coarse),
+    )
+
+
+def _alarms(snapshot: Snapshot) -> list[Line]:
+    if not snapshot.alarms:
+        return [((" Alarms ", "title"), ("● none", "good"))]
+    lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"))]
+    lines += [(("  ! ", "warn"), alarm) for alarm in snapshot.alarms[:MAX_ALARMS]]
+    more = len(snapshot.alarms) - MAX_ALARMS
+    if more > 0:
+        lines[-1] = (*lines[-1], (f"  (and {more} more)", "faint"))
+    return lines
+
+
+def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[Line]:
+    lines: list[Line] = [((" Lines", "title"), (f"  readout every {snapshot.readout_interval}", "faint"))]
+    for line in snapshot.lines[:MAX_LINES]:
+        lines += _line(line, now_ms, coarse, width)
+    if len(snapshot.lines) > MAX_LINES:
+        down = sum(line.state.value != "up" for line in snapshot.lines[MAX_LINES:])
+        lines.append(((f"  and {len(snapshot.lines) - MAX_LINES} more, {down} of them not up", "faint"),))
+    if not snapshot.lines:
+        lines.append(("  none yet",))
+    return lines
+
+
+def _line(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
+    symbol, tone = SYMBOLS[line.state]
+    first: Line = (
+        (f" {symbol} {line.state.value:<10} ", tone),
+        (f"{line.name:<10} ", "strong"),
+        f"{line.url}  {line.baud} baud  {count(line.meters, 'meter')}",
+        (f"  for {age(line.since_ms, now_ms, coarse)}", "faint"),
+    )
+    if line.reason:
+        return [first, (f"   {line.reason}",)]
+    return [first, _sweep(line, now_ms, coarse, width)]
+
+
+def _sweep(line: LineView, now_ms: int, coarse: bool, width: int) -> Line:
+    sweep = line.sweep
+    coming = "" if line.next_sweep_ms is None else f", next in {until(line.next_sweep_ms, now_ms, coarse)}"
+    if sweep is None:
+        return ((f"   not swept yet{coming}", "faint"),)
+    failed = (f", {sweep.failed} failed", "bad") if sweep.failed else ""
+    if sweep.finished_ms is not None:
+        ago = age(sweep.finished_ms, now_ms, coarse)
+        took = max(0, sweep.finished_ms - sweep.started_ms) / 1000
+        text = f"   last sweep {ago} ago: {sweep.done - sweep.failed} of {sweep.total} read in {took:.1f} s"
+        return (text, failed, (coming, "faint"))
+    left = sweep_left(sweep, now_ms)
+    return (
+        "   sweep ",
+        (bar(sweep.done, sweep.total, 20 if width < 100 else 30), "good"),
+        f" {sweep.done}/{sweep.total}",
+        failed,
+        f", {left} left" if left else "",
+        (f"  {sweep.current}", "faint"),
+    )
+
+
+def _meters_title(snapshot: Snapshot) -> Line:
+    counts: dict[MeterState, int] = {}
+    for meter in snapshot.meters:
+        counts[meter.state] = counts.get(meter.state, 0) + 1
+    line: list[str | tuple[str, str]] = [(f" Meters {len(snapshot.meters)}", "title")]
+    for which in MeterState:
+        if counts.get(which):
+            symbol, tone = SYMBOLS[which]
+            line.append((f"  {symbol} {counts[which]} {which.value}", tone))
+    return tuple(line)
+
+
+def _row(meter: MeterView, now_ms: int, coarse: bool) -> Row:
+    shown = meter.headline
+    broken = shown is not None and bool(shown.error)
+    return (
+        state(meter),
+        meter.name,
+        meter_identity(meter),
+        meter.medium,
+        str(meter.logical_device),
+        (value(shown), "warn") if broken else value(shown),
+        shown.unit if shown is not None and not broken else "",
+        (age(meter.last_reading_ms, now_ms, coarse), "faint"),
+    )
+
+
+def _advice(snapshot: Snapshot) -> list[Line]:
+    config = f"{snapshot.state_dir}/config.toml"
+    if not snapshot.lines:
+        return [
+            ("  This gateway has no M-Bus line yet. Describe one in",),
+            ((f"    {config}", "strong"),),
+            ("  and press c to apply it:",),
+            (("    [[line]]", "strong"),),
+            (('    name = "main"', "strong"),),
+            (('    url = "serial:/dev/ttyUSB0"    # or "tcp:192.0.2.10:10001"', "strong"),),
+            (("    baud = 2400", "strong"),),
+            ("  To look around first: cme-tui --demo has a simulated line with meters.",),
+        ]
+    return [
+        ("  No meter is installed yet. Describe each one in",),
+        ((f"    {config}", "strong"),),
+        ("  and press c to apply it:",),
+        (("    [[meter]]", "strong"),),
+        (('    name = "water kitchen"', "strong"),),
+        ((f'    line = "{snapshot.lines[0].name}"', "strong"),),
+        (("    primary = 5                     # or secondary = \"12345678\"", "strong"),),
+    ]
+
+
+def _dlms(snapshot: Snapshot, now_ms: int, coarse: bool) -> list[Line]:
+    server = snapshot.dlms
+    address = f"{server.host}:{server.port}"
+    if server.listening:
+        status = ("● listening ", "good")
+        rest = f"on {address}, {count(server.logical_devices, 'device')}, authentication {server.authentication} or higher"
+    elif not server.enabled:
+        status, rest = ("- off", "faint"), " ([dlms] enabled = false in config.toml)"
+    else:
+        status, rest = ("✗ not listening ", "bad"), server.reason
+    lines: list[Line] = [((" DLMS server ", "title"), status, rest)]
+    shown = snapshot.associations[:MAX_CLIENTS]
+    lines += [_client(association, now_ms, coarse) for association in shown]
+    more = len(snapshot.associations) - len(shown)
+    if more > 0:
+        lines.append(((f"   and {count(more, 'client')} more", "faint"),))
+    if server.listening and not snapshot.associations:
+        lines.append((("   no client connected", "faint"),))
+    return lines
+
+
+def _client(association: AssociationView, now_ms: int, coarse: bool) -> Line:
+    device = "no device" if association.logical_device is None else f"device {association.logical_device}"
+    return (
+        f"   {association.peer:<22} {association.client or 'not associated':<16} {device:<10} ",
+        f"{association.authentication or 'none':<5}",
+        (
+            f" {age(association.since_ms, now_ms, coarse):>6}, {count(association.requests, 'request')}",
+            "faint",
+        ),
+    )

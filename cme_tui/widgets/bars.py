@@ -1,0 +1,102 @@
+"""The first and the last row of every screen: where one is, and which keys there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from cme_tui.widgets.lines import clip
+
+
+class TitleBar(Widget):
+    """Product, the screens with their keys (the present one marked), and the gateway's name to the right."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--active", "bar--key"}
+    TABS: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("overview", "F2", "Overview"),
+        ("meters", "F6", "Meters"),
+    )
+
+    def __init__(self, active: str) -> None:
+        super().__init__()
+        self._active = active
+        self._right = ""
+
+    def show(self, right: str) -> None:
+        """What stands at the right end."""
+        if right != self._right:
+            self._right = right
+            self.refresh()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return 1
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        key = base + self.get_component_rich_style("bar--key", partial=True)
+        active = base + self.get_component_rich_style("bar--active", partial=True)
+        segments = [Segment(" cme-tui ", key), Segment(" ", base)]
+        for name, shortcut, label in self.TABS:
+            if name == self._active:
+                segments.append(Segment(f" {shortcut} {label} ", active))
+            else:
+                segments += [Segment(f" {shortcut}", key), Segment(f" {label} ", base)]
+        left = sum(segment.cell_length for segment in segments)
+        segments.append(Segment(clip(self._right, max(0, self.size.width - left - 1), right=True), base))
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    async def on_click(self, event: events.Click) -> None:
+        x = len(" cme-tui  ")
+        for name, shortcut, label in self.TABS:
+            x += len(f" {shortcut} {label} ")
+            if event.x < x:
+                if event.x >= len(" cme-tui  "):
+                    await self.run_action(f"app.go('{name}')")
+                return
+
+
+class KeyBar(Widget):
+    """The keys of a screen: (key as printed, what it does, action). Each works with the mouse, too."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--key"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def keys(self) -> tuple[tuple[str, str, str], ...]:
+        """What is offered now."""
+        return self._keys
+
+    def show(self, keys: Sequence[tuple[str, str, str]]) -> None:
+        """Offer `keys`."""
+        if tuple(keys) != self._keys:
+            self._keys = tuple(keys)
+            self.refresh()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return 1
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        key_style: Style = base + self.get_component_rich_style("bar--key", partial=True)
+        segments = []
+        for key, label, _ in self._keys:
+            segments += [Segment(f" {key}", key_style), Segment(f" {label} ", base)]
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    async def on_click(self, event: events.Click) -> None:
+        x = 0
+        for key, label, action in self._keys:
+            x += len(f" {key} {label} ")
+            if event.x < x:
+                await self.run_action(action)
+                return
