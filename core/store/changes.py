@@ -1,0 +1,202 @@
+"""Every change that can be made to the store. Each runs inside a transaction that somebody else commits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from core.interval import Interval
+from core.snapshot import MeterState
+from core.store.records import Reading
+
+_PURGE_SLICE = 2000
+
+
+@dataclass(slots=True)
+class Series:
+    """One profile, cut at one interval in one zone."""
+
+    id: int
+    profile: int
+    interval: Interval
+    zone: ZoneInfo
+    state: str
+    span: tuple[int, int] = (0, 0)
+    """The interval found last; the next reading mostly lies in it too."""
+
+    def boundary(self, ms: int) -> int:
+        """Start of the interval that holds `ms`."""
+        if not self.span[0] <= ms < self.span[1]:
+            self.span = self.interval.span(ms, self.zone)
+        return self.span[0]
+
+
+class StoreChanges:
+    """Changes through one connection, on the thread that opened it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._series: list[Series] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget what is remembered of the database; to be called after a rollback."""
+        self._series = [
+            Series(number, profile, Interval.parse(interval), ZoneInfo(zone), state)
+            for number, profile, interval, zone, state in self._connection.execute(
+                "SELECT id, profile, interval, zone, state FROM profile_series"
+            )
+        ]
+
+    def install_meter(self, line: str, address: str, now_ms: int) -> int:
+        """Key of the meter at this place; one that was removed from there comes back with its history."""
+        found = self._connection.execute(
+            "SELECT key, removed_ms FROM meter WHERE line = ? AND address = ? "
+            "ORDER BY removed_ms IS NOT NULL, removed_ms DESC LIMIT 1",
+            (line, address),
+        ).fetchone()
+        if found is None:
+            inserted = self._connection.execute(
+                "INSERT INTO meter (line, address, installed_ms) VALUES (?, ?, ?)", (line, address, now_ms)
+            )
+            return inserted.lastrowid or 0
+        key, removed_ms = found
+        if removed_ms is not None:
+            self._connection.execute("UPDATE meter SET removed_ms = NULL WHERE key = ?", (key,))
+        return int(key)
+
+    def remove_meter(self, key: int, now_ms: int) -> None:
+        """Take a meter out; its readings stay."""
+        self._connection.execute(
+            "UPDATE meter SET removed_ms = ? WHERE key = ? AND removed_ms IS NULL", (now_ms, key)
+        )
+
+    def learn_identity(
+        self, key: int, identification: str, manufacturer: str, version: int | None, medium: int | None
+    ) -> None:
+        """Keep what the header of a telegram says about the meter."""
+        self._connection.execute(
+            "UPDATE meter SET identification = ?, manufacturer = ?, version = ?, medium = ? WHERE key = ?",
+            (identification, manufacturer, version, medium, key),
+        )
+
+    def learn_fields(self, key: int, fields: Iterable[tuple[int, str]]) -> None:
+        """Keep which (telegram, DIB) a meter sends; known ones stay where they are."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO meter_field (meter, telegram, dib) VALUES (?, ?, ?)",
+            [(key, telegram, dib) for telegram, dib in fields],
+        )
+
+    def add_reading(self, reading: Reading) -> int:
+        """Record a readout, and enter it into the profiles where it is the first good one of its interval."""
+        inserted = self._connection.execute(
+            "INSERT INTO reading (meter, line, time_ms, result, detail, frames) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                reading.meter,
+                reading.line,
+                reading.time_ms,
+                reading.result.value,
+                reading.detail,
+                b"".join(reading.frames),
+            ),
+        )
+        number = inserted.lastrowid or 0
+        if reading.result is MeterState.OK:
+            for series in self._series:
+                if series.state != "retired":
+                    self.fill_series(series, reading.meter, [(reading.time_ms, number)])
+        return number
+
+    def add_readings(self, readings: Sequence[Reading]) -> list[int]:
+        """Record many at once."""
+        return [self.add_reading(reading) for reading in readings]
+
+    def begin_series(self, profile: int, interval: Interval, zone: ZoneInfo) -> Series | None:
+        """A new, still empty series for a profile; `None` where the one in use is cut like that already.
+
+        What an earlier attempt left unfinished is given up.
+        """
+        self._connection.execute(
+            "UPDATE profile_series SET state = 'retired' WHERE state = 'building' AND profile = ?", (profile,)
+        )
+        for series in self._series:
+            cut = (series.profile, series.interval, series.zone.key, series.state)
+            if cut == (profile, interval, zone.key, "current"):
+                self.refresh()
+                return None
+        inserted = self._connection.execute(
+            "INSERT INTO profile_series (profile, interval, zone, state) VALUES (?, ?, ?, 'building')",
+            (profile, interval.text, zone.key),
+        )
+        self.refresh()
+        return Series(inserted.lastrowid or 0, profile, interval, zone, "building")
+
+    def fill_series(self, series: Series, meter: int, times: Sequence[tuple[int, int]]) -> None:
+        """Enter good readings of one meter, (time, id) in order, where they are the first of an interval."""
+        rows: dict[int, tuple[int, int]] = {}
+        for time_ms, number in times:
+            rows.setdefault(series.boundary(time_ms), (time_ms, number))
+        # Readings may come late (history, a rebuild beside live ones): the earliest of an interval stands.
+        self._connection.executemany(
+            "INSERT INTO profile_row (series, meter, boundary_ms, time_ms, reading) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET time_ms = excluded.time_ms, reading = excluded.reading "
+            "WHERE (excluded.time_ms, excluded.reading) < (profile_row.time_ms, profile_row.reading)",
+            [(series.id, meter, boundary, time_ms, number) for boundary, (time_ms, number) in rows.items()],
+        )
+
+    def use_series(self, series: Series) -> None:
+        """Put a series to use in place of the one before."""
+        self._connection.execute(
+            "UPDATE profile_series SET state = 'retired' WHERE profile = ? AND state = 'current'",
+            (series.profile,),
+        )
+        self._connection.execute("UPDATE profile_series SET state = 'current' WHERE id = ?", (series.id,))
+        self.refresh()
+
+    def drop_retired(self) -> bool:
+        """Delete the rows of one meter of a series that is no longer used; False when nothing is left."""
+        found = self._connection.execute(
+            "SELECT id FROM profile_series WHERE state = 'retired' ORDER BY id LIMIT 1"
+        ).fetchone()
+        if found is None:
+            return False
+        series = found[0]
+        meter = self._connection.execute(
+            "SELECT min(meter) FROM profile_row WHERE series = ?", (series,)
+        ).fetchone()[0]
+        if meter is None:
+            self._connection.execute("DELETE FROM profile_series WHERE id = ?", (series,))
+            self.refresh()
+        else:
+            self._connection.execute(
+                "DELETE FROM profile_row WHERE series = ? AND meter = ?", (series, meter)
+            )
+        return True
+
+    def purge_meter(self, meter: int, before_ms: int) -> int:
+        """Delete a slice of the readings of a meter that are older; how many. Never its last good one."""
+        last = self._connection.execute(
+            "SELECT max(time_ms) FROM reading WHERE meter = ? AND result = 'ok'", (meter,)
+        ).fetchone()[0]
+        good_before = before_ms if last is None else min(before_ms, last)
+        deleted = 0
+        for result, before in (("= 'ok'", good_before), ("<> 'ok'", before_ms)):
+            deleted += self._connection.execute(
+                "DELETE FROM reading WHERE id IN (SELECT id FROM reading WHERE meter = ? "
+                f"AND result {result} AND time_ms < ? ORDER BY time_ms LIMIT ?)",
+                (meter, before, _PURGE_SLICE),
+            ).rowcount
+        oldest = self._connection.execute(
+            "SELECT min(time_ms) FROM reading WHERE meter = ? AND result = 'ok'", (meter,)
+        ).fetchone()[0]
+        if oldest is not None:
+            for series in self._series:
+                # A row never stands before its boundary: all that begins at or after `oldest` stays.
+                self._connection.execute(
+                    "DELETE FROM profile_row "
+                    "WHERE series = ? AND meter = ? AND boundary_ms <= ? AND time_ms < ?",
+                    (series.id, meter, oldest, oldest),
+                )
+        return deleted

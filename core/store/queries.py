@@ -1,0 +1,168 @@
+"""Every question that can be asked of the store; none changes anything."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+from core.snapshot import MeterState
+from core.store.records import ProfileRow, Reading, StoredMeter, split_frames
+from core.store.schema import open_for_reading
+
+_READING = "id, meter, line, time_ms, result, detail, frames"
+_SERIES = "(SELECT id FROM profile_series WHERE profile = :profile AND state = 'current')"
+_LAST_GOOD = (
+    "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY time_ms DESC, id DESC LIMIT 1"
+)
+_LAST_FAILED = (
+    "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY time_ms DESC, id DESC LIMIT 1"
+)
+
+
+class StoreReader:
+    """Answers from one connection, on the thread that opened it. All times are ms since 1970 UTC."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> StoreReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def meters(self, removed: bool = False) -> list[StoredMeter]:
+        """The installed meters by key; with `removed` also those that were."""
+        where = "" if removed else "WHERE removed_ms IS NULL"
+        rows = self._connection.execute(
+            "SELECT key, line, address, identification, manufacturer, version, medium, installed_ms, "
+            f"removed_ms FROM meter {where} ORDER BY key"
+        )
+        return [StoredMeter(*row) for row in rows]
+
+    def reading(self, number: int) -> Reading | None:
+        """The reading with this id."""
+        found = self._connection.execute(f"SELECT {_READING} FROM reading WHERE id = ?", (number,)).fetchone()
+        return _reading(found) if found else None
+
+    def latest(self, meter: int) -> Reading | None:
+        """The last good reading of a meter."""
+        found = self._connection.execute(
+            f"SELECT {_READING} FROM reading WHERE id = ({_LAST_GOOD.format('?')})", (meter,)
+        ).fetchone()
+        return _reading(found) if found else None
+
+    def latest_all(self) -> dict[int, Reading]:
+        """The last good reading of every installed meter that has one."""
+        return self._last_of_each(_LAST_GOOD)
+
+    def latest_failures(self) -> dict[int, Reading]:
+        """The last readout that failed, of every installed meter that has one."""
+        return self._last_of_each(_LAST_FAILED)
+
+    def _last_of_each(self, last: str) -> dict[int, Reading]:
+        columns = ", ".join(f"reading.{name}" for name in _READING.split(", "))
+        rows = self._connection.execute(
+            f"SELECT {columns} FROM meter JOIN reading ON reading.id = ({last.format('meter.key')}) "
+            "WHERE meter.removed_ms IS NULL"
+        )
+        return {row[1]: _reading(row) for row in rows}
+
+    def readings_count(self, meter: int) -> int:
+        """How many good readings of a meter are kept."""
+        return self._number("SELECT count(*) FROM reading WHERE meter = ? AND result = 'ok'", meter) or 0
+
+    def oldest(self, meter: int) -> int | None:
+        """Time of the oldest good reading of a meter."""
+        return self._number("SELECT min(time_ms) FROM reading WHERE meter = ? AND result = 'ok'", meter)
+
+    def _number(self, query: str, *values: int) -> int | None:
+        found: int | None = self._connection.execute(query, values).fetchone()[0]
+        return found
+
+    def profile_rows(
+        self, meter: int, profile: int, start_ms: int, end_ms: int, limit: int = 1000
+    ) -> list[ProfileRow]:
+        """Rows read from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        # A row of the range can belong to a boundary before it, but to one at most.
+        rows = self._connection.execute(
+            f"""SELECT p.boundary_ms, p.time_ms, p.reading, r.frames
+            FROM profile_row p JOIN reading r ON r.id = p.reading
+            WHERE p.series = {_SERIES} AND p.meter = :meter
+              AND p.boundary_ms <= :end
+              AND p.boundary_ms >= ifnull((SELECT max(boundary_ms) FROM profile_row
+                  WHERE series = {_SERIES} AND meter = :meter AND boundary_ms <= :start), :start)
+              AND p.time_ms BETWEEN :start AND :end
+            ORDER BY p.boundary_ms DESC LIMIT :limit""",
+            {"profile": profile, "meter": meter, "start": start_ms, "end": end_ms, "limit": limit},
+        )
+        return _oldest_first(rows)
+
+    def profile_entries(
+        self, meter: int, profile: int, first: int, last: int, limit: int = 1000
+    ) -> list[ProfileRow]:
+        """Rows number `first` to `last`, both included: the newest `limit` of them, oldest first.
+
+        Entry 1 is the oldest row; `last` 0 is the newest one (Blue Book, profile generic, entry descriptor).
+        """
+        count = self.profile_count(meter, profile)
+        end = count if last == 0 else min(last, count)
+        start = max(first, 1, end - limit + 1)
+        rows = self._connection.execute(
+            f"""SELECT p.boundary_ms, p.time_ms, p.reading, r.frames
+            FROM profile_row p JOIN reading r ON r.id = p.reading
+            WHERE p.series = {_SERIES} AND p.meter = :meter
+            ORDER BY p.boundary_ms DESC LIMIT :rows OFFSET :skip""",
+            {"profile": profile, "meter": meter, "rows": max(end - start + 1, 0), "skip": count - end},
+        )
+        return _oldest_first(rows)
+
+    def profile_count(self, meter: int, profile: int) -> int:
+        """How many rows a profile of a meter has."""
+        found: int = self._connection.execute(
+            f"SELECT count(*) FROM profile_row WHERE series = {_SERIES} AND meter = :meter",
+            {"profile": profile, "meter": meter},
+        ).fetchone()[0]
+        return found
+
+    def fields(self) -> dict[int, list[tuple[int, str]]]:
+        """By meter: (telegram, DIB in hex) of all that it ever sent, in the order of first appearance."""
+        fields: dict[int, list[tuple[int, str]]] = {}
+        for meter, telegram, dib in self._connection.execute(
+            "SELECT meter, telegram, dib FROM meter_field ORDER BY id"
+        ):
+            fields.setdefault(meter, []).append((telegram, dib))
+        return fields
+
+    def good_times(self, meter: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """(time, id) of good readings that follow `after`, in that order; to build a profile in slices."""
+        return self._connection.execute(
+            "SELECT time_ms, id FROM reading WHERE meter = ? AND result = 'ok' AND (time_ms, id) > (?, ?) "
+            "ORDER BY time_ms, id LIMIT ?",
+            (meter, *after, limit),
+        ).fetchall()
+
+
+def open_readonly(path: Path) -> StoreReader:
+    """Look at the database of a running or stopped gateway. Raises StoreError."""
+    return StoreReader(open_for_reading(path))
+
+
+def _reading(row: tuple[int, int, str, int, str, str, bytes]) -> Reading:
+    number, meter, line, time_ms, result, detail, joined = row
+    frames = split_frames(joined) if result == MeterState.OK else ((joined,) if joined else ())
+    return Reading(meter, line, time_ms, MeterState(result), frames, detail, number)
+
+
+def _oldest_first(rows: sqlite3.Cursor) -> list[ProfileRow]:
+    found = [
+        ProfileRow(boundary, time, reading, split_frames(joined)) for boundary, time, reading, joined in rows
+    ]
+    found.reverse()
+    return found

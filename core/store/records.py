@@ -1,0 +1,104 @@
+"""What goes into the store and comes out of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import CmeError
+from core.snapshot import MeterState
+
+_LONG_START = 0x68
+_LONG_OVERHEAD = 6  # 68 L L 68 before and checksum 16 after what L counts (EN 13757-2, FT1.2)
+
+
+class StoreError(CmeError):
+    """The database cannot be used, or what was to be written is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One readout of one meter, good or not."""
+
+    meter: int
+    line: str
+    time_ms: int
+    """When the readout began, milliseconds since 1970 UTC."""
+    result: MeterState
+    frames: tuple[bytes, ...] = ()
+    """Whole frames as received; where `result` is not OK, whatever bytes came, as one item."""
+    detail: str = ""
+    """The sentence that says why it is not OK."""
+    id: int = 0
+    """Given by the store; grows with each reading and is never used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMeter:
+    """A meter that is or was installed."""
+
+    key: int
+    line: str
+    address: str
+    identification: str
+    """8 digits, "" before it was learned from a telegram; the three below as well."""
+    manufacturer: str
+    version: int | None
+    medium: int | None
+    installed_ms: int
+    removed_ms: int | None
+
+
+class ProfileRow(NamedTuple):
+    """A row of a profile: the first good reading at or after a boundary."""
+
+    boundary_ms: int
+    time_ms: int
+    """When the reading was taken; rows are selected by this time, the one that a client sees."""
+    reading: int
+    frames: tuple[bytes, ...]
+
+
+def split_frames(joined: bytes) -> tuple[bytes, ...]:
+    """Take apart frames that were stored in a row: each says in its L byte where it ends.
+
+    From the first byte on that begins no whole frame the rest is one item.
+    """
+    frames = []
+    at = 0
+    while at + 1 < len(joined) and joined[at] == _LONG_START:
+        end = at + joined[at + 1] + _LONG_OVERHEAD
+        if end > len(joined):
+            break
+        frames.append(joined[at:end])
+        at = end
+    if at < len(joined):
+        frames.append(joined[at:])
+    return tuple(frames)
+
+
+def store_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """The sentence for an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    match code and code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            sentence = f"The disk with {path} is full: nothing more is recorded; free space there."
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            sentence = (
+                f"The database {path} is damaged ({error}): stop the gateway, keep the file aside "
+                "under another name, and restore a backup or start with an empty one."
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            sentence = (
+                f"The database {path} cannot be opened or written ({error}): give this user the right "
+                "to read and write the file and its directory."
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            sentence = f"The database {path} is held by another program ({error}): end that one."
+        case sqlite3.SQLITE_IOERR:
+            sentence = f"The disk with {path} fails ({error}): nothing is recorded; check the disk."
+        case _:
+            sentence = f"The database {path} refused a request: {error}; please report this."
+    return StoreError(sentence)

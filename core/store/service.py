@@ -1,0 +1,182 @@
+"""The store as the running gateway uses it: coroutines in front, two threads behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from core.interval import Interval
+from core.store.changes import Series
+from core.store.records import ProfileRow, Reading, StoredMeter
+from core.store.workers import Reader, Writer
+
+log = logging.getLogger(__name__)
+
+_SLICE = 2000
+"""Readings per step of work in the background: about 10 ms, in which a new reading waits."""
+
+
+class Store:
+    """Everything that was read. Every method may raise StoreError, a sentence.
+
+    A method that changes something returns when the change is on the disk. Times are ms since 1970 UTC.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer = Writer(path, "store-writer")
+        self._reader = Reader(path, "store-reader")
+        self._rebuilding = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Open or make the database at `path`; checks it first."""
+        store = cls(path)
+        await store._writer.start()
+        try:
+            await store._reader.start()
+        except BaseException:
+            await store._writer.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Finish what was asked for, then close the file. May be called twice."""
+        await self._reader.close()
+        await self._writer.close()
+
+    async def meters(self, removed: bool = False) -> list[StoredMeter]:
+        """The installed meters by key; with `removed` also those that were."""
+        return await self._reader.do(lambda reader: reader.meters(removed))
+
+    async def install_meter(self, line: str, address: str, now_ms: int) -> int:
+        """Key of the meter at this place, for its life; one that was removed comes back with its history."""
+        return await self._writer.do(lambda changes: changes.install_meter(line, address, now_ms))
+
+    async def remove_meter(self, key: int, now_ms: int) -> None:
+        """Take a meter out; its readings stay."""
+        await self._writer.do(lambda changes: changes.remove_meter(key, now_ms))
+
+    async def learn_identity(
+        self, key: int, identification: str, manufacturer: str, version: int | None, medium: int | None
+    ) -> None:
+        """Keep what the header of a telegram says about the meter."""
+        await self._writer.do(
+            lambda changes: changes.learn_identity(key, identification, manufacturer, version, medium)
+        )
+
+    async def fields(self) -> dict[int, list[tuple[int, str]]]:
+        """By meter: (telegram, DIB in hex) of all that it ever sent, in the order of first appearance."""
+        return await self._reader.do(lambda reader: reader.fields())
+
+    async def learn_fields(self, key: int, fields: Iterable[tuple[int, str]]) -> None:
+        """Keep which (telegram, DIB) a meter sends; known ones stay where they are."""
+        wanted = list(fields)
+        await self._writer.do(lambda changes: changes.learn_fields(key, wanted))
+
+    async def add_reading(self, reading: Reading) -> int:
+        """Record a readout, good or not; returns its id."""
+        return await self._writer.do(lambda changes: changes.add_reading(reading))
+
+    async def add_readings(self, readings: Sequence[Reading]) -> list[int]:
+        """Record many, such as a history, in slices that let others through; returns their ids."""
+        ids: list[int] = []
+        for start in range(0, len(readings), _SLICE):
+            ids += await self._add_slice(readings[start : start + _SLICE])
+        return ids
+
+    async def reading(self, number: int) -> Reading | None:
+        """The reading with this id."""
+        return await self._reader.do(lambda reader: reader.reading(number))
+
+    async def latest(self, key: int) -> Reading | None:
+        """The last good reading of a meter."""
+        return await self._reader.do(lambda reader: reader.latest(key))
+
+    async def latest_all(self) -> dict[int, Reading]:
+        """By meter: the last good reading of every installed one that has one."""
+        return await self._reader.do(lambda reader: reader.latest_all())
+
+    async def latest_failures(self) -> dict[int, Reading]:
+        """By meter: the last readout that failed, of every installed one that has one."""
+        return await self._reader.do(lambda reader: reader.latest_failures())
+
+    async def readings_count(self, key: int) -> int:
+        """How many good readings of a meter are kept."""
+        return await self._reader.do(lambda reader: reader.readings_count(key))
+
+    async def oldest(self, key: int) -> int | None:
+        """Time of the oldest good reading of a meter."""
+        return await self._reader.do(lambda reader: reader.oldest(key))
+
+    async def profile_rows(
+        self, key: int, profile: int, start_ms: int, end_ms: int, limit: int = 1000
+    ) -> list[ProfileRow]:
+        """Rows read from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        return await self._reader.do(
+            lambda reader: reader.profile_rows(key, profile, start_ms, end_ms, limit)
+        )
+
+    async def profile_entries(
+        self, key: int, profile: int, first: int, last: int, limit: int = 1000
+    ) -> list[ProfileRow]:
+        """Rows number `first` (1 = oldest) to `last` (0 = newest): the newest `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.profile_entries(key, profile, first, last, limit))
+
+    async def profile_count(self, key: int, profile: int) -> int:
+        """How many rows a profile of a meter has."""
+        return await self._reader.do(lambda reader: reader.profile_count(key, profile))
+
+    async def set_profiles(self, intervals: Mapping[int, Interval], zone: ZoneInfo) -> None:
+        """Cut each profile (by number) at its interval in this zone; returns when all rows are there.
+
+        A profile that is cut like that already costs nothing. Another one is built from the readings in the
+        background; until it is complete its old rows are served, and after a crash it is built again.
+        """
+        async with self._rebuilding:
+            for profile, interval in intervals.items():
+                await self._rebuild(profile, interval, zone)
+            while await self._writer.do(lambda changes: changes.drop_retired()):
+                pass
+
+    async def purge(self, before_ms: int) -> int:
+        """Delete readings older than `before_ms`, but never the last good one of a meter; how many went."""
+        total = 0
+        for meter in await self.meters(removed=True):
+            while deleted := await self._purge_slice(meter.key, before_ms):
+                total += deleted
+        return total
+
+    async def _add_slice(self, readings: Sequence[Reading]) -> list[int]:
+        return await self._writer.do(lambda changes: changes.add_readings(readings))
+
+    async def _purge_slice(self, key: int, before_ms: int) -> int:
+        return await self._writer.do(lambda changes: changes.purge_meter(key, before_ms))
+
+    async def _rebuild(self, profile: int, interval: Interval, zone: ZoneInfo) -> None:
+        series = await self._writer.do(lambda changes: changes.begin_series(profile, interval, zone))
+        if series is None:
+            return
+        # From here on new readings enter the new series too: only older ones have to be caught up with.
+        for meter in await self.meters(removed=True):
+            await self._catch_up(series, meter.key)
+        await self._writer.do(lambda changes: changes.use_series(series))
+        log.info("Profile %d is now cut at %s (%s)", profile, interval, zone.key)
+
+    async def _catch_up(self, series: Series, meter: int) -> None:
+        after: tuple[int, int] | None = (-1 << 62, 0)
+        while after is not None:
+            after = await self._catch_up_slice(series, meter, after)
+
+    async def _catch_up_slice(
+        self, series: Series, meter: int, after: tuple[int, int]
+    ) -> tuple[int, int] | None:
+        """Enter the good readings that follow `after`; the last one of them, `None` at the end."""
+        times = await self._reader.do(lambda reader: reader.good_times(meter, after, _SLICE))
+        if not times:
+            return None
+        await self._writer.do(lambda changes: changes.fill_series(series, meter, times))
+        return times[-1]
