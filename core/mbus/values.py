@@ -1,0 +1,227 @@
+"""The data types of EN 13757-3 annex A: from the bytes of a record to an exact value, or to why there is none."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from decimal import Context, Decimal, Inexact
+from enum import Enum
+from math import isfinite
+from struct import pack, unpack
+from typing import Final, NamedTuple, TypeAlias
+
+RawValue: TypeAlias = int | float | str | bytes | datetime | date | time | None
+Value: TypeAlias = Decimal | str | bytes | datetime | date | time | None
+
+EXACT: Final = Context(prec=120, traps=[Inexact])
+"""Wide enough for every number that a record can hold, whatever context a caller works in."""
+
+
+class Coding(Enum):
+    """How the data bytes of a record are coded."""
+
+    NONE = "no data"
+    SIGNED = "signed integer"  # type B
+    OPAQUE = "signed integer without an invalid code"
+    UNSIGNED = "unsigned integer"  # type C
+    BITS = "bit field"  # type D
+    BCD = "BCD"  # type A
+    NEGATIVE_BCD = "negative BCD"
+    REAL = "real number"  # type H
+    TEXT = "text"
+    BINARY = "binary"
+    DATE = "date"  # type G
+    TIME = "time"  # type J
+    DATETIME = "date and time"  # type F
+    DATETIME_SECONDS = "date and time with seconds"  # type I
+    OBIS = "OBIS code"
+
+
+class Reading(NamedTuple):
+    """One value as sent: without a valid value `raw` is None, `text` still shows what came, and `error` says why."""
+
+    raw: RawValue
+    text: str
+    error: str
+
+
+NOT_AVAILABLE: Final = "marked as not available by the meter"
+INVALID_TIME: Final = "marked as invalid by the meter"
+
+
+def read(coding: Coding, data: bytes) -> Reading:
+    """Read data bytes, least significant first. Never raises, whatever the bytes."""
+    match coding:
+        case Coding.NONE:
+            return Reading(None, "", "the record holds no data")
+        case Coding.SIGNED | Coding.OPAQUE:
+            number = int.from_bytes(data, "little", signed=True)
+            bad = coding is Coding.SIGNED and number == -1 << (8 * len(data) - 1)
+            return (
+                Reading(None, f"{data[::-1].hex()}h", NOT_AVAILABLE)
+                if bad
+                else Reading(number, str(number), "")
+            )
+        case Coding.UNSIGNED | Coding.BITS:
+            number = int.from_bytes(data, "little")
+            bad = coding is Coding.UNSIGNED and is_unsigned_invalid(number, len(data))
+            return (
+                Reading(None, f"{data[::-1].hex()}h", NOT_AVAILABLE)
+                if bad
+                else Reading(number, str(number), "")
+            )
+        case Coding.BCD | Coding.NEGATIVE_BCD:
+            return _read_bcd(data[::-1].hex(), coding is Coding.NEGATIVE_BCD)
+        case Coding.REAL:
+            (real,) = unpack("<f", data)
+            if not isfinite(real):
+                return Reading(None, str(real), NOT_AVAILABLE)
+            return Reading(real, shortest(real), "")
+        case Coding.TEXT:
+            text = data[::-1].decode("latin-1")
+            return Reading(text, text, "")
+        case Coding.BINARY:
+            return Reading(data, data.hex(), "")
+        case Coding.OBIS:
+            code = obis_text(data)
+            return Reading(code, code, "") if code else Reading(None, data.hex(), "not an OBIS code")
+        case _:
+            return _read_time(coding, data)
+
+
+def bcd(digits: str) -> int | None:
+    """Number of BCD digits, most significant first; Fh in front is the minus sign; None with any other hex digit."""
+    try:
+        return -int(digits[1:]) if digits[0] == "f" and len(digits) > 1 else int(digits)
+    except ValueError:
+        return None
+
+
+def is_unsigned_invalid(number: int, size: int) -> bool:
+    """Whether an unsigned integer of `size` bytes is the code for "not available" (one byte has none: 255 counts)."""
+    return size > 1 and number == (1 << 8 * size) - 1
+
+
+def shortest(real: float) -> str:
+    """The shortest decimal text that reads back as the same 32-bit real number."""
+    wanted = pack("<f", real)
+    for digits in (6, 7, 8):
+        text = f"{real:.{digits}g}"
+        try:
+            if pack("<f", float(text)) == wanted:
+                return text
+        except OverflowError:  # rounded up beyond the largest 32-bit number
+            continue
+    return f"{real:.9g}"
+
+
+def year_of(year: int, century: int = 0) -> int:
+    """Full year; without century bits 0..80 is 2000..2080 and 81..99 is 1981..1999 (EN 13757-3 annex A, type F)."""
+    if century:
+        return 1900 + 100 * century + year
+    return 2000 + year if year <= 80 or year > 99 else 1900 + year
+
+
+def date_g(bits: int) -> date | None:
+    """Type G, 16 bits; None if they are no calendar date."""
+    year = bits >> 5 & 7 | bits >> 9 & 0x78
+    try:
+        return date(year_of(year), bits >> 8 & 0xF, bits & 0x1F) if year < 100 else None
+    except ValueError:
+        return None
+
+
+def datetime_f(bits: int) -> datetime | None:
+    """Type F, 32 bits; None with the invalid bit or if they are no point in time. Local time of the meter."""
+    year = bits >> 21 & 7 | bits >> 25 & 0x78
+    if bits & 0x80 or year > 99:
+        return None
+    try:
+        return datetime(
+            year_of(year, bits >> 13 & 3), bits >> 24 & 0xF, bits >> 16 & 0x1F, bits >> 8 & 0x1F, bits & 0x3F
+        )
+    except ValueError:
+        return None
+
+
+def datetime_i(data: bytes) -> datetime | None:
+    """Type I, 6 bytes; None with the invalid bit or if they are no point in time. Local time of the meter."""
+    second, minute, hour, day, month, _week = data
+    year = day >> 5 | month >> 1 & 0x78
+    if minute & 0x80 or year > 99:
+        return None
+    try:
+        return datetime(year_of(year), month & 0xF, day & 0x1F, hour & 0x1F, minute & 0x3F, second & 0x3F)
+    except ValueError:
+        return None
+
+
+def time_j(data: bytes) -> time | None:
+    """Type J, 3 bytes; None if they are no time of day."""
+    second, minute, hour = data
+    try:
+        return time(hour & 0x1F, minute & 0x3F, second & 0x3F)
+    except ValueError:
+        return None
+
+
+def summer_time(coding: Coding, data: bytes) -> bool | None:
+    """Whether the meter says that a time is summer time; None for types that cannot say."""
+    if coding is Coding.DATETIME:
+        return bool(data[1] & 0x80)
+    if coding is Coding.DATETIME_SECONDS:
+        return bool(data[0] & 0x40)
+    return None
+
+
+def obis_text(data: bytes) -> str:
+    """OBIS code "A.B.C.D.E.F" of a declaration (VIFE 3Fh): 6 binary bytes, or a text; "" if it is neither.
+
+    The number is sent least significant byte first, so F comes first; meters that send A first are recognised
+    by group F, which is 255 in practice.
+    """
+    if len(data) != 6:
+        return data[::-1].decode("latin-1").strip() if data and all(0x20 <= c < 0x7F for c in data) else ""
+    groups = data if data[5] == 0xFF and data[0] != 0xFF else data[::-1]
+    return ".".join(map(str, groups))
+
+
+def _read_bcd(digits: str, negative: bool) -> Reading:
+    number = bcd(digits)
+    if number is not None:
+        number = -number if negative else number
+        return Reading(number, str(number), "")
+    text = digits.upper()
+    if text.strip("F") == "":
+        return Reading(None, text, NOT_AVAILABLE)
+    wrong = next(digit for digit in text.removeprefix("F") if digit in "ABCDEF")
+    return Reading(None, text, f"BCD error digit {wrong}: {text}")
+
+
+def _read_time(coding: Coding, data: bytes) -> Reading:
+    point: datetime | date | time | None
+    invalid = False
+    match coding:
+        case Coding.DATE:
+            bits = int.from_bytes(data, "little")
+            point = date_g(bits)
+            year = bits >> 5 & 7 | bits >> 9 & 0x78
+            text = f"{year_of(year):04}-{bits >> 8 & 0xF:02}-{bits & 0x1F:02}"
+        case Coding.DATETIME:
+            bits = int.from_bytes(data, "little")
+            point, invalid = datetime_f(bits), bool(bits & 0x80)
+            year = year_of(bits >> 21 & 7 | bits >> 25 & 0x78, bits >> 13 & 3)
+            text = f"{year:04}-{bits >> 24 & 0xF:02}-{bits >> 16 & 0x1F:02}T{bits >> 8 & 0x1F:02}:{bits & 0x3F:02}:00"
+        case Coding.DATETIME_SECONDS:
+            second, minute, hour, day, month, _week = data
+            point, invalid = datetime_i(data), bool(minute & 0x80)
+            text = f"{year_of(day >> 5 | month >> 1 & 0x78):04}-{month & 0xF:02}-{day & 0x1F:02}"
+            text += f"T{hour & 0x1F:02}:{minute & 0x3F:02}:{second & 0x3F:02}"
+        case _:
+            second, minute, hour = data
+            point = time_j(data)
+            text = f"{hour & 0x1F:02}:{minute & 0x3F:02}:{second & 0x3F:02}"
+    if point is not None:
+        return Reading(point, point.isoformat(), "")
+    if data == b"\xff" * len(data):
+        return Reading(None, text, NOT_AVAILABLE)
+    return Reading(None, text, INVALID_TIME if invalid else "no calendar date")
