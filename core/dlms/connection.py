@@ -190,15 +190,12 @@ class Connection(asyncio.Protocol):
 
     def _associate(self, client_sap: int, sap: int, apdu: bytes) -> None:
         key = (client_sap, sap)
-        association = self._associations.get(key) or Association(
-            client_sap, sap, self.peer, self._directory, self._credentials, self._limits, self._settle_all
-        )
-        if (
-            key not in self._associations
-            and len(self._associations) >= self._limits.associations_per_connection
-        ):
-            self._send(client_sap, sap, NOT_ASSOCIATED)
-            return
+        association = self._associations.get(key)
+        if association is None:
+            if len(self._associations) >= self._limits.associations_per_connection:
+                self._send(client_sap, sap, NOT_ASSOCIATED)
+                return
+            association = self._association(client_sap, sap)
         try:
             answer, diagnostic = association.associate(apdu)
         except DecodeError as error:
@@ -224,6 +221,11 @@ class Connection(asyncio.Protocol):
             self._pending = self._loop.call_at(due, self._late_aare, association, answer)
         else:
             self._opened(association, answer)
+
+    def _association(self, client_sap: int, sap: int) -> Association:
+        return Association(
+            client_sap, sap, self.peer, self._directory, self._credentials, self._limits, self._settle_all
+        )
 
     def _late_aare(self, association: Association, answer: bytes) -> None:
         self._pending = None
