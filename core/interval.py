@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, tzinfo
 _HOUR_S = 3600
 _DAY_S = 86400
 _WEEK_S = 7 * _DAY_S
-_SPELLING = re.compile(r"(\d{1,5})\s*(min|h|d|weeks?|months?)")
+_SPELLING = re.compile(r"([0-9]{1,5})\s*(min|h|d|weeks?|months?)")
 _UNIT_S = {"min": 60, "h": _HOUR_S, "d": _DAY_S, "week": _WEEK_S}
 
 
