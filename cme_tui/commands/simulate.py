@@ -1,0 +1,79 @@
+"""`cme-tui simulate`: a virtual M-Bus line over TCP or a pseudo terminal, for training and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+from core.mbus.serial_port import BAUD_RATES
+from core.mbus.simulator import (
+    SimulatedBus,
+    SimulatedMeter,
+    SimulatedPty,
+    SimulationError,
+    load_meters,
+    serve_tcp,
+)
+
+_HOST = "127.0.0.1"
+
+
+def run(*, tcp: int | None, pty: bool, telegrams: Path | None, baud: int, fast: bool = False) -> int:
+    """Serve the line until SIGINT or SIGTERM; the exit code.
+
+    `tcp` is a port on the local host (0 takes a free one), `pty` a pseudo terminal; one of them is needed.
+    `fast` answers at once instead of with the times of a wire at `baud`.
+    """
+    if tcp is None and not pty:
+        return _fail("Say how to reach the simulated line: --tcp PORT or --pty.")
+    if tcp is not None and not 0 <= tcp < 65536:
+        return _fail(f"{tcp} is no TCP port: give one from 1 to 65535, or 0 for a free one.")
+    if baud not in BAUD_RATES:
+        return _fail(f"{baud} baud is no rate of an M-Bus: choose one of {', '.join(map(str, BAUD_RATES))}.")
+    try:
+        meters = load_meters(telegrams)
+    except SimulationError as error:
+        return _fail(str(error))
+    return asyncio.run(_serve(SimulatedBus(meters, time.time), tcp, pty, baud, fast))
+
+
+async def _serve(bus: SimulatedBus, tcp: int | None, pty: bool, baud: int, fast: bool) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    server = None
+    if tcp is not None:
+        try:
+            server = await serve_tcp(bus, baud, _HOST, tcp, fast=fast)
+        except OSError as error:
+            print(f"Port {tcp} cannot be opened: {error.strerror}. Choose another one.", file=sys.stderr)
+            return 1
+        print(f"Simulated M-Bus line at tcp:{_HOST}:{server.sockets[0].getsockname()[1]}")
+    line = SimulatedPty(bus, baud, fast=fast) if pty else None
+    if line:
+        print(f"Simulated M-Bus line at serial:{line.path}")
+    pace = "as fast as possible" if fast else f"{baud} baud"
+    print(f"{len(bus.meters)} meters, {pace}; end with Ctrl+C")
+    print(f"{'primary':>7}  {'secondary':<18}  medium")
+    for meter in sorted(bus.meters, key=lambda meter: meter.address):
+        print(_describe(meter))
+    sys.stdout.flush()
+    await stop.wait()
+    if line:
+        line.close()
+    if server:
+        server.close()
+    return 0
+
+
+def _describe(meter: SimulatedMeter) -> str:
+    return f"{meter.address:>7}  {meter.identity or '-'!s:<18}  {meter.medium}"
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2

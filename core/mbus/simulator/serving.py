@@ -1,0 +1,147 @@
+"""Ways to reach a simulated bus, with the times of a real wire: in the same process, over TCP, over a pty."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tty
+from collections import deque
+from collections.abc import Callable
+
+from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
+from core.mbus.simulator.bus import SimulatedBus
+from core.mbus.transport import Transport
+
+DELAY_BITS, DELAY_SECONDS = 33, 0.03
+"""A simulated meter answers after this time, as a quick real one does."""
+
+_MARGIN = 0.1  # s; simulation and master may share a busy loop
+_CHUNK = (
+    0.025  # s; a real adapter hands received bytes over in about such pieces, and it spares the processor
+)
+_PAUSE = 0.3  # s after which a request that was cut off is forgotten
+
+
+class Wire:
+    """Plays a bus with the times of the wire. `feed` it what the master sends; `send` gets what it hears.
+
+    The wire is half-duplex: while a meter talks nobody hears the master. Belongs to one event loop.
+    """
+
+    def __init__(
+        self, bus: SimulatedBus, baud: int, send: Callable[[bytes], None], *, fast: bool = False
+    ) -> None:
+        """`fast` leaves out all times but those of late meters."""
+        self._bus = bus
+        self._send = send
+        self._byte = 0.0 if fast else BITS_PER_BYTE / baud
+        self._delay = 0.0 if fast else DELAY_BITS / baud + DELAY_SECONDS
+        self._reader = FrameReader()
+        self._arrived = 0.0  # loop time at which the last byte of the master is on the wire
+        self._talking: deque[tuple[float, float]] = deque()  # answers that were begun or wait: from, until
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def feed(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._talking and self._talking[0][1] <= now:
+            self._talking.popleft()
+        if self._talking and self._talking[0][0] <= now:
+            return
+        if now - self._arrived > _PAUSE:
+            self._reader.flush()
+        self._arrived = max(now, self._arrived) + len(data) * self._byte
+        for item in self._reader.feed(data):
+            if isinstance(item, Frame) and (answer := self._bus.respond(item)):
+                self._answer(answer.data, self._arrived + self._delay + answer.late)
+
+    def close(self) -> None:
+        """Say no more."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _answer(self, data: bytes, start: float) -> None:
+        if self._talking:
+            start = max(start, self._talking[-1][1])
+        step = max(1, int(_CHUNK / self._byte)) if self._byte else len(data)
+        for begin in range(0, len(data), step):
+            chunk = data[begin : begin + step]
+            self._at(start + (begin + len(chunk)) * self._byte, chunk)
+        self._talking.append((start, start + len(data) * self._byte))
+
+    def _at(self, when: float, chunk: bytes) -> None:
+        def say() -> None:
+            self._timers.discard(timer)
+            self._send(chunk)
+
+        timer = asyncio.get_running_loop().call_at(when, say)
+        self._timers.add(timer)
+
+
+def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
+    """A line to `bus` in this event loop."""
+    wire = Wire(bus, baud, lambda data: transport.deliver(data), fast=fast)
+    transport = Transport(wire.feed, wire.close, _MARGIN)
+    return transport
+
+
+async def serve_tcp(
+    bus: SimulatedBus, baud: int, host: str = "127.0.0.1", port: int = 0, *, fast: bool = False
+) -> asyncio.Server:
+    """A TCP level converter. Like a real one it serves one client: a new one takes the line over.
+
+    Port 0 takes a free one. Raises `OSError` where the port cannot be had.
+    """
+    clients: list[asyncio.Transport] = []
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: _TcpClient(bus, baud, fast, clients), host, port)
+
+
+class _TcpClient(asyncio.Protocol):
+    def __init__(self, bus: SimulatedBus, baud: int, fast: bool, clients: list[asyncio.Transport]) -> None:
+        self._bus, self._baud, self._fast, self._clients = bus, baud, fast, clients
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        for other in self._clients:
+            other.close()
+        self._clients[:] = [transport]
+        self._stream = transport
+        self._wire = Wire(self._bus, self._baud, transport.write, fast=self._fast)
+
+    def data_received(self, data: bytes) -> None:
+        self._wire.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire.close()
+        if self._stream in self._clients:
+            self._clients.remove(self._stream)
+
+
+class SimulatedPty:
+    """A pseudo terminal that behaves like a level converter on a serial port; `path` is its device."""
+
+    def __init__(self, bus: SimulatedBus, baud: int, *, fast: bool = False) -> None:
+        self._own, self._other = os.openpty()  # the other end stays open, so that clients may come and go
+        tty.setraw(self._other)
+        os.set_blocking(self._own, False)
+        self.path = os.ttyname(self._other)
+        self._wire = Wire(bus, baud, self._write, fast=fast)
+        asyncio.get_running_loop().add_reader(self._own, self._read)
+
+    def close(self) -> None:
+        """Take the device away; a client sees an unplugged adapter."""
+        asyncio.get_running_loop().remove_reader(self._own)
+        self._wire.close()
+        os.close(self._own)
+        os.close(self._other)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wire.feed(os.read(self._own, 4096))
+
+    def _write(self, data: bytes) -> None:
+        # Nobody reads when the buffer is full: as on a real wire, what is not heard is gone.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._own, data)
