@@ -1,0 +1,294 @@
+"""Applies a mapping file to the telegrams of a meter: which COSEM objects it has, and their encoded values.
+
+Which record an entry reads, and how, depends only on the structure of the telegrams, which a meter hardly
+ever changes. So that is worked out once for a mapping and a structure; a value is then one look-up and one
+packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from core.dlms import axdr
+from core.mapping import convert, units
+from core.mapping.convert import Converter, NoValueError
+from core.mapping.keys import Key, Source, normal_description
+from core.mapping.model import CLASSES, Entry, MappingFile
+from core.mapping.simplified import Site, header_line, value_line
+from core.mbus.values import Coding
+
+if TYPE_CHECKING:
+    from core.mbus.telegram import Layout, Record, Telegram
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+_REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
+_REMEMBERED = 10_000  # plans at most
+
+
+class Readout(NamedTuple):
+    """All telegrams of one readout, in order, and when it was made."""
+
+    telegrams: tuple[Telegram, ...]
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MappedObject:
+    """A COSEM object that a mapping gives to a meter."""
+
+    entry: Entry  # of several alternatives for one OBIS code the one that fits this meter
+    obis: bytes
+    class_id: int
+    scaler: int | None  # None for classes without one
+    unit: int | None
+    in_push: bool
+    held: bool  # the telegrams have such a record, valid or not
+
+
+@dataclass(frozen=True, slots=True)
+class MappedValue:
+    """What a client gets for one object."""
+
+    object: MappedObject
+    encoded: bytes | None  # A-XDR with tag; None = neither a value nor a default
+    record: Record | None  # that was read, also where it holds no valid value
+    telegram: int  # its number in the readout
+    error: str  # why there is no value from the telegram; "" if there is one
+    from_default: bool
+    status: int | None  # status byte of the telegram, None without one
+
+
+def objects(mapping: MappingFile, telegrams: Sequence[Telegram]) -> tuple[MappedObject, ...]:
+    """The objects of a mapping, in file order, one for each OBIS code and class.
+
+    Where entries are alternatives for one code, the first one wins that holds a record without loss, else the
+    first that holds one at all, else the first.
+    """
+    layouts = _layouts(telegrams)
+    known = _objects.get((mapping, layouts))
+    if known is None:
+        groups: dict[tuple[bytes, int], list[_Step]] = {}
+        for entry in mapping.entries:
+            groups.setdefault((entry.obis, entry.class_id), []).append(_step(entry, telegrams, layouts))
+        known = tuple(_mapped(_choose(group)) for group in groups.values())
+        _remember(_objects, (mapping, layouts), known)
+    return known
+
+
+def evaluate(mapping: MappingFile, readout: Readout, site: Site) -> tuple[MappedValue, ...]:
+    """The values of `objects(mapping, readout.telegrams)` in one readout, in that order."""
+    telegrams = readout.telegrams
+    layouts = _layouts(telegrams)
+    return tuple(
+        _evaluate(item, _step(item.entry, telegrams, layouts), readout, site)
+        for item in objects(mapping, telegrams)
+    )
+
+
+def columns(
+    chosen: Sequence[MappedObject], readouts: Iterable[Readout], site: Site
+) -> list[tuple[bytes, ...]]:
+    """One row of encoded values a readout for the chosen objects: default or null-data for a missing value.
+
+    The objects fix unit and scaler for all rows, also where an older telegram had another structure.
+    """
+    plans: dict[_Layouts, list[_Column]] = {}
+    rows: list[tuple[bytes, ...]] = []
+    for readout in readouts:
+        layouts = _layouts(readout.telegrams)
+        plan = plans.get(layouts)
+        if plan is None:
+            plan = [_column(_step(item.entry, readout.telegrams, layouts)) for item in chosen]
+            plans[layouts] = plan
+        rows.append(tuple([column(readout, site) for column in plan]))
+    return rows
+
+
+def record_of(mapping: MappingFile, telegrams: Sequence[Telegram]) -> dict[tuple[int, int], MappedObject]:
+    """For each mapped record, by telegram number and record index, the first object that shows it."""
+    layouts = _layouts(telegrams)
+    shown: dict[tuple[int, int], MappedObject] = {}
+    for item in objects(mapping, telegrams):
+        for candidate in _step(item.entry, telegrams, layouts).candidates[:1]:
+            shown.setdefault((item.entry.telegram, candidate.position), item)
+    return shown
+
+
+class _Candidate(NamedTuple):
+    position: int  # in Telegram.records
+    convert: Converter
+    lossless: bool  # every value that fits the data type can be shown
+
+
+class _Step(NamedTuple):
+    """How one entry is read from telegrams of one structure."""
+
+    entry: Entry
+    candidates: tuple[_Candidate, ...]  # in the order of the keys
+    line: _Column | None  # frame.raw, decoded.*
+    problem: str  # why a record that is there cannot be shown, or ""
+
+
+_Column = Callable[[Readout, Site], bytes]
+_Layouts = tuple["Layout", ...]
+
+_objects: dict[tuple[MappingFile, _Layouts], tuple[MappedObject, ...]] = {}
+_steps: dict[tuple[Entry, _Layouts], _Step] = {}
+
+
+def _remember(cache: dict[_K, _V], key: _K, value: _V) -> None:
+    if len(cache) >= _REMEMBERED:
+        cache.clear()  # a gateway's meters need far less; this only bounds what odd telegrams can take
+    cache[key] = value
+
+
+def _layouts(telegrams: Sequence[Telegram]) -> _Layouts:
+    return tuple([telegram.layout for telegram in telegrams])
+
+
+def _step(entry: Entry, telegrams: Sequence[Telegram], layouts: _Layouts) -> _Step:
+    step = _steps.get((entry, layouts))
+    if step is None:
+        step = _compile(entry, telegrams)
+        _remember(_steps, (entry, layouts), step)
+    return step
+
+
+def _mapped(step: _Step) -> MappedObject:
+    entry = step.entry
+    register = entry.class_id in _REGISTERS
+    return MappedObject(
+        entry=entry,
+        obis=entry.obis,
+        class_id=entry.class_id,
+        scaler=entry.scaler if register else None,
+        unit=entry.unit if register else None,
+        in_push=entry.in_push,
+        held=bool(step.candidates) or step.line is not None,
+    )
+
+
+def _choose(steps: list[_Step]) -> _Step:
+    for step in steps:
+        if step.candidates and step.candidates[0].lossless:
+            return step
+    return next((step for step in steps if step.candidates or step.line), steps[0])
+
+
+def _compile(entry: Entry, telegrams: Sequence[Telegram]) -> _Step:
+    candidates: list[_Candidate] = []
+    problem = ""
+    if entry.telegram < len(telegrams):
+        for key in entry.keys:
+            if key.source not in (Source.DIB, Source.DESCRIPTION):
+                # every telegram has it, so no later key can matter
+                return _Step(entry, tuple(candidates), _line(entry, key.source), problem)
+            found, reason = _find(entry, key, telegrams[entry.telegram].records)
+            if found is not None and found.position not in [c.position for c in candidates]:
+                candidates.append(found)
+            problem = problem or reason
+    return _Step(entry, tuple(candidates), None, problem)
+
+
+def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate | None, str]:
+    """The first record that the key means and the entry can show, or the reason why none can be shown."""
+    reason = ""
+    for index, record in enumerate(records):
+        if not _means(key, record):
+            continue
+        try:
+            converter, lossless = _converter(entry, key, record)
+        except units.UnitMismatchError as error:
+            reason = reason or str(error)
+            if key.source is Source.DIB:
+                break  # a DIB names the first record that has it, no other
+            continue
+        return _Candidate(index, converter, lossless), ""
+    return None, reason
+
+
+def _means(key: Key, record: Record) -> bool:
+    if key.source is Source.DIB:
+        return record.dib == key.dib
+    return (
+        record.storage == key.storage
+        and record.tariff == key.tariff
+        and record.subunit == key.subunit
+        and record.function == key.function
+        and normal_description(record.description) == key.description
+    )
+
+
+def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, bool]:
+    if entry.class_id == CLASSES["clock"]:
+        return convert.clock, True
+    if not convert.is_numeric(entry.data_type):
+        return convert.plain(key.scaled, entry.data_type), True
+    if not record.unit and record.exponent == 0:
+        ratio = Fraction(1)  # a bare number, or a maker's own VIF: only the entry knows what it stands for
+    else:
+        physical = record.unit and entry.class_id in _REGISTERS
+        factor = units.factor(record.unit, entry.unit) if physical else Fraction(1)
+        ratio = factor * Fraction(10) ** (record.exponent - entry.scaler)
+    is_float = record.coding is Coding.REAL
+    return convert.number(ratio, entry.scaler, entry.data_type), is_float or ratio.denominator == 1
+
+
+def _line(entry: Entry, source: Source) -> _Column:
+    number, data_type = entry.telegram, entry.data_type
+
+    def frame(readout: Readout, site: Site) -> bytes:
+        return convert.raw_bytes(readout.telegrams[number].frame, data_type)
+
+    def header(readout: Readout, site: Site) -> bytes:
+        return convert.text(header_line(readout.telegrams[number]), data_type)
+
+    def value(readout: Readout, site: Site) -> bytes:
+        line = value_line(readout.telegrams[number], number, readout.created_ms, site)
+        return convert.text(line, data_type)
+
+    return {Source.FRAME: frame, Source.DECODED_HEADER: header, Source.DECODED_VALUE: value}[source]
+
+
+def _evaluate(item: MappedObject, step: _Step, readout: Readout, site: Site) -> MappedValue:
+    number, default = step.entry.telegram, step.entry.default
+    present = number < len(readout.telegrams)
+    status = readout.telegrams[number].status if present else None
+    record: Record | None = None
+    error = ""
+    try:
+        for candidate in step.candidates:
+            record = readout.telegrams[number].records[candidate.position]
+            if record.raw is not None:
+                return MappedValue(item, candidate.convert(record), record, number, "", False, status)
+            error = error or record.error
+        if step.line is not None:
+            return MappedValue(item, step.line(readout, site), None, number, "", False, status)
+    except NoValueError as reason:
+        # no other record takes its place: it would be another quantity from one readout to the next
+        error = str(reason)
+    error = error or step.problem or "the meter sends no such record"
+    return MappedValue(item, default, record, number, error, default is not None, status)
+
+
+def _column(step: _Step) -> _Column:
+    missing = step.entry.default or axdr.NULL
+    number, line = step.entry.telegram, step.line
+    pairs = [(candidate.position, candidate.convert) for candidate in step.candidates]
+
+    def column(readout: Readout, site: Site) -> bytes:
+        try:
+            for position, converter in pairs:
+                record = readout.telegrams[number].records[position]
+                if record.raw is not None:
+                    return converter(record)
+            return missing if line is None else line(readout, site)
+        except NoValueError:
+            return missing
+
+    return column

@@ -1,0 +1,89 @@
+"""The active mapping files: which one serves a meter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.mapping.media import types_of
+from core.mapping.model import (
+    ANY_MANUFACTURER,
+    ANY_VERSION,
+    MAX_BYTES,
+    MappingError,
+    MappingFile,
+    parse_mapping,
+)
+
+log = logging.getLogger(__name__)
+
+
+class MappingSet:
+    """Mapping files with at most one for each type, manufacturer and version; never changes."""
+
+    def __init__(self, files: Iterable[MappingFile] = (), problems: Iterable[MappingError] = ()) -> None:
+        """Take the files in order; of two for one triple the first counts and the second is a problem."""
+        self._by_triple: dict[tuple[str, str, int], MappingFile] = {}
+        found = list(problems)
+        for file in files:
+            first = self._by_triple.setdefault(file.triple, file)
+            if first is not file:
+                reason = f"is for {file.label} as {first.name} is; delete one of the two"
+                found.append(MappingError(file.name, "", reason))
+        self.problems: tuple[MappingError, ...] = tuple(found)
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> MappingSet:
+        """All `*.json` in a directory, by name. A file that is not valid is a problem, and stops no other."""
+        files: list[MappingFile] = []
+        problems: list[MappingError] = []
+        try:
+            paths = sorted(directory.glob("*.json"))
+        except OSError as error:
+            paths = []
+            problems.append(MappingError(str(directory), "", f"cannot be read: {error.strerror}"))
+        for path in paths:
+            try:
+                files.append(read_mapping(path))
+            except MappingError as error:
+                log.warning("mapping refused: %s", error)
+                problems.append(error)
+        return cls(files, problems)
+
+    @property
+    def files(self) -> tuple[MappingFile, ...]:
+        """The active files."""
+        return tuple(self._by_triple.values())
+
+    def with_fallback(self, others: Iterable[MappingFile]) -> MappingSet:
+        """The same files, and those of `others` whose triple is still free."""
+        free = [file for file in others if file.triple not in self._by_triple]
+        return MappingSet((*self.files, *free), self.problems)
+
+    def match(self, medium_code: int | None, manufacturer: str, version: int | None) -> MappingFile | None:
+        """The file for a meter: type + manufacturer + version, then any version, then any manufacturer.
+
+        Within each step the exact name of the medium goes before the group that it belongs to.
+        """
+        if medium_code is None:
+            return None
+        types = types_of(medium_code)
+        maker = manufacturer.upper()
+        exact = ANY_VERSION if version is None else version
+        for pair in ((maker, exact), (maker, ANY_VERSION), (ANY_MANUFACTURER, ANY_VERSION)):
+            for name in types:
+                file = self._by_triple.get((name, *pair))
+                if file is not None:
+                    return file
+        return None
+
+
+def read_mapping(path: Path) -> MappingFile:
+    """Read one mapping file from disk; at most 1 MiB is read. Raises `MappingError`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise MappingError(path.name, "", f"cannot be read: {error.strerror or error}") from None
+    return parse_mapping(content, path.name)
