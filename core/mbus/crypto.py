@@ -1,4 +1,4 @@
-"""Opens encrypted telegrams (EN 13757-7 security modes 5 and 7), and only believes what passes the 2F 2F check."""
+"""Opens encrypted telegrams (EN 13757-7 security modes 5 and 7); believes what passes the 2F 2F check."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Identity(NamedTuple):
 def envelope(signature: int, content: int, end: int) -> Envelope | None:
     """How the bytes between `content` and `end` are encrypted, None if they are not.
 
-    The configuration word took the place of the signature field of older meters (FFFF, B627), which says nothing
-    about encryption. What it calls encrypted must also be there: at least one block, and not more than there is.
+    The configuration word took the place of the signature field of older meters (FFFF, B627), which says
+    nothing about encryption. What it calls encrypted must be there: at least one block, and no more than the
+    telegram has.
     """
     mode = signature >> 8 & 0x1F
     length = (signature >> 4 & 0xF) * _BLOCK
@@ -82,7 +83,7 @@ def opened(
 
 
 def _ephemeral(key: bytes, counter: bytes, identity: Identity) -> bytes:
-    """Key for one message, by the derivation function of EN 13757-7 clause 9.6 (from the meter, encryption)."""
+    """Key for one message, by the derivation function of EN 13757-7 clause 9.6 (meter, encryption)."""
     derivation = CMAC(algorithms.AES(key))
     derivation.update(b"\x00" + counter + identity.identification + b"\x07" * 7)
     return derivation.finalize()

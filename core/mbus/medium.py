@@ -65,7 +65,7 @@ FIXED_MEDIUM_NAMES: Final[dict[int, str]] = {
     0xD: "water",
     0xE: "heat-cost-allocator",
 }
-"""4-bit medium of the fixed data structure to name (EN 1434-3); Ah..Eh are the same media in MSB-first meters."""
+"""4-bit medium of the fixed data structure to name (EN 1434-3); Ah..Eh are the same media sent MSB first."""
 
 
 def medium_name(code: int) -> str:

@@ -1,14 +1,15 @@
-"""One value of a telegram: what is the same in every telegram of a meter (template), and what changes (raw)."""
+"""One value of a telegram: what every telegram of a meter repeats (template), and what changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final
 
 from core.mbus import values
-from core.mbus.values import EXACT, Coding, RawValue, Value
+from core.mbus.values import Coding, RawValue, Value
 
 
 class Function(IntEnum):
@@ -58,14 +59,29 @@ class Template:
     vif_hex: str
 
 
-class Record(NamedTuple):
-    """One value of a telegram. Immutable; everything but `raw` comes from the structure of the telegram."""
+class Record(tuple[Template, RawValue, Value, bytes]):
+    """One value of a telegram: (template, raw, value, body), by name. Immutable.
 
-    template: Template
-    raw: RawValue
+    A tuple without a constructor of its own, because a decoder makes more of these than of anything else.
+    """
+
+    __slots__ = ()
+
+    template: Template = property(itemgetter(0))  # type: ignore[assignment]
+    """What the structure of the telegram says about this record."""
+    raw: RawValue = property(itemgetter(1))  # type: ignore[assignment]
     """The value exactly as sent: integers and BCD as int, None when there is no valid value."""
-    body: bytes
+    value: Value = property(itemgetter(2))  # type: ignore[assignment]
+    """The exact value in `unit`: a Decimal for numbers, else as `raw`; None with an `error`.
+
+    A 32-bit real number is the shortest decimal that reads back as the same real number.
+    """
+    body: bytes = property(itemgetter(3))  # type: ignore[assignment]
     """The frame that the offsets refer to; for an encrypted telegram the opened one."""
+
+    def __repr__(self) -> str:
+        shown = f"{self.value_text} {self.unit}".strip() if self.raw is not None else self.error
+        return f"<Record {self.index}: {self.dib} {self.description} = {shown}>"
 
     @property
     def index(self) -> int:  # type: ignore[override]  # a record has a place; tuple.index is of no use here
@@ -123,27 +139,11 @@ class Record(NamedTuple):
         return self.template.coding
 
     @property
-    def value(self) -> Value:
-        """The exact value in `unit`: a Decimal for numbers, else as `raw`; None with an `error`.
-
-        A 32-bit real number is the shortest decimal that reads back as the same real number.
-        """
-        template, raw, _ = self
-        if raw.__class__ is int:
-            return EXACT.multiply(template.scale, raw)  # type: ignore[arg-type]  # mypy does not narrow by __class__
-        if isinstance(raw, float):
-            return EXACT.multiply(template.scale, Decimal(values.shortest(raw)))
-        return raw  # type: ignore[return-value]  # neither int nor float here
-
-    @property
     def value_text(self) -> str:
         """The value for people and JSON: "85.946", times as ISO 8601, bytes as hex; "" with an `error`."""
-        value = self.value
-        if value is None:
+        if self.value is None:
             return ""
-        if isinstance(value, Decimal):
-            return f"{value:f}"
-        return self.raw_text
+        return f"{self.value:f}" if isinstance(self.value, Decimal) else self.raw_text
 
     @property
     def raw_text(self) -> str:

@@ -1,4 +1,4 @@
-"""Walks the records of a telegram: where each begins, and what its DIF and VIF bytes say (EN 13757-3 clause 6)."""
+"""Walks the records of a telegram: where each begins, and what its DIF and VIF say (EN 13757-3 clause 6)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _FIXED_HISTORIC: Final = 0x3E
 class Walk:
     """The structure of the records between two offsets of a frame.
 
-    `structural` holds the offset of every byte that the structure depends on: a frame with the same bytes there
-    has the same structure. `error` says where the records break off, "" if they do not.
+    `structural` holds the offset of every byte that the structure depends on: a frame with the same bytes
+    there has the same structure. `error` says where the records break off, "" if they do not.
     """
 
     def __init__(self, body: bytes, start: int, end: int, *, msb_first: bool = False) -> None:
@@ -58,7 +58,7 @@ class Walk:
     def _byte(self, at: int, what: str) -> int:
         if at >= self._end:
             raise _BrokenOffError(
-                f"record {len(self.templates)} breaks off in its {what}: the telegram ends at byte {self._end}"
+                f"record {len(self.templates)} breaks off in its {what}: it ends at byte {self._end}"
             )
         self.structural.add(at)
         return self._body[at]
@@ -107,7 +107,7 @@ class Walk:
             coding = _coding(field, size, meaning)
         if data_at + size > self._end:
             raise _BrokenOffError(
-                f"record {len(self.templates)} breaks off in its data: it needs {size} bytes from byte {data_at}, "
+                f"record {len(self.templates)} breaks off in its data: needs {size} bytes at byte {data_at}, "
                 f"the telegram ends at byte {self._end}"
             )
         error = meaning.error or ("a request for data, not a value" if field == 8 else "")
@@ -137,7 +137,7 @@ class Walk:
         return self._end
 
     def _unreadable(self, start: int, reason: str) -> int:
-        """Keep what cannot be read as one record to the end: where the next one begins is not known either."""
+        """Keep what cannot be read as one record to the end: where the next one begins is unknown too."""
         meaning = Meaning("unreadable", (), "", 0, Kind.NUMBER, "")
         error = f"{reason} in the record at byte {start}: this and what follows cannot be read"
         self._add(meaning, Coding.BINARY, error, dif=b"", spans=(start, start, self._end - start))
@@ -154,7 +154,7 @@ class Walk:
         return at + 1 if self._is_text(at + 1) else vif_at + 1
 
     def _is_text(self, at: int) -> bool:
-        """Whether a length byte and that many printable characters are at `at`. What it looks at is structure."""
+        """Whether a length byte and as many printable characters are there. All it looks at is structure."""
         if at >= self._end:
             return False
         self.structural.add(at)
@@ -177,7 +177,7 @@ class Walk:
 
     @staticmethod
     def _variable(code: int, meaning: Meaning) -> tuple[Coding, int]:
-        """Coding and size by the length byte of variable length data (EN 13757-3 table 6); size -1 if reserved."""
+        """Coding and size by the length byte of variable length data (EN 13757-3 table 6); -1 if reserved."""
         if code < 0xC0:
             return (Coding.OBIS if meaning.kind is Kind.OBIS else Coding.TEXT), code
         if code <= 0xC9:

@@ -87,8 +87,9 @@ class Telegram(NamedTuple):
 
     @property
     def header(self) -> str:
-        """ "long" (all fields), "short" (access number, status, signature), "fixed" (identification, access number,
-        status, medium) or "none". Fields that it lacks are "" or 0."""
+        """Which header there is: "long" (all fields), "short" (access number, status, signature), "fixed"
+        (identification, access number, status, medium) or "none". A field that it lacks is "" or 0.
+        """
         return _header_of(self.ci)
 
     @property
@@ -239,7 +240,7 @@ def check_frame(frame: bytes) -> None:
     checksum = sum(frame[_CONTENT:-2]) & 0xFF
     if checksum != frame[-2]:
         raise TelegramError(
-            f"The checksum is {frame[-2]:02X}h, the bytes give {checksum:02X}h: noise on the line; read the meter again."
+            f"The checksum is {frame[-2]:02X}h, the bytes give {checksum:02X}h: read the meter again."
         )
 
 
@@ -288,14 +289,14 @@ def _decode_unknown(frame: bytes, key: bytes | None) -> Telegram:
 
 
 def _behind_authentication(frame: bytes, end: int) -> tuple[int, bytes]:
-    """Offset of the application's CI field, and the message counter of an authentication layer in front of it.
+    """Offset of the application's CI field, and the message counter of an authentication layer before it.
 
     The layer (CI 90h, EN 13757-7 clause 6) has a length byte, a control field, and optional fields: key
     information (2), message counter (4), MAC and message length.
     """
     if frame[_CI] != 0x90:
         return _CI, bytes(4)
-    if _CI + 2 > end or _CI + 2 + frame[_CI + 1] >= end:
+    if end < _CI + 2 or end <= _CI + 2 + frame[_CI + 1]:
         raise TelegramError("The telegram ends inside of its authentication layer (CI 90h).")
     ci_at = _CI + 2 + frame[_CI + 1]
     control = int.from_bytes(frame[_CI + 2 : min(_CI + 4, ci_at)], "little")
@@ -307,7 +308,7 @@ def _behind_authentication(frame: bytes, end: int) -> tuple[int, bytes]:
 def _decode_fixed(frame: bytes, header_at: int, structural: set[int]) -> Telegram:
     if len(frame) - 2 - header_at != _FIXED_LENGTH:
         raise TelegramError(
-            f"A fixed data structure (CI 73h) has {_FIXED_LENGTH} bytes, this one has {len(frame) - 2 - header_at}."
+            f"A fixed data structure (CI 73h) has {_FIXED_LENGTH} bytes, not {len(frame) - 2 - header_at}."
         )
     status, first, second = frame[header_at + 5 : header_at + 8]
     structural |= {header_at + 5, header_at + 6, header_at + 7}

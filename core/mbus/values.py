@@ -1,16 +1,19 @@
-"""The data types of EN 13757-3 annex A: from the bytes of a record to an exact value, or to why there is none."""
+"""The data types of EN 13757-3 annex A: from a record's bytes to an exact value, or the reason for none."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, time
 from decimal import Context, Decimal, Inexact
 from enum import Enum
+from functools import lru_cache
 from math import isfinite
-from struct import pack, unpack
+from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
 RawValue: TypeAlias = int | float | str | bytes | datetime | date | time | None
 Value: TypeAlias = Decimal | str | bytes | datetime | date | time | None
+
+_REAL: Final = Struct("<f")
 
 EXACT: Final = Context(prec=120, traps=[Inexact])
 """Wide enough for every number that a record can hold, whatever context a caller works in."""
@@ -37,7 +40,7 @@ class Coding(Enum):
 
 
 class Reading(NamedTuple):
-    """One value as sent: without a valid value `raw` is None, `text` still shows what came, and `error` says why."""
+    """One value as sent; without a valid value `raw` is None, `error` says why, `text` shows what came."""
 
     raw: RawValue
     text: str
@@ -55,7 +58,7 @@ def read(coding: Coding, data: bytes) -> Reading:
             return Reading(None, "", "the record holds no data")
         case Coding.SIGNED | Coding.OPAQUE:
             number = int.from_bytes(data, "little", signed=True)
-            bad = coding is Coding.SIGNED and number == -1 << (8 * len(data) - 1)
+            bad = number == invalid_code(coding, len(data))
             return (
                 Reading(None, f"{data[::-1].hex()}h", NOT_AVAILABLE)
                 if bad
@@ -63,7 +66,7 @@ def read(coding: Coding, data: bytes) -> Reading:
             )
         case Coding.UNSIGNED | Coding.BITS:
             number = int.from_bytes(data, "little")
-            bad = coding is Coding.UNSIGNED and is_unsigned_invalid(number, len(data))
+            bad = number == invalid_code(coding, len(data))
             return (
                 Reading(None, f"{data[::-1].hex()}h", NOT_AVAILABLE)
                 if bad
@@ -72,7 +75,7 @@ def read(coding: Coding, data: bytes) -> Reading:
         case Coding.BCD | Coding.NEGATIVE_BCD:
             return _read_bcd(data[::-1].hex(), coding is Coding.NEGATIVE_BCD)
         case Coding.REAL:
-            (real,) = unpack("<f", data)
+            (real,) = _REAL.unpack(data)
             if not isfinite(real):
                 return Reading(None, str(real), NOT_AVAILABLE)
             return Reading(real, shortest(real), "")
@@ -89,25 +92,40 @@ def read(coding: Coding, data: bytes) -> Reading:
 
 
 def bcd(digits: str) -> int | None:
-    """Number of BCD digits, most significant first; Fh in front is the minus sign; None with any other hex digit."""
+    """Number of BCD digits, most significant first; Fh in front is a minus; None with any other hex digit."""
     try:
         return -int(digits[1:]) if digits[0] == "f" and len(digits) > 1 else int(digits)
     except ValueError:
         return None
 
 
-def is_unsigned_invalid(number: int, size: int) -> bool:
-    """Whether an unsigned integer of `size` bytes is the code for "not available" (one byte has none: 255 counts)."""
-    return size > 1 and number == (1 << 8 * size) - 1
+def invalid_code(coding: Coding, size: int) -> int | None:
+    """The integer of `size` bytes that means "not available": 8000h for type B, FFFFh for type C.
+
+    One byte of type C has none: a counter of 255 is more likely than that a meter spends a byte on nothing.
+    """
+    if coding is Coding.SIGNED:
+        return -1 << (8 * size - 1)
+    if coding is Coding.UNSIGNED and size > 1:
+        return (1 << 8 * size) - 1
+    return None
+
+
+INVALID_CODES: Final = frozenset(
+    invalid_code(coding, size) for coding in (Coding.SIGNED, Coding.UNSIGNED) for size in (2, 1, 3, 4, 6, 8)
+)
+"""All integers that can mean "not available", whatever their type and size."""
 
 
 def shortest(real: float) -> str:
     """The shortest decimal text that reads back as the same 32-bit real number."""
-    wanted = pack("<f", real)
-    for digits in (6, 7, 8):
-        text = f"{real:.{digits}g}"
+    if real.is_integer() and -1e7 < real < 1e7:
+        return str(int(real))
+    wanted = _REAL.pack(real)
+    for pattern in ("%.6g", "%.7g", "%.8g"):
+        text = pattern % real
         try:
-            if pack("<f", float(text)) == wanted:
+            if _REAL.pack(float(text)) == wanted:
                 return text
         except OverflowError:  # rounded up beyond the largest 32-bit number
             continue
@@ -115,12 +133,13 @@ def shortest(real: float) -> str:
 
 
 def year_of(year: int, century: int = 0) -> int:
-    """Full year; without century bits 0..80 is 2000..2080 and 81..99 is 1981..1999 (EN 13757-3 annex A, type F)."""
+    """Full year; without century bits 0..80 is 2000..2080, 81..99 is 1981..1999 (annex A, type F)."""
     if century:
         return 1900 + 100 * century + year
     return 2000 + year if year <= 80 or year > 99 else 1900 + year
 
 
+@lru_cache(maxsize=4096)  # set dates and due dates stay the same for a year
 def date_g(bits: int) -> date | None:
     """Type G, 16 bits; None if they are no calendar date."""
     year = bits >> 5 & 7 | bits >> 9 & 0x78
@@ -133,12 +152,12 @@ def date_g(bits: int) -> date | None:
 def datetime_f(bits: int) -> datetime | None:
     """Type F, 32 bits; None with the invalid bit or if they are no point in time. Local time of the meter."""
     year = bits >> 21 & 7 | bits >> 25 & 0x78
+    century = bits >> 13 & 3
     if bits & 0x80 or year > 99:
         return None
+    year = year_of(year, century) if century or year > 80 else 2000 + year
     try:
-        return datetime(
-            year_of(year, bits >> 13 & 3), bits >> 24 & 0xF, bits >> 16 & 0x1F, bits >> 8 & 0x1F, bits & 0x3F
-        )
+        return datetime(year, bits >> 24 & 0xF, bits >> 16 & 0x1F, bits >> 8 & 0x1F, bits & 0x3F)
     except ValueError:
         return None
 
@@ -210,7 +229,8 @@ def _read_time(coding: Coding, data: bytes) -> Reading:
             bits = int.from_bytes(data, "little")
             point, invalid = datetime_f(bits), bool(bits & 0x80)
             year = year_of(bits >> 21 & 7 | bits >> 25 & 0x78, bits >> 13 & 3)
-            text = f"{year:04}-{bits >> 24 & 0xF:02}-{bits >> 16 & 0x1F:02}T{bits >> 8 & 0x1F:02}:{bits & 0x3F:02}:00"
+            text = f"{year:04}-{bits >> 24 & 0xF:02}-{bits >> 16 & 0x1F:02}"
+            text += f"T{bits >> 8 & 0x1F:02}:{bits & 0x3F:02}:00"
         case Coding.DATETIME_SECONDS:
             second, minute, hour, day, month, _week = data
             point, invalid = datetime_i(data), bool(minute & 0x80)

@@ -125,7 +125,7 @@ FIRST_EXTENSION: Final[dict[int, Entry]] = dict(
         *_scaled(0x78, 8, "cumulative-max-power", "W", -3),
     ]
 )
-"""VIFEs behind VIF FBh (EN 13757-3 table 14); gallons and °F are of older editions, and meters still send them."""
+"""VIFEs behind VIF FBh (EN 13757-3 table 14); gallons and °F are of older editions."""
 
 SECOND_EXTENSION: Final[dict[int, Entry]] = dict(
     [
@@ -318,7 +318,7 @@ _NOT_TOKEN = re.compile(r"[^A-Za-z0-9%°/]+")
 def resolve(vib: bytes, text: str = "") -> Meaning:
     """Meaning of a VIF with its VIFEs; `vib` without a plain text, which is in `text` (in reading order).
 
-    Codes that the standard reserves get a token of their own ("reserved-7b"), so that records stay distinguishable.
+    Codes that the standard reserves get a token of their own ("reserved-7b"): records stay distinguishable.
     """
     vif = vib[0]
     if vif in (0xFB, 0xFD) and len(vib) > 1:
