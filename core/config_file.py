@@ -15,6 +15,7 @@ from typing import Any
 import tomlkit
 from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT
 
 from core.config import (
     FIRST_LOGICAL_DEVICE,
@@ -160,13 +161,27 @@ def _free_devices(config: Config) -> Iterator[int]:
 
 def _section(document: TOMLDocument, name: str) -> Any:
     if name not in document:
+        _blank_line(document)
         document[name] = tomlkit.table()
     return document[name]
 
 
 def _append(document: TOMLDocument, name: str, values: Mapping[str, Any]) -> None:
-    table = tomlkit.table()
-    table.update(values)
     if name not in document:
+        _blank_line(document)
         document[name] = tomlkit.aot()
-    document[name].append(table)
+    tables: Any = document[name]
+    # The list can also be written on one line, and then only takes tables that are.
+    if isinstance(tables, AoT):
+        table: Any = tomlkit.table()
+        if tables:
+            _blank_line(tables[-1])
+    else:
+        table = tomlkit.inline_table()
+    table.update(values)
+    tables.append(table)
+
+
+def _blank_line(before: Any) -> None:
+    if before.as_string() and not before.as_string().endswith("\n\n"):
+        before.add(tomlkit.nl())
