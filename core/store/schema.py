@@ -89,6 +89,7 @@ def open_for_writing(path: Path, migrations: tuple[tuple[str, ...], ...] = MIGRA
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit is on the disk when it returns, also through a power cut.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreError(

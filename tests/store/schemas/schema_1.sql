@@ -1,0 +1,59 @@
+BEGIN TRANSACTION;
+CREATE TABLE meter (
+            key INTEGER PRIMARY KEY AUTOINCREMENT,
+            line TEXT NOT NULL,
+            address TEXT NOT NULL,
+            identification TEXT NOT NULL DEFAULT '',
+            manufacturer TEXT NOT NULL DEFAULT '',
+            version INTEGER,
+            medium INTEGER,
+            installed_ms INTEGER NOT NULL,
+            removed_ms INTEGER
+        ) STRICT;
+INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL);
+CREATE TABLE meter_field (
+            id INTEGER PRIMARY KEY,
+            meter INTEGER NOT NULL,
+            telegram INTEGER NOT NULL,
+            dib TEXT NOT NULL,
+            UNIQUE (meter, telegram, dib)
+        ) STRICT;
+INSERT INTO "meter_field" VALUES(1,1,0,'0c13');
+CREATE TABLE profile_row (
+            series INTEGER NOT NULL,
+            meter INTEGER NOT NULL,
+            boundary_ms INTEGER NOT NULL,
+            time_ms INTEGER NOT NULL,
+            reading INTEGER NOT NULL,
+            PRIMARY KEY (series, meter, boundary_ms)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "profile_row" VALUES(1,1,1761256800000,1761256800000,1);
+CREATE TABLE profile_series (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            profile INTEGER NOT NULL,
+            interval TEXT NOT NULL,
+            zone TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('building', 'current', 'retired'))
+        ) STRICT;
+INSERT INTO "profile_series" VALUES(1,1,'1 h','Europe/Stockholm','current');
+CREATE TABLE reading (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            meter INTEGER NOT NULL REFERENCES meter (key),
+            line TEXT NOT NULL,
+            time_ms INTEGER NOT NULL,
+            result TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            frames BLOB NOT NULL
+        ) STRICT;
+INSERT INTO "reading" VALUES(1,1,'cellar',1761256800000,'ok','',X'683C3C680808727803491177040E160A0000000C7878034911041331D40000426C0000441300000000046D0B0BCD130227000009FD0E0209FD0F060F00017513D316');
+INSERT INTO "reading" VALUES(2,1,'cellar',1761256801000,'no answer','It does not answer.',X'');
+CREATE UNIQUE INDEX meter_place ON meter (line, address) WHERE removed_ms IS NULL;
+CREATE INDEX reading_good ON reading (meter, time_ms) WHERE result = 'ok';
+CREATE INDEX reading_failed ON reading (meter, time_ms) WHERE result <> 'ok';
+CREATE UNIQUE INDEX profile_current ON profile_series (profile) WHERE state = 'current';
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('meter',1);
+INSERT INTO "sqlite_sequence" VALUES('profile_series',1);
+INSERT INTO "sqlite_sequence" VALUES('reading',2);
+COMMIT;
+PRAGMA user_version = 1;

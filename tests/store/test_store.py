@@ -1,0 +1,482 @@
+"""The store keeps what was read, tells it again, and says in a sentence why it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from core.interval import PROFILE_INTERVALS, Interval
+from core.snapshot import MeterState
+from core.store import ProfileRow, Reading, Store, StoreError, open_readonly, split_frames
+from core.store.schema import MIGRATIONS, open_for_writing
+
+TELEGRAMS = [
+    bytes.fromhex(path.read_text())
+    for path in sorted((Path(__file__).parents[2] / "core/mbus/telegrams").glob("*.hex"))
+]
+STOCKHOLM = ZoneInfo("Europe/Stockholm")
+HOUR = 3_600_000
+START = 1_761_256_800_000  # 2025-10-24 00:00 in Stockholm, two days before the clock is set back
+EVER = (-(1 << 60), 1 << 60)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "gateway.db")
+    yield opened
+    await opened.close()
+
+
+def good(meter: int, time_ms: int, *frames: bytes) -> Reading:
+    return Reading(meter, "cellar", time_ms, MeterState.OK, frames or (TELEGRAMS[0],))
+
+
+def failed(meter: int, time_ms: int) -> Reading:
+    return Reading(meter, "cellar", time_ms, MeterState.GARBLED, (b"\x68\x03\x04",), "The checksum is wrong.")
+
+
+def expected_rows(readings: list[Reading], interval: Interval, zone: ZoneInfo) -> list[tuple[int, int, int]]:
+    """(boundary, time, id) of the first good reading of each interval, worked out the long way."""
+    first: dict[int, tuple[int, int]] = {}
+    for each in readings:
+        if each.result is MeterState.OK:
+            boundary = interval.boundary(each.time_ms, zone)
+            first[boundary] = min(first.get(boundary, (1 << 62, 0)), (each.time_ms, each.id))
+    return [(boundary, *first[boundary]) for boundary in sorted(first)]
+
+
+def keys(rows: list[ProfileRow]) -> list[tuple[int, int, int]]:
+    return [(row.boundary_ms, row.time_ms, row.reading) for row in rows]
+
+
+async def test_a_reading_comes_back_as_it_was_received(store: Store) -> None:
+    """Every real telegram, alone and several to a readout, byte for byte."""
+    meter = await store.install_meter("cellar", "5", 1)
+    for moment, frame in enumerate(TELEGRAMS):
+        number = await store.add_reading(good(meter, moment, frame))
+        assert await store.reading(number) == Reading(
+            meter, "cellar", moment, MeterState.OK, (frame,), "", number
+        )
+    number = await store.add_reading(good(meter, 1000, *TELEGRAMS[:3]))
+    latest = await store.latest(meter)
+    assert latest is not None
+    assert (latest.id, latest.frames) == (number, tuple(TELEGRAMS[:3]))
+    assert await store.readings_count(meter) == len(TELEGRAMS) + 1
+    assert await store.oldest(meter) == 0
+
+
+async def test_a_failed_readout_is_kept_with_its_bytes_and_reason(store: Store) -> None:
+    """It never takes the place of a good one."""
+    meter = await store.install_meter("cellar", "5", 1)
+    number = await store.add_reading(good(meter, 10))
+    await store.add_reading(failed(meter, 20))
+    latest, failure = await store.latest(meter), (await store.latest_failures())[meter]
+    assert latest is not None
+    assert latest.id == number
+    assert (failure.time_ms, failure.frames, failure.detail) == (
+        20,
+        (b"\x68\x03\x04",),
+        "The checksum is wrong.",
+    )
+    assert await store.readings_count(meter) == 1
+
+
+def test_frames_in_a_row_are_taken_apart() -> None:
+    """By their own L bytes; what is no frame stays together."""
+    assert split_frames(b"".join(TELEGRAMS)) == tuple(TELEGRAMS)
+    assert split_frames(b"") == ()
+    assert split_frames(TELEGRAMS[0] + TELEGRAMS[1][:-1]) == (TELEGRAMS[0], TELEGRAMS[1][:-1])
+    assert split_frames(b"\xe5\x68") == (b"\xe5\x68",)
+    assert split_frames(b"\x68") == (b"\x68",)
+
+
+async def test_a_meter_keeps_its_key_for_life(store: Store) -> None:
+    """Installed again at the same place it is the same meter; another one never has its key."""
+    first = await store.install_meter("cellar", "5", 1)
+    assert await store.install_meter("cellar", "5", 2) == first
+    await store.learn_identity(first, "12345678", "HYD", 37, 7)
+    await store.remove_meter(first, 3)
+    assert await store.meters() == []
+    (removed,) = await store.meters(removed=True)
+    assert (removed.removed_ms, removed.identification, removed.manufacturer) == (3, "12345678", "HYD")
+    second = await store.install_meter("attic", "5", 4)
+    assert await store.install_meter("cellar", "5", 5) == first
+    assert [meter.key for meter in await store.meters()] == [first, second]
+    assert (await store.meters())[0].version == 37
+
+
+async def test_fields_are_kept_in_the_order_of_first_appearance(store: Store) -> None:
+    """What comes later is put at the end, what is known stays where it is."""
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.learn_fields(meter, [(0, "0c13"), (0, "0413")])
+    await store.learn_fields(meter, [(0, "0413"), (1, "0c13"), (0, "0c13")])
+    assert await store.fields() == {meter: [(0, "0c13"), (0, "0413"), (1, "0c13")]}
+
+
+async def test_everything_survives_a_restart(tmp_path: Path) -> None:
+    """What the core needs at start comes from the file."""
+    path = tmp_path / "gateway.db"
+    store = await Store.open(path)
+    meters = [await store.install_meter("cellar", str(number), 1) for number in range(1, 6)]
+    ids = await store.add_readings([good(meter, 1000 + meter) for meter in meters for _ in range(3)])
+    await store.add_reading(failed(meters[0], 5000))
+    await store.close()
+    assert not path.with_name("gateway.db-wal").exists()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    store = await Store.open(path)
+    latest = await store.latest_all()
+    assert {key: reading.id for key, reading in latest.items()} == dict(zip(meters, ids[2::3], strict=True))
+    assert list(await store.latest_failures()) == [meters[0]]
+    await store.close()
+
+
+@pytest.mark.parametrize("interval", PROFILE_INTERVALS, ids=str)
+async def test_a_profile_takes_the_first_good_reading_of_each_interval(
+    store: Store, interval: Interval
+) -> None:
+    """As they come, and built afterwards: the same rows, over the night when the clock is set back."""
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.set_profiles({1: interval, 2: Interval.parse("1 d")}, STOCKHOLM)
+    readings = []
+    for number in range(96 * 4):
+        moment = START + number * HOUR // 4
+        readings.append(failed(meter, moment) if number % 7 == 0 else good(meter, moment + 700))
+    ids = await store.add_readings(readings)
+    kept = [
+        Reading(each.meter, each.line, each.time_ms, each.result, each.frames, each.detail, number)
+        for each, number in zip(readings, ids, strict=True)
+    ]
+    wanted = expected_rows(kept, interval, STOCKHOLM)
+    assert keys(await store.profile_rows(meter, 1, *EVER)) == wanted
+    await store.set_profiles({2: interval}, STOCKHOLM)
+    assert keys(await store.profile_rows(meter, 2, *EVER)) == wanted
+    assert await store.profile_count(meter, 2) == len(wanted)
+
+
+async def test_a_profile_is_cut_again_when_interval_or_zone_change(store: Store) -> None:
+    """And not when neither does."""
+    meter = await store.install_meter("cellar", "5", 1)
+    day = Interval.parse("1 d")
+    await store.add_readings([good(meter, START + number * HOUR) for number in range(72)])
+    await store.set_profiles({1: day}, STOCKHOLM)
+    stockholm = keys(await store.profile_rows(meter, 1, *EVER))
+    await store.set_profiles({1: day}, ZoneInfo("America/Santiago"))
+    assert keys(await store.profile_rows(meter, 1, *EVER)) != stockholm
+    await store.set_profiles({1: day}, STOCKHOLM)
+    assert keys(await store.profile_rows(meter, 1, *EVER)) == stockholm
+    with sqlite3.connect(store.path) as plain:
+        before = plain.execute("SELECT id, state FROM profile_series").fetchall()
+        await store.set_profiles({1: day}, STOCKHOLM)
+        assert plain.execute("SELECT id, state FROM profile_series").fetchall() == before
+        assert [state for _, state in before] == ["current"]
+        assert plain.execute("SELECT count(*) FROM profile_row").fetchone() == (len(stockholm),)
+    plain.close()
+
+
+async def test_readings_that_come_while_a_profile_is_cut_are_in_it(store: Store) -> None:
+    """Late ones, early ones, and those of a meter that is installed meanwhile."""
+    meter = await store.install_meter("cellar", "5", 1)
+    hour = Interval.parse("1 h")
+    await store.add_readings([good(meter, START + number * HOUR // 4) for number in range(5000)])
+    cutting = asyncio.create_task(store.set_profiles({1: hour}, STOCKHOLM))
+    other = await store.install_meter("cellar", "6", 1)
+    for number in range(40):
+        await store.add_reading(good(meter, START + number * 12 * HOUR - 1000))
+        await store.add_reading(good(other, START + number * HOUR // 2))
+    await cutting
+    assert await store.profile_count(other, 1) == 20
+    with sqlite3.connect(store.path) as plain:
+        rows = plain.execute("SELECT id, time_ms FROM reading WHERE meter = ?", (meter,)).fetchall()
+    plain.close()
+    everything = [Reading(meter, "cellar", moment, MeterState.OK, (), "", number) for number, moment in rows]
+    assert keys(await store.profile_rows(meter, 1, *EVER, limit=10_000)) == expected_rows(
+        everything, hour, STOCKHOLM
+    )
+
+
+async def test_a_profile_answers_by_range_with_the_newest_rows_oldest_first(store: Store) -> None:
+    """Both ends belong to the range, and what counts is the time that a client sees."""
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.set_profiles({1: Interval.parse("1 h")}, STOCKHOLM)
+    times = [START + number * HOUR + 700 for number in range(30)]
+    await store.add_readings([good(meter, moment) for moment in times])
+
+    async def found(start: int, end: int, limit: int = 1000) -> list[int]:
+        return [row.time_ms for row in await store.profile_rows(meter, 1, start, end, limit)]
+
+    assert await found(*EVER) == times
+    assert await found(times[3], times[7]) == times[3:8]
+    assert await found(times[3] - 1, times[7] + 1) == times[3:8]
+    assert await found(times[3] + 1, times[7] - 1) == times[4:7]
+    assert await found(times[3], times[3]) == [times[3]]
+    assert await found(START + 3 * HOUR, START + 4 * HOUR) == [times[3]]
+    assert await found(*EVER, limit=5) == times[-5:]
+    assert await found(times[3], times[20], limit=5) == times[16:21]
+    assert await found(times[7], times[3]) == []
+    assert await found(0, START) == []
+    assert await found(times[-1] + 1, 1 << 60) == []
+
+
+async def test_a_profile_answers_by_entry(store: Store) -> None:
+    """Entry 1 is the oldest, 0 as the end is the newest; beyond the end there is nothing."""
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.set_profiles({1: Interval.parse("1 h")}, STOCKHOLM)
+    times = [START + number * HOUR for number in range(30)]
+    await store.add_readings([good(meter, moment) for moment in times])
+
+    async def found(first: int, last: int, limit: int = 1000) -> list[int]:
+        return [row.time_ms for row in await store.profile_entries(meter, 1, first, last, limit)]
+
+    assert await found(1, 0) == times
+    assert await found(1, 5) == times[:5]
+    assert await found(28, 99) == times[27:]
+    assert await found(31, 0) == []
+    assert await found(5, 4) == []
+    assert await found(1, 0, limit=4) == times[-4:]
+    assert await found(3, 10, limit=4) == times[6:10]
+    assert await store.profile_entries(meter, 2, 1, 0) == []
+
+
+async def test_old_readings_are_let_go_but_never_the_last_good_one(store: Store) -> None:
+    """With the rows that were made of them, and nothing else."""
+    busy, silent = [await store.install_meter("cellar", str(number), 1) for number in (5, 6)]
+    await store.set_profiles({1: Interval.parse("1 h")}, STOCKHOLM)
+    await store.add_readings([good(busy, START + number * HOUR // 4) for number in range(9000)])
+    await store.add_readings([failed(busy, START), good(silent, START), good(silent, START + 1)])
+    cut = START + 1000 * HOUR
+    assert await store.purge(cut) == 4000 + 1 + 1
+    assert await store.oldest(busy) == cut
+    assert await store.readings_count(busy) == 5000
+    rows = await store.profile_rows(busy, 1, *EVER, limit=10_000)
+    assert [row.time_ms for row in rows] == [cut + number * HOUR for number in range(1250)]
+    latest = await store.latest(silent)
+    assert latest is not None
+    assert latest.time_ms == START + 1
+    assert await store.latest_failures() == {}
+    assert await store.purge(cut) == 0
+
+
+async def test_changes_that_wait_together_are_each_done_or_refused_alone(store: Store) -> None:
+    """One that fails does not take the others with it."""
+    meter = await store.install_meter("cellar", "5", 1)
+    outcomes = await asyncio.gather(
+        *(store.add_reading(good(meter if number % 3 else 999, number)) for number in range(60)),
+        return_exceptions=True,
+    )
+    # Meter 999 does not exist. The sentence is one for people, whatever SQLite says.
+    assert [type(outcome) for outcome in outcomes] == [
+        int if number % 3 else StoreError for number in range(60)
+    ]
+    assert await store.readings_count(meter) == 40
+
+
+async def test_the_loop_never_waits_for_the_disk(store: Store) -> None:
+    """Another program holds the database: the loop runs on, and the change is made when it is free again."""
+    meter = await store.install_meter("cellar", "5", 1)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    adding = asyncio.create_task(store.add_reading(good(meter, 1)))
+    turns = 0
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 100
+    assert await store.latest(meter) is None
+    assert not adding.done()
+    other.execute("ROLLBACK")
+    other.close()
+    async with asyncio.timeout(10):
+        assert await adding == 1
+
+
+async def test_closing_does_first_what_was_asked_for(tmp_path: Path) -> None:
+    """And refuses what comes after, in a sentence."""
+    store = await Store.open(tmp_path / "gateway.db")
+    meter = await store.install_meter("cellar", "5", 1)
+    adding = [asyncio.create_task(store.add_reading(good(meter, number))) for number in range(300)]
+    await asyncio.sleep(0)
+    await store.close()
+    ids = await asyncio.gather(*adding)
+    with pytest.raises(StoreError, match="is closed"):
+        await store.latest(meter)
+    with pytest.raises(StoreError, match="is closed"):
+        await store.add_reading(good(meter, 1))
+    await store.close()
+    with open_readonly(store.path) as reader:
+        assert reader.readings_count(meter) == len(set(ids)) == 300
+
+
+async def test_a_caller_that_goes_away_disturbs_nobody(store: Store) -> None:
+    """Cancelled in the queue or in the middle: the next change is made."""
+    meter = await store.install_meter("cellar", "5", 1)
+    adding = [asyncio.create_task(store.add_reading(good(meter, number))) for number in range(100)]
+    await asyncio.sleep(0)
+    for task in adding[::2]:
+        task.cancel()
+    outcomes = await asyncio.gather(*adding, return_exceptions=True)
+    assert all(isinstance(outcome, int) for outcome in outcomes[1::2])
+    assert await store.add_reading(good(meter, 1000)) > 0
+
+
+async def test_the_database_of_a_running_gateway_can_be_looked_at(store: Store) -> None:
+    """And never changed from there."""
+    meter = await store.install_meter("cellar", "5", 1)
+    with open_readonly(store.path) as reader:
+        assert reader.latest(meter) is None
+        number = await store.add_reading(good(meter, 1))
+        latest = reader.latest(meter)
+        assert latest is not None
+        assert latest.id == number
+        assert [each.address for each in reader.meters()] == ["5"]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._connection.execute("DELETE FROM reading")
+
+
+def test_looking_at_no_database_makes_none(tmp_path: Path) -> None:
+    """The sentence says what to do."""
+    with pytest.raises(StoreError, match="start the gateway once"):
+        open_readonly(tmp_path / "gateway.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["text", "pages", "cut"])
+async def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path, damage: str) -> None:
+    """Nothing is repaired by guessing, and nothing deleted."""
+    path = tmp_path / "gateway.db"
+    store = await Store.open(path)
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.add_readings([good(meter, number) for number in range(500)])
+    await store.close()
+    content = bytearray(path.read_bytes())
+    if damage == "text":
+        content[:100] = b"no database at all".ljust(100)
+    elif damage == "pages":
+        for page in range(4096, len(content) - 4096, 4096):
+            content[page : page + 64] = bytes(64)
+    else:
+        del content[len(content) // 2 // 4096 * 4096 :]
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"is damaged .*: .* restore a backup") as caught:
+        await Store.open(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == content
+
+
+async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """In a sentence with what to do."""
+    for path in (tmp_path / "none" / "gateway.db", Path("/proc/gateway.db")):
+        with pytest.raises(StoreError, match=r"cannot be opened .*: give this user the right") as caught:
+            await Store.open(path)
+        assert str(path) in str(caught.value)
+
+
+FILL_THE_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from core.snapshot import MeterState
+from core.store import Reading, Store, StoreError
+
+async def main():
+    store = await Store.open(Path(sys.argv[1]))
+    meter = await store.install_meter("cellar", "5", 1)
+    # A limit on file sizes stands in for a full disk: the system refuses the write in the same place.
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    kept = []
+    try:
+        while True:
+            kept.append(await store.add_reading(Reading(meter, "cellar", 1, MeterState.OK, (bytes(20_000),))))
+    except StoreError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    kept.append(await store.add_reading(Reading(meter, "cellar", 2, MeterState.OK, (b"x",))))
+    assert await store.readings_count(meter) == len(kept), kept
+    await store.close()
+    print(len(kept))
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_is_said_and_recording_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    """What was acknowledged before is still there, and the store does not have to be opened again."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path / "gateway.db")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    sentence, count = done.stdout.splitlines()
+    assert sentence.startswith("The disk with ")
+    assert "; " in sentence
+    assert int(count) > 5
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """And not touched."""
+    path = tmp_path / "gateway.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    with pytest.raises(StoreError, match=r"written by a newer cme-tui \(schema 2, this one knows 1\)"):
+        await Store.open(path)
+    with pytest.raises(StoreError, match="has schema 2, this version of cme-tui knows 1"):
+        open_readonly(path)
+
+
+async def test_a_database_of_each_earlier_schema_still_opens(tmp_path: Path) -> None:
+    """With all that is in it; each schema that was ever released has its file beside this one."""
+    files = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+    assert [file.stem for file in files] == [f"schema_{number}" for number in range(1, len(MIGRATIONS) + 1)]
+    for file in files:
+        path = tmp_path / f"{file.stem}.db"
+        with sqlite3.connect(path) as old:
+            old.executescript(file.read_text())
+        old.close()
+        store = await Store.open(path)
+        (meter,) = await store.meters()
+        assert (meter.line, meter.address, meter.identification, meter.medium) == (
+            "cellar",
+            "5",
+            "12345678",
+            7,
+        )
+        latest = await store.latest(meter.key)
+        assert latest is not None
+        assert latest.frames == (TELEGRAMS[0],)
+        assert [row.reading for row in await store.profile_rows(meter.key, 1, *EVER)] == [latest.id]
+        assert await store.fields() == {meter.key: [(0, "0c13")]}
+        await store.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """Not even by half: the older version still opens the file."""
+    path = tmp_path / "gateway.db"
+    open_for_writing(path).close()
+    broken = (
+        *MIGRATIONS,
+        ("ALTER TABLE meter ADD COLUMN note TEXT", "ALTER TABLE missing ADD COLUMN note TEXT"),
+    )
+    with pytest.raises(StoreError, match="no such table: missing"):
+        open_for_writing(path, broken)
+    connection = open_for_writing(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert "note" not in [row[1] for row in connection.execute("PRAGMA table_info(meter)")]
+    connection.close()
+    longer = (*MIGRATIONS, ("ALTER TABLE meter ADD COLUMN note TEXT",))
+    shutil.copy(path, tmp_path / "copy.db")
+    connection = open_for_writing(tmp_path / "copy.db", longer)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(longer),)
+    connection.close()
