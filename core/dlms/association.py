@@ -13,7 +13,7 @@ from core.cosem.base import Access, Context, CosemObject, DataAccessError, Devic
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic
 from core.dlms.admission import Credentials, judge
-from core.dlms.axdr import length
+from core.dlms.axdr import Value, length
 from core.dlms.errors import DecodeError
 from core.dlms.limits import ServerLimits
 from core.dlms.xdlms import (
@@ -42,7 +42,7 @@ Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes]
 
 MALFORMED = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
 UNKNOWN_SERVICE = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
-NOT_ASSOCIATED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+NOT_POSSIBLE = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
 NOT_NEGOTIATED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.SERVICE_NOT_SUPPORTED)
 
 
@@ -108,7 +108,7 @@ class Association:
     def handle(self, apdu: bytes) -> Answer:
         """The answer to any APDU but an AARQ; a coroutine if it needs something slow. Never raises."""
         if not self.associated:
-            return NOT_ASSOCIATED
+            return NOT_POSSIBLE
         service = self._services.get(apdu[0])
         if service is None:
             return UNKNOWN_SERVICE
@@ -162,7 +162,7 @@ class Association:
         if not self.context.conformance & Conformance.MULTIPLE_REFERENCES:
             return NOT_NEGOTIATED
         if len(references) > self._limits.references:
-            return NOT_ASSOCIATED  # service not allowed, operation not possible
+            return NOT_POSSIBLE
         values = [self._read(reference) for reference in references]
         slow = [
             (index, value)
@@ -256,33 +256,53 @@ class Association:
             return NOT_NEGOTIATED
         if len(apdu) < 3:
             return MALFORMED
-        if apdu[1] != xdlms.NORMAL:
-            return UNKNOWN_SERVICE
-        invoke_id = apdu[2]
-        reference, value = xdlms.decode_set_normal(apdu)
-        class_id, logical_name, attribute, selection = reference
-        try:
-            target = self._object(class_id, logical_name, attribute, Access.WRITE)
-            if selection is not None:
-                raise DataAccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-            written = target.write(attribute, value, self.context)
-        except DataAccessError as error:
-            return xdlms.set_result(invoke_id, error.code)
-        except Exception:
-            _log.exception("Writing class %d %s attribute %d failed", class_id, logical_name.hex(), attribute)
-            return xdlms.set_result(invoke_id, DataAccessResult.OTHER_REASON)
-        if written is None:
-            return xdlms.set_result(invoke_id, DataAccessResult.SUCCESS)
-        return self._set_later(invoke_id, written)
+        kind, invoke_id = apdu[1], apdu[2]
+        if kind == xdlms.NORMAL:
+            result = self._write(*xdlms.decode_set_normal(apdu))
+            if isinstance(result, DataAccessResult):
+                return xdlms.set_result(invoke_id, result)
+            return self._set_later(invoke_id, result)
+        if kind == xdlms.SET_WITH_LIST:
+            writes = xdlms.decode_set_list(apdu)
+            if not self.context.conformance & Conformance.MULTIPLE_REFERENCES:
+                return NOT_NEGOTIATED
+            if len(writes) > self._limits.references:
+                return NOT_POSSIBLE
+            return self._set_list(invoke_id, writes)
+        return UNKNOWN_SERVICE
 
     async def _set_later(self, invoke_id: int, written: Awaitable[None]) -> bytes:
+        return xdlms.set_result(invoke_id, await self._settled(written))
+
+    async def _set_list(self, invoke_id: int, writes: list[tuple[Reference, Value]]) -> bytes:
+        results: list[DataAccessResult] = []
+        for reference, value in writes:  # one after the other, in the order that the client chose
+            result = self._write(reference, value)
+            if not isinstance(result, DataAccessResult):
+                result = await self._settled(result)
+            results.append(result)
+        return xdlms.set_list_results(invoke_id, results)
+
+    async def _settled(self, written: Awaitable[None]) -> DataAccessResult:
         async def done() -> bytes:
             await written
             return b""
 
         (result,) = await self._wait([done()])
-        code = result if isinstance(result, DataAccessResult) else DataAccessResult.SUCCESS
-        return xdlms.set_result(invoke_id, code)
+        return result if isinstance(result, DataAccessResult) else DataAccessResult.SUCCESS
+
+    def _write(self, reference: Reference, value: Value) -> DataAccessResult | Awaitable[None]:
+        class_id, logical_name, attribute, selection = reference
+        try:
+            target = self._object(class_id, logical_name, attribute, Access.WRITE)
+            if selection is not None:
+                return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
+            return target.write(attribute, value, self.context) or DataAccessResult.SUCCESS
+        except DataAccessError as error:
+            return error.code
+        except Exception:
+            _log.exception("Writing class %d %s attribute %d failed", class_id, logical_name.hex(), attribute)
+            return DataAccessResult.OTHER_REASON
 
 
 class _Blocks:

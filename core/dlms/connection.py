@@ -12,7 +12,7 @@ from core.cosem.base import DataAccessError, DeviceDirectory
 from core.dlms import acse
 from core.dlms.acse import Diagnostic, Mechanism
 from core.dlms.admission import Credentials
-from core.dlms.association import MALFORMED, NOT_ASSOCIATED, Association
+from core.dlms.association import MALFORMED, NOT_POSSIBLE, Association
 from core.dlms.errors import DecodeError
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer, SessionView
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             return
         association = self._associations.get((client_sap, sap))
         if association is None:
-            self._send(client_sap, sap, NOT_ASSOCIATED)
+            self._send(client_sap, sap, NOT_POSSIBLE)
             return
         answer = association.handle(apdu)
         if not isinstance(answer, bytes):
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         association = self._associations.get(key)
         if association is None:
             if len(self._associations) >= self._limits.associations_per_connection:
-                self._send(client_sap, sap, NOT_ASSOCIATED)
+                self._send(client_sap, sap, NOT_POSSIBLE)
                 return
             association = self._association(client_sap, sap)
         try:

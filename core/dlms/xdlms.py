@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -24,6 +25,8 @@ NORMAL = 1
 NEXT = 2  # of a GET request
 WITH_DATABLOCK = 2  # of a GET response
 WITH_LIST = 3  # of GET
+SET_WITH_LIST = 4
+SET_RESPONSE_WITH_LIST = 5
 
 
 class DataAccessResult(IntEnum):
@@ -162,13 +165,7 @@ def decode_get_next(apdu: bytes) -> int:
 
 def decode_get_list(apdu: bytes) -> list[Reference]:
     """Decode `C0 03 invoke-id list of references`. Raises `DecodeError`."""
-    count, offset = decode_length(apdu, 3)
-    if not 0 < count * _SHORTEST_REFERENCE <= len(apdu) - offset:
-        raise DecodeError(f"{count} references do not fit into the request.")
-    references: list[Reference] = []
-    for _ in range(count):
-        reference, offset = decode_reference(apdu, offset)
-        references.append(reference)
+    references, offset = _references(apdu, 3)
     _nothing_left(apdu, offset)
     return references
 
@@ -179,6 +176,20 @@ def decode_set_normal(apdu: bytes) -> tuple[Reference, Value]:
     value, end = decode_from(apdu, offset)
     _nothing_left(apdu, end)
     return reference, value
+
+
+def decode_set_list(apdu: bytes) -> list[tuple[Reference, Value]]:
+    """Decode `C1 04 invoke-id references values`. Raises `DecodeError`, also if the counts differ."""
+    references, offset = _references(apdu, 3)
+    count, offset = decode_length(apdu, offset)
+    if count != len(references):
+        raise DecodeError(f"{len(references)} references and {count} values do not go together.")
+    writes: list[tuple[Reference, Value]] = []
+    for reference in references:
+        value, offset = decode_from(apdu, offset)
+        writes.append((reference, value))
+    _nothing_left(apdu, offset)
+    return writes
 
 
 def decode_reference(apdu: bytes, offset: int) -> tuple[Reference, int]:
@@ -230,8 +241,24 @@ def set_result(invoke_id: int, result: DataAccessResult) -> bytes:
     return bytes((SET_RESPONSE, NORMAL, invoke_id, result))
 
 
+def set_list_results(invoke_id: int, results: Sequence[DataAccessResult]) -> bytes:
+    """Encode a SET-Response-With-List."""
+    return bytes((SET_RESPONSE, SET_RESPONSE_WITH_LIST, invoke_id)) + length(len(results)) + bytes(results)
+
+
 _REFERENCE = struct.Struct(">H6sbB")
 _SHORTEST_REFERENCE = _REFERENCE.size
+
+
+def _references(apdu: bytes, offset: int) -> tuple[list[Reference], int]:
+    count, offset = decode_length(apdu, offset)
+    if not 0 < count * _SHORTEST_REFERENCE <= len(apdu) - offset:
+        raise DecodeError(f"{count} references do not fit into the request.")
+    references: list[Reference] = []
+    for _ in range(count):
+        reference, offset = decode_reference(apdu, offset)
+        references.append(reference)
+    return references, offset
 
 
 def _nothing_left(apdu: bytes, end: int) -> None:

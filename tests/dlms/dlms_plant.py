@@ -1,6 +1,7 @@
 """A small gateway made of the real classes: a management device and two meters, for tests of the DLMS side.
 
-`python tests/dlms/plant.py PORT` serves it until it is killed; the first line that it prints is the port.
+`python tests/dlms/dlms_plant.py [PORT [ROWS [COLUMNS]]]` serves it until it is killed and prints
+the port first.
 """
 
 from __future__ import annotations

@@ -1,0 +1,30 @@
+"""A running server for each test, and the way to the modules that the DLMS tests share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dlms_plant import Plant
+
+from core.dlms.limits import ServerLimits
+from core.dlms.server import DlmsServer
+
+
+@pytest.fixture
+def plant() -> Plant:
+    return Plant()
+
+
+@pytest.fixture
+async def server(plant: Plant) -> AsyncIterator[DlmsServer]:
+    """A server on a free port, which takes no time to refuse."""
+    server = plant.server(ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02, wait=0.5))
+    await server.start("127.0.0.1", 0)
+    yield server
+    await server.stop()

@@ -1,0 +1,84 @@
+"""ACSE and the xDLMS context: the Green Book's examples, byte for byte, and refusal of everything else."""
+
+from __future__ import annotations
+
+import pytest
+from dlms_wire import AARQ_LLS, AARQ_NONE
+
+from core.dlms import acse, xdlms
+from core.dlms.acse import Diagnostic, Mechanism
+from core.dlms.association import SERVED
+from core.dlms.errors import DecodeError
+
+
+def test_the_aarq_of_the_green_book_without_authentication_is_understood() -> None:
+    """Lowest level security, conformance 007E1F, PDU size 1200."""
+    request = acse.decode_aarq(AARQ_NONE)
+    assert request.mechanism is Mechanism.NONE
+    assert request.authentication_value is None
+    assert xdlms.decode_initiate_request(request.user_information) == xdlms.InitiateRequest(6, 0x007E1F, 1200)
+
+
+def test_the_aarq_of_the_green_book_with_lls_is_understood() -> None:
+    """Mechanism 1 and the password 12345678."""
+    request = acse.decode_aarq(AARQ_LLS)
+    assert request.context_name == acse.LN_CONTEXT
+    assert (request.mechanism, request.authentication_value) == (Mechanism.LOW, b"12345678")
+
+
+def test_the_aare_of_the_green_book_is_what_is_sent() -> None:
+    """Accepted, conformance 00501F, PDU size 500."""
+    assert acse.aare_accepted(xdlms.initiate_response(0x00501F, 500)).hex() == (
+        "6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000501f01f40007"
+    )
+
+
+def test_the_aare_of_a_refusal_carries_the_diagnostic() -> None:
+    """Rejected permanently, authentication failure; an unfit context also says which part of it."""
+    assert acse.aare_rejected(Diagnostic.AUTHENTICATION_FAILURE).hex() == (
+        "6117a109060760857405080101a203020101a305a10302010d"
+    )
+    refused = acse.aare_rejected(
+        Diagnostic.NO_REASON_GIVEN, xdlms.initiate_error(xdlms.InitiateError.PDU_SIZE_TOO_SHORT)
+    )
+    assert refused.hex().endswith("a203020101a305a103020101be0604040e010603")
+
+
+def test_an_aarq_may_carry_title_and_user() -> None:
+    """Calling AP title, client user id and a dedicated key are found."""
+    initiate = bytes.fromhex("0101100102030405060708090a0b0c0d0e0f1000000" + "65f1f0400007e1f0400")
+    body = (
+        bytes.fromhex("a109060760857405080101a60a04084d4d4d0000bc614ea903020107be")
+        + bytes((len(initiate) + 2, 4, len(initiate)))
+        + initiate
+    )
+    request = acse.decode_aarq(bytes((0x60, len(body))) + body)
+    assert request.calling_ap_title == bytes.fromhex("4d4d4d0000bc614e")
+    assert xdlms.decode_initiate_request(request.user_information).dedicated_key == bytes(range(1, 17))
+
+
+@pytest.mark.parametrize("size", range(len(AARQ_LLS)))
+def test_an_aarq_that_is_cut_short_anywhere_is_refused(size: int) -> None:
+    """Also with its outer length put right."""
+    for data in (AARQ_LLS[:size], bytes((0x60, max(size - 2, 0))) + AARQ_LLS[2:size]):
+        with pytest.raises(DecodeError):
+            xdlms.decode_initiate_request(acse.decode_aarq(data).user_information)
+
+
+def test_a_field_that_stands_twice_is_refused() -> None:
+    """Two application contexts cannot both be meant."""
+    body = AARQ_NONE[2:13] + AARQ_NONE[2:]
+    with pytest.raises(DecodeError):
+        acse.decode_aarq(bytes((0x60, len(body))) + body)
+
+
+@pytest.mark.parametrize("pdu", [64, 65, 136, 137, 138, 139, 140, 264, 265, 266, 267, 268, 1024, 65535])
+def test_blocks_fill_the_pdu_and_never_exceed_it(pdu: int) -> None:
+    """Where the length of the part takes another byte, too."""
+    room = xdlms.block_capacity(pdu)
+    assert pdu - 1 <= len(xdlms.get_block(0xC1, 1, bytes(room), last=False)) <= pdu
+
+
+def test_conformance_tells_the_truth() -> None:
+    """Get, set, with lists, selective access, blocks with get, and nothing else."""
+    assert f"{SERVED:024b}" == "000000000001001000011100"
