@@ -6,6 +6,7 @@ import asyncio
 import errno
 import grp
 import os
+import termios
 
 import serial
 import serial_asyncio
@@ -26,13 +27,15 @@ async def open_serial(device: str, baud: int) -> Transport:
     if baud not in BAUD_RATES:
         rates = ", ".join(map(str, BAUD_RATES))
         raise LineError(f"{baud} baud is no rate of an M-Bus: choose one of {rates}.")
+    gone = f"The serial port {device} is gone: is its adapter unplugged?"
+    loop = asyncio.get_running_loop()
     try:
         # Opening a port may block for as long as its driver likes.
         port = await asyncio.to_thread(_open, device, baud)
-    except (OSError, ValueError) as error:  # serial.SerialException is an OSError
+        protocol = _SerialProtocol(port, _MARGIN, gone)
+        await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
+    except (OSError, ValueError, termios.error) as error:  # serial.SerialException is an OSError
         raise LineError(_explain(device, error)) from error
-    protocol = _SerialProtocol(port, _MARGIN, f"The serial port {device} is gone; is its adapter unplugged?")
-    await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: protocol, port)
     await protocol.made.wait()
     return protocol.transport
 
@@ -61,9 +64,10 @@ class _SerialProtocol(TransportProtocol):
 
 
 def _open(device: str, baud: int) -> serial.Serial:
-    return serial.Serial(
-        device, baud, serial.EIGHTBITS, serial.PARITY_EVEN, serial.STOPBITS_ONE, exclusive=True
-    )
+    # A pseudo terminal has no parity, and setting one is an error there.
+    pseudo = os.path.realpath(device).startswith("/dev/pts/")
+    parity = serial.PARITY_NONE if pseudo else serial.PARITY_EVEN
+    return serial.Serial(device, baud, serial.EIGHTBITS, parity, serial.STOPBITS_ONE, exclusive=True)
 
 
 def _explain(device: str, error: Exception) -> str:

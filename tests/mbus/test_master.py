@@ -1,0 +1,394 @@
+"""The master: readout by every way of addressing, and what it makes of everything that goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from core.mbus import master as master_module
+from core.mbus.address import PrimaryAddress, SecondaryAddress
+from core.mbus.frame import ACK, Frame, long_frame, req_ud2, select, snd_nke
+from core.mbus.master import (
+    Garbled,
+    Incomplete,
+    LineDown,
+    Master,
+    NoAnswer,
+    NoData,
+    WrongMeter,
+)
+from core.mbus.simulator import (
+    Answer,
+    Misfortune,
+    SimulatedBus,
+    SimulatedMeter,
+    SimulatedPty,
+    open_simulated,
+    read_telegrams,
+)
+from core.mbus.simulator.serving import Wire
+from core.mbus.telegram import decode
+from core.mbus.transport import Transport
+from core.snapshot import LineState
+from tests.conftest import TELEGRAMS
+
+BAUD = 38400
+WATER = PrimaryAddress(5)
+HEAT = PrimaryAddress(6)
+WATER_ID = SecondaryAddress("12345678", "PAD", 0x01, 0x07)
+
+
+def recorded(name: str) -> bytes:
+    return read_telegrams(TELEGRAMS / f"{name}.hex")[0]
+
+
+class Listener(SimulatedBus):
+    """A bus that remembers what the master sent, and lets a test answer in a meter's stead."""
+
+    def __init__(self, meters: list[SimulatedMeter]) -> None:
+        super().__init__(meters)
+        self.heard: list[bytes] = []
+        self.heard_one = asyncio.Event()
+        self.instead: Callable[[Frame], Answer | None] | None = None
+
+    def respond(self, frame: Frame) -> Answer | None:
+        self.heard.append(frame.raw)
+        self.heard_one.set()
+        return self.instead(frame) if self.instead else super().respond(frame)
+
+
+@pytest.fixture
+def water() -> SimulatedMeter:
+    return SimulatedMeter([recorded("frame2")], address=5)
+
+
+@pytest.fixture
+def heat() -> SimulatedMeter:
+    return SimulatedMeter([recorded("metrona_pollutherm")], address=6)
+
+
+@pytest.fixture
+def bus(water: SimulatedMeter, heat: SimulatedMeter) -> Listener:
+    return Listener([water, heat])
+
+
+@contextlib.asynccontextmanager
+async def running(
+    bus: SimulatedBus, *, baud: int = BAUD, repeats: int = 2, more: Callable[[bytes], bool] | None = None
+) -> AsyncIterator[Master]:
+    async def open_line(_url: str, rate: int) -> Transport:
+        return open_simulated(bus, rate)
+
+    options = {"more_follows": more} if more else {}
+    master = Master("sim:", baud, repeats=repeats, open_line=open_line, **options)  # type: ignore[arg-type]
+    master.start()
+    try:
+        yield master
+    finally:
+        await master.close()
+
+
+async def until(condition: Callable[[], bool], event: asyncio.Event) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            event.clear()
+            await event.wait()
+
+
+def identification(frames: tuple[bytes, ...]) -> list[str]:
+    return [decode(frame).identification for frame in frames]
+
+
+async def test_primary_readout_resets_once_and_toggles_the_frame_count_bit(bus: Listener) -> None:
+    """The link is reset on first contact only; then every readout carries the other bit."""
+    async with running(bus) as master:
+        for _ in range(3):
+            readout = await master.read(WATER, expected=WATER_ID)
+            assert identification(readout.frames) == ["12345678"]
+            assert readout.tries == 1
+            assert readout.started <= readout.finished
+        await master.read(HEAT)
+    assert bus.heard == [
+        snd_nke(5), req_ud2(5, True), req_ud2(5, False), req_ud2(5, True), snd_nke(6), req_ud2(6, True)
+    ]  # fmt: skip
+
+
+async def test_secondary_readout_selects_and_verifies(bus: Listener) -> None:
+    """Selection with and without wildcards reads the meter that it names."""
+    async with running(bus) as master:
+        for address in (WATER_ID, SecondaryAddress("1234FFFF")):
+            assert identification((await master.read(address)).frames) == ["12345678"]
+    assert bus.heard[0] == snd_nke(253)
+    assert bus.heard[1:] == [
+        select(WATER_ID), req_ud2(253, True), select(SecondaryAddress("1234FFFF")), req_ud2(253, True)
+    ]  # fmt: skip
+
+
+async def test_wrong_checksum_is_asked_again_with_the_same_bit(bus: Listener, water: SimulatedMeter) -> None:
+    """A spoilt telegram costs a repetition, and the meter does not count it as a new request."""
+    water.misfortune = Misfortune(wrong_checksum=2)
+    async with running(bus) as master:
+        readout = await master.read(WATER)
+        assert readout.tries == 2
+        assert decode(readout.frames[0]).access_number == (water.access_number + 1) & 0xFF
+    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
+
+
+async def test_lasting_disturbance_is_garbled_and_keeps_the_bytes(
+    bus: Listener, water: SimulatedMeter
+) -> None:
+    """After two repetitions the error names the reason and holds what was received."""
+    water.misfortune = Misfortune(wrong_checksum=1)
+    async with running(bus) as master:
+        with pytest.raises(Garbled, match="checksum") as caught:
+            await master.read(WATER)
+        assert caught.value.raw.startswith(b"\x68\x1f\x1f\x68")
+        assert bus.heard.count(req_ud2(5, True)) == 3
+        water.misfortune = Misfortune()
+        await master.read(WATER)
+    assert bus.heard[-2:] == [snd_nke(5), req_ud2(5, True)], "after a failure the link is reset"
+
+
+async def test_noise_in_front_of_an_answer_does_no_harm(bus: Listener, water: SimulatedMeter) -> None:
+    """Disturbed bytes are skipped where a whole telegram follows."""
+    async with running(bus) as master:
+        await master.read(WATER)
+        water.misfortune = Misfortune(noise=b"\x00\xff\x68\x11")
+        assert (await master.read(WATER)).tries == 1
+
+
+async def test_acknowledgement_within_noise_is_not_believed(bus: Listener, water: SimulatedMeter) -> None:
+    """An E5 that comes with other bytes may be part of the noise."""
+    water.misfortune = Misfortune(noise=b"\x33\x00")
+    async with running(bus, repeats=0) as master:
+        with pytest.raises(Garbled):
+            await master.read(WATER)
+
+
+async def test_dead_meter_gives_no_answer_and_the_next_is_read(bus: Listener, water: SimulatedMeter) -> None:
+    """Three tries, a sentence, and the line goes on."""
+    water.misfortune = Misfortune(dead=True)
+    async with running(bus) as master:
+        with pytest.raises(NoAnswer, match="Meter 5 does not answer"):
+            await master.read(WATER)
+        with pytest.raises(NoAnswer):
+            await master.read(WATER_ID)
+        assert len((await master.read(HEAT)).frames) == 1
+    assert bus.heard.count(snd_nke(5)) == 3
+
+
+async def test_late_answer_is_not_taken_for_the_next(bus: Listener, water: SimulatedMeter) -> None:
+    """A meter that answers too late is read after all, and its surplus answers reach nobody else."""
+    async with running(bus) as master:
+        await master.read(HEAT)
+        await master.read(WATER)
+        for late in (0.17, 0.25, 0.4):
+            water.misfortune = Misfortune(late=late)
+            with contextlib.suppress(NoAnswer):
+                assert identification((await master.read(WATER)).frames) == ["12345678"]
+            heat_id = identification((await master.read(HEAT)).frames)
+            assert heat_id == ["44950146"]
+            assert identification((await master.read(SecondaryAddress("44950146"))).frames) == heat_id
+
+
+async def test_answer_from_another_address_is_not_accepted(bus: Listener) -> None:
+    """A telegram with another A field is no answer, however valid it is."""
+    stray = recorded("frame2")
+    bus.instead = lambda frame: Answer(ACK if frame.raw == snd_nke(5) else stray)
+    async with running(bus, repeats=0) as master:
+        with pytest.raises(Garbled, match="address 2"):
+            await master.read(WATER)
+
+
+async def test_wrong_meter_is_named(bus: Listener) -> None:
+    """Where another meter answers, the error tells which; an E5 to the selection proves nothing."""
+    async with running(bus) as master:
+        with pytest.raises(WrongMeter, match="12345678") as caught:
+            await master.read(WATER, expected=SecondaryAddress("44950146"))
+        assert caught.value.found == WATER_ID
+        assert bus.heard.count(req_ud2(5, True)) == 1
+        bus.instead = lambda frame: Answer(ACK if frame.raw[0] != 0x10 or frame.control == 0x40 else
+                                           recorded("frame2"))  # fmt: skip
+        with pytest.raises(WrongMeter) as caught:
+            await master.read(SecondaryAddress("44950146"))
+        assert caught.value.found == WATER_ID
+
+
+async def test_two_meters_on_one_address_are_garbled(water: SimulatedMeter, heat: SimulatedMeter) -> None:
+    """Both answer at once, and the master says what it may be."""
+    heat.address = 5
+    async with running(SimulatedBus([water, heat]), repeats=0) as master:
+        with pytest.raises(Garbled, match="two meters"):
+            await master.read(WATER)
+
+
+async def test_meter_without_data_is_told_apart(bus: Listener) -> None:
+    """An acknowledgement instead of a telegram is no failure of the line."""
+    bus.instead = lambda frame: Answer(ACK)
+    async with running(bus) as master:
+        with pytest.raises(NoData, match="no data"):
+            await master.read(WATER)
+        with pytest.raises(NoData):
+            await master.read(WATER)
+    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, False)]
+
+
+async def test_all_telegrams_of_a_meter_are_read() -> None:
+    """DIF 1F announces another telegram; it is asked for with the bit toggled, from the first one each time."""
+    first = recorded("svm_f22_telegram1")
+    assert decode(first).more_follows
+    second = recorded("Elster-F2")
+    meter = SimulatedMeter([first, second], address=7)
+    bus = Listener([meter])
+    address = SecondaryAddress.from_header(meter.header)
+    async with running(bus) as master:
+        for _ in range(2):
+            readout = await master.read(PrimaryAddress(7))
+            assert [len(frame) for frame in readout.frames] == [len(first), len(second)]
+        with pytest.raises(WrongMeter):
+            await master.read(address)  # the second recording is of another meter
+    assert bus.heard[:6] == [snd_nke(7), req_ud2(7, True), req_ud2(7, False)] * 2
+
+
+async def test_telegrams_that_repeat_or_never_end_are_given_up(bus: Listener, water: SimulatedMeter) -> None:
+    """What came until then is in the error."""
+    count = 0
+
+    def endless(frame: Frame) -> Answer:
+        nonlocal count
+        count += 1
+        return Answer(ACK if frame.control == 0x40 else long_frame(8, 5, 0x78, count.to_bytes(2, "big")))
+
+    async with running(bus, more=lambda frame: True) as master:
+        with pytest.raises(Incomplete, match="repeats itself") as caught:
+            await master.read(WATER)
+        assert len(caught.value.frames) == 1
+        bus.instead = endless
+        with pytest.raises(Incomplete, match="after 32") as caught:
+            await master.read(WATER)
+        assert len(caught.value.frames) == 32
+
+
+async def test_cancelled_read_leaves_the_line_usable(bus: Listener) -> None:
+    """A read that is cancelled in the middle of the answer does not disturb the next one."""
+    async with running(bus, baud=9600) as master:
+        await master.read(HEAT)
+        for meter in (WATER, WATER_ID):
+            bus.heard.clear()
+            reading = asyncio.ensure_future(master.read(meter))
+            number = 5 if meter is WATER else 253
+            await until(lambda number=number: req_ud2(number, True) in bus.heard, bus.heard_one)  # type: ignore[misc]
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            readout = await master.read(HEAT)
+            assert readout.tries == 1
+            assert identification(readout.frames) == ["44950146"]
+        bus.heard.clear()
+        await master.read(WATER)
+        assert bus.heard == [snd_nke(5), req_ud2(5, True)]
+
+
+async def test_one_transaction_at_a_time(bus: Listener) -> None:
+    """Reads that are asked for at once are done one after another, each with its own answer."""
+    async with running(bus) as master:
+        readouts = await asyncio.gather(*(master.read(address) for address in (WATER, HEAT, WATER_ID, WATER)))
+    assert [identification(readout.frames)[0] for readout in readouts] == [
+        "12345678", "44950146", "12345678", "12345678"
+    ]  # fmt: skip
+
+
+async def test_over_a_serial_line_at_2400_baud(bus: Listener) -> None:
+    """Primary and secondary readout over a real pty with the times of the wire."""
+    pty = SimulatedPty(bus, 2400)
+    master = Master(f"serial:{pty.path}", 2400)
+    master.start()
+    assert identification((await master.read(WATER)).frames) == ["12345678"]
+    assert identification((await master.read(WATER_ID)).frames) == ["12345678"]
+    await master.close()
+    pty.close()
+
+
+class Converter:
+    """A TCP level converter that can be switched off."""
+
+    def __init__(self, bus: SimulatedBus) -> None:
+        self._bus = bus
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def switch_on(self, port: int = 0) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def switch_off(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        wire = Wire(self._bus, BAUD, writer.write, fast=True)
+        while data := await reader.read(100):
+            wire.feed(data)
+        writer.close()
+
+
+async def test_lost_tcp_line_comes_back_by_itself(bus: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A converter that goes away takes the line down with a reason; when it is back, so is the line."""
+    monkeypatch.setattr(master_module, "FIRST_RETRY", 0.02)
+    converter = Converter(bus)
+    port = await converter.switch_on()
+    changed = asyncio.Event()
+    states: list[tuple[LineState, str]] = []
+
+    def note() -> None:
+        states.append((master.state, master.reason))
+        changed.set()
+
+    master = Master(f"tcp:127.0.0.1:{port}", BAUD, on_change=note)
+    assert master.state is LineState.CONNECTING
+    with pytest.raises(LineDown, match="not started"):
+        await master.read(WATER)
+    master.start()
+    await master.read(WATER)
+    assert states == [(LineState.UP, "")]
+    converter.switch_off()
+    await until(lambda: "refuses" in master.reason, changed)
+    assert states[1][0] is LineState.DOWN
+    assert "closed the connection" in states[1][1]
+    with pytest.raises(LineDown, match="refuses the connection"):
+        await master.read(WATER)
+    await converter.switch_on(port)
+    await until(lambda: master.state is LineState.UP, changed)
+    bus.heard.clear()
+    await master.read(WATER)
+    assert bus.heard[0] == snd_nke(5), "what the meter remembers is not known after a new connection"
+    await master.close()
+    assert master.state is LineState.DOWN
+    converter.switch_off()
+
+
+async def test_line_that_is_lost_in_the_middle_fails_the_read(bus: Listener) -> None:
+    """A read does not wait for its time-out when the line goes away."""
+    pty = SimulatedPty(bus, 300)
+    master = Master(f"serial:{pty.path}", 300)
+    master.start()
+    reading = asyncio.ensure_future(master.read(WATER))
+    await until(lambda: bool(bus.heard), bus.heard_one)
+    pty.close()
+    with pytest.raises(LineDown, match="unplugged"):
+        await reading
+    await master.close()
+
+
+async def test_closing_the_master_fails_the_read(bus: Listener) -> None:
+    """Whoever waits for a readout hears that the line was closed."""
+    async with running(bus, baud=300) as master:
+        reading = asyncio.ensure_future(master.read(WATER))
+        await until(lambda: bool(bus.heard), bus.heard_one)
+        await master.close()
+        with pytest.raises(LineDown, match="closed"):
+            await reading
