@@ -47,8 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="where configuration and data are kept")
     parser.add_argument("--demo", action="store_true", help="a simulated line of real meters' telegrams")
     parser.add_argument("--headless", action="store_true", help="no UI: log to stderr, stop on SIGTERM")
-    parser.add_argument("--dlms-port", type=_port, metavar="N", help="listen here instead of the configured port")
-    parser.add_argument("--dlms-host", metavar="H", help="listen on this address instead of the configured one")
+    parser.add_argument(
+        "--dlms-port", type=_port, metavar="N", help="listen here instead of the configured port"
+    )
+    parser.add_argument(
+        "--dlms-host", metavar="H", help="listen on this address instead of the configured one"
+    )
     parser.add_argument(
         "--serial-console", action="store_true", help="black and white, ASCII, few bytes: for slow terminals"
     )
@@ -61,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 
     simulate = commands.add_parser("simulate", help="a virtual M-Bus line, for training and tests")
     where = simulate.add_mutually_exclusive_group(required=True)
-    where.add_argument("--tcp", type=_port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port")
+    where.add_argument(
+        "--tcp", type=_port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port"
+    )
     where.add_argument("--pty", action="store_true", help="serve on a new pseudo terminal")
     simulate.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
     simulate.add_argument("--baud", type=int, default=2400)
@@ -152,7 +158,7 @@ def _state_dir(arguments: argparse.Namespace) -> Path:
 
 
 def _run_gateway(arguments: argparse.Namespace) -> int:
-    from core.gateway import RunOptions
+    from core.facade import RunOptions
 
     options = RunOptions(
         state_dir=_state_dir(arguments),

@@ -7,9 +7,21 @@ the core may be touched from outside while it runs.
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from core.snapshot import MeterDetail, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says about one run."""
+
+    state_dir: Path
+    demo: bool = False
+    dlms_host: str | None = None  # instead of the configured one
+    dlms_port: int | None = None
 
 
 class Gateway(Protocol):

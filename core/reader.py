@@ -13,7 +13,7 @@ from core.clock import Clock
 from core.errors import CmeError
 from core.mbus.master import Master, MbusError, Readout
 from core.meter import Meter
-from core.snapshot import SweepView
+from core.snapshot import MeterState, SweepView
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,20 @@ class LineReader:
     `request` may be called for one meter many times at once: all callers share one readout.
     """
 
-    def __init__(self, master: Master, record: Record, due: Due, clock: Clock) -> None:
+    def __init__(
+        self,
+        master: Master,
+        record: Record,
+        due: Due,
+        clock: Clock,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_change` is called whenever the progress of a sweep changes."""
         self._master = master
         self._record = record
         self._due = due
         self._clock = clock
+        self._on_change = on_change
         self._meters: dict[int, Meter] = {}
         self._next: dict[int, int] = {}
         self._urgent: deque[Meter] = deque()
@@ -118,6 +127,15 @@ class LineReader:
             self._wake.set()
         await asyncio.shield(waiter)
 
+    def line_changed(self, up: bool) -> None:
+        """A line that is up again: read now what it could not bring meanwhile."""
+        if up:
+            now = self._clock.now_ms()
+            for key, meter in self._meters.items():
+                if meter.state is MeterState.LINE_DOWN:
+                    self._next[key] = now
+            self._wake.set()
+
     def sweep_now(self) -> None:
         """Read all meters once, from now."""
         now = self._clock.now_ms()
@@ -162,6 +180,7 @@ class LineReader:
         in_sweep = sweep is not None and sweep.waiting.pop(meter.key, None) is not None
         if sweep and in_sweep:
             sweep.current = meter.name
+            self._on_change()
         outcome: Readout | MbusError
         try:
             try:
@@ -178,6 +197,7 @@ class LineReader:
             _settle(waiter, None)
         if sweep and in_sweep:
             sweep.count(outcome, self._clock.now_ms())
+            self._on_change()
 
     def _promise(self, meter: Meter) -> asyncio.Future[None]:
         waiter = self._waiters[meter.key] = asyncio.get_running_loop().create_future()
@@ -185,7 +205,9 @@ class LineReader:
 
     def _drop(self, keys: Iterable[int]) -> None:
         for key in keys:
-            _settle(self._waiters.pop(key), CmeError("The meter is no longer read: it was disabled or removed."))
+            _settle(
+                self._waiters.pop(key), CmeError("The meter is no longer read: it was disabled or removed.")
+            )
 
 
 def _settle(waiter: asyncio.Future[None], error: Exception | None) -> None:

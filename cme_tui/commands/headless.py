@@ -14,7 +14,8 @@ import sys
 from typing import Final
 
 from core.errors import CmeError
-from core.gateway import RunningGateway, RunOptions, open_gateway
+from core.facade import RunOptions
+from core.launch import RunningGateway, open_gateway
 
 log = logging.getLogger("cme_tui.headless")
 

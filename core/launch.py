@@ -1,0 +1,87 @@
+"""Starts a gateway on a state directory, in a thread of its own, and is its facade to UI and commands."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+
+from core import demo
+from core.clock import SystemClock
+from core.config import load_config
+from core.config_file import ConfigFile
+from core.facade import RunOptions
+from core.gateway import Core
+from core.mapping.model import dump
+from core.mapping.ready import ready_mappings
+from core.runtime import CoreThread
+from core.secrets import ensure_secrets
+from core.snapshot import MeterDetail, Snapshot
+from core.statedir import StateDir, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+class RunningGateway:
+    """A gateway that runs until `stop`. Implements `core.facade.Gateway`; all methods are thread-safe."""
+
+    def __init__(self, thread: CoreThread[Core], core: Core, cleanup: contextlib.ExitStack) -> None:
+        self._thread = thread
+        self._core = core
+        self._cleanup = cleanup
+
+    def snapshot(self) -> Snapshot:
+        return self._core.snapshot
+
+    def meter(self, key: int) -> Future[MeterDetail]:
+        return self._thread.submit(self._core.detail(key))
+
+    def read_meter(self, key: int) -> Future[MeterDetail]:
+        return self._thread.submit(self._core.read_meter(key))
+
+    def read_all(self) -> Future[None]:
+        return self._thread.submit(self._core.read_all())
+
+    def reload(self) -> Future[None]:
+        return self._thread.submit(self._core.reload())
+
+    def ping(self) -> Future[None]:
+        """Done as soon as the core's event loop gets to it."""
+        return self._thread.submit(self._core.ping())
+
+    def how_to_connect(self) -> Iterable[str]:
+        """What a technician tells a HES, as lines; only for the demo, whose password is nobody's secret."""
+        return demo.how_to_connect(self.snapshot(), self._core.secrets) if self.snapshot().demo else ()
+
+    def stop(self) -> None:
+        """Stop the core and give the state directory back; may be called twice."""
+        self._thread.stop()
+        self._cleanup.close()
+
+
+def open_gateway(options: RunOptions) -> RunningGateway:
+    """Start a gateway. Raises `CmeError`, a sentence, where it cannot start; nothing is left running then."""
+    state = StateDir(options.state_dir)
+    state.create()
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(state.lock())
+        if not state.config.exists():
+            _first_start(state, options)
+        config = ConfigFile(state.config).prepare()
+        secrets = ensure_secrets(state.secrets)
+        thread = CoreThread(lambda: Core(state, config, secrets, options, SystemClock()))
+        core = thread.start()
+        return RunningGateway(thread, core, cleanup.pop_all())
+
+
+def _first_start(state: StateDir, options: RunOptions) -> None:
+    """Give a new gateway the ready mapping files; they are the technician's from then on."""
+    for mapping in ready_mappings():
+        path: Path = state.mappings / mapping.name
+        if not path.exists():
+            write_atomically(path, dump(mapping).encode(), 0o600)
+    if options.demo:
+        demo.write_config(state.config)
+    load_config(state.config)

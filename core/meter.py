@@ -1,0 +1,255 @@
+"""One installed meter: what it is, what it said last, and what a DLMS client gets of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.clock import Clock
+from core.config import MeterConfig
+from core.cosem import datetime as cosem_time
+from core.cosem.base import DataAccessError, Source
+from core.cosem.profile import CaptureObject
+from core.dlms.axdr import octet_string, unsigned
+from core.dlms.xdlms import DataAccessResult
+from core.errors import CmeError
+from core.mapping import engine
+from core.mapping.engine import MappedObject, MappedValue
+from core.mapping.keys import Key, normal_description
+from core.mapping.keys import Source as KeySource
+from core.mapping.model import CLASSES, Entry, MappingFile
+from core.mapping.simplified import Site
+from core.mbus.address import Address, SecondaryAddress, parse_address
+from core.mbus.telegram import Telegram, decode
+from core.snapshot import MeterState
+
+FRESH_MS: Final = 60_000
+"""A client gets no older value than this without a new readout."""
+
+FAILED_MS: Final = 10_000
+"""How long a failed readout counts as the answer, so that a client that asks for 20 values of a meter that is
+dead waits for one time-out and not for 20."""
+
+CLOCK: Final = CaptureObject(8, bytes((0, 0, 1, 0, 0, 255)), 2)
+_REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
+_UNKNOWN_MAKER: Final = "XXX"
+
+Fields = frozenset[tuple[int, str]]
+"""What a meter has ever sent: number of the telegram, and DIB or description of the record."""
+
+
+class Columns:
+    """The captured registers of one meter at one time; compared by identity, so that rows can be kept by it."""
+
+    def __init__(self, objects: tuple[MappedObject, ...]) -> None:
+        self.objects = objects
+        self.registers = tuple(item for item in objects if item.class_id in _REGISTERS)
+        self.captured = (CLOCK, *(CaptureObject(item.class_id, item.obis, 2) for item in self.registers))
+
+
+@dataclass(frozen=True, slots=True)
+class LastReading:
+    """The last good readout, decoded and mapped."""
+
+    time_ms: int
+    telegrams: tuple[Telegram, ...]
+    values: tuple[MappedValue, ...]  # of `Meter.objects`, in that order
+
+
+class Meter:
+    """Belongs to the core's loop. Others see it through views (`core.views`)."""
+
+    def __init__(
+        self,
+        key: int,
+        config: MeterConfig,
+        *,
+        site: Site,
+        clock: Clock,
+        read: Callable[[Meter], Awaitable[None]],
+        keys: Mapping[str, bytes],
+        identity: SecondaryAddress | None = None,
+        fields: Fields = frozenset(),
+    ) -> None:
+        """`keys`: of encrypted meters, by identification. `identity`: what the header of the first telegram said."""
+        self.key = key
+        self.identity = identity
+        self.fields = fields
+        self.mapping: MappingFile | None = None
+        self.columns = Columns(())
+        self.reading: LastReading | None = None
+        self.state = MeterState.WAITING
+        self.reason = ""
+        self.last_try_ms: int | None = None
+        self._clock = clock
+        self._read = read
+        self.configure(config, site, keys)
+
+    def configure(self, config: MeterConfig, site: Site, keys: Mapping[str, bytes]) -> None:
+        """Take settings, which a reload may have changed; the address stays what it was."""
+        assert config.logical_device is not None
+        self.config = config
+        self.address: Address = parse_address(str(config.address))
+        self.logical_device = config.logical_device
+        self._site = site
+        self._keys = keys
+        if not config.enabled:
+            self.state, self.reason = MeterState.DISABLED, ""
+        elif self.state is MeterState.DISABLED:
+            self.state = MeterState.WAITING
+
+    @property
+    def objects(self) -> tuple[MappedObject, ...]:
+        """The COSEM objects that the mapping gives this meter, in the order of the mapping."""
+        return self.columns.objects
+
+    @property
+    def enabled(self) -> bool:
+        return self.config.enabled
+
+    @property
+    def name(self) -> str:
+        """The given name, else the address."""
+        return self.config.name or f"meter {self.address}"
+
+    @property
+    def known(self) -> SecondaryAddress | None:
+        """Identification, manufacturer, version and medium: as learned, else as far as the address says."""
+        if self.identity is not None:
+            return self.identity
+        return self.address if isinstance(self.address, SecondaryAddress) else None
+
+    @property
+    def medium_code(self) -> int | None:
+        return self.known.medium if self.known else None
+
+    @property
+    def logical_device_name(self) -> str | None:
+        """Manufacturer, identification, medium and version, 15 characters; None before the meter has told them.
+
+        A HES knows a meter by this name, so it must not change. A telegram without a long header does not tell
+        all: XXX then stands for the manufacturer, the logical device address for the identification, 00 for the rest.
+        """
+        known = self.known
+        if self.reading is None and (known is None or not known.exact):
+            return None
+        if known is None:
+            return f"{_UNKNOWN_MAKER}{self.logical_device:08d}0000"
+        maker = known.manufacturer or _UNKNOWN_MAKER
+        return f"{maker}{known.identification}{known.medium or 0:02X}{known.version or 0:02X}"
+
+    def decode(self, frames: Sequence[bytes]) -> tuple[Telegram, ...]:
+        """The telegrams in `frames`, opened with the meter's key. Raises `TelegramError`."""
+        return tuple(self._decode(frame) for frame in frames)
+
+    def _decode(self, frame: bytes) -> Telegram:
+        telegram = decode(frame)
+        key = self._keys.get(telegram.identification) if telegram.encrypted else None
+        return decode(frame, key) if key else telegram
+
+    def accept(self, telegrams: tuple[Telegram, ...], time_ms: int) -> None:
+        """Take a good readout as the current one."""
+        self.state, self.reason, self.last_try_ms = MeterState.OK, "", time_ms
+        self.fields |= sent_fields(telegrams)
+        self.reading = LastReading(time_ms, telegrams, ())
+        self.remap(self.mapping)
+
+    def fail(self, state: MeterState, reason: str, time_ms: int) -> None:
+        """Note a readout that failed; the last good one stays."""
+        self.state, self.reason, self.last_try_ms = state, reason, time_ms
+
+    def remap(self, mapping: MappingFile | None) -> None:
+        """Use `mapping` from now on; `columns` stay the same object where nothing in them changes."""
+        self.mapping = mapping
+        if self.reading is None or mapping is None:
+            self.columns = Columns(())
+            return
+        shown: list[tuple[MappedObject, MappedValue]] = []
+        readout = engine.Readout(self.reading.telegrams, self.reading.time_ms)
+        for value in engine.evaluate(mapping, readout, self._site):
+            entry = value.object.entry
+            if value.object.held or entry.default is not None or was_sent(entry, self.fields):
+                shown.append((value.object, value))
+        if [item.entry for item, _ in shown] != [item.entry for item in self.objects]:
+            self.columns = Columns(tuple(item for item, _ in shown))
+        self.reading = LastReading(
+            self.reading.time_ms, self.reading.telegrams, tuple(value for _, value in shown)
+        )
+
+    def source(self, position: int) -> Source:
+        """Attribute 2 of `objects[position]`: at once while the reading is fresh, else after a readout."""
+        wanted = self.objects[position]
+
+        def read() -> bytes | Awaitable[bytes]:
+            if self._is_settled():
+                return self._encoded(wanted, position)
+            return self._after_readout(wanted, position)
+
+        return read  # type: ignore[return-value]  # a union of results, not of functions
+
+    def status_source(self) -> bytes:
+        """The M-Bus status byte of the last reading, unsigned."""
+        return unsigned(self._last().telegrams[0].status)
+
+    def capture_time_source(self) -> bytes:
+        """When the last reading was taken, date-time in an octet-string."""
+        return octet_string(cosem_time.encode(self._last().time_ms, self._site.zone))
+
+    def _is_settled(self) -> bool:
+        """Whether a client gets what is there: it is fresh, or trying again just now would not help."""
+        now = self._clock.now_ms()
+        if self.reading is not None and 0 <= now - self.reading.time_ms <= FRESH_MS:
+            return True
+        failed = self.state is not MeterState.OK and self.last_try_ms is not None
+        return failed and 0 <= now - (self.last_try_ms or 0) <= FAILED_MS
+
+    async def _after_readout(self, wanted: MappedObject, position: int) -> bytes:
+        # Disabled, removed, or not stored: the last known value is all there is.
+        with contextlib.suppress(CmeError):
+            await self._read(self)
+        return self._encoded(wanted, position)
+
+    def _encoded(self, wanted: MappedObject, position: int) -> bytes:
+        reading = self._last()
+        if position >= len(self.objects) or self.objects[position] is not wanted:
+            # The mapping changed while the client waited.
+            raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
+        encoded = reading.values[position].encoded
+        if encoded is None:
+            raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
+        return encoded
+
+    def _last(self) -> LastReading:
+        if self.reading is None:
+            raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE)
+        return self.reading
+
+
+def sent_fields(telegrams: Sequence[Telegram]) -> Fields:
+    """DIB and description of every record, so that any kind of mapping key can be looked up later."""
+    return frozenset(
+        (number, text)
+        for number, telegram in enumerate(telegrams)
+        for record in telegram.records
+        for text in (
+            record.dib,
+            _described(record.description, record.storage, record.tariff, record.subunit, record.function),
+        )
+    )
+
+
+def was_sent(entry: Entry, fields: Fields) -> bool:
+    """Whether the meter has ever sent what the entry shows."""
+    return any((entry.telegram, _field(key)) in fields for key in entry.keys)
+
+
+def _field(key: Key) -> str:
+    if key.source is KeySource.DIB:
+        return key.dib
+    return _described(key.description, key.storage, key.tariff, key.subunit, key.function)
+
+
+def _described(description: str, storage: int, tariff: int, subunit: int, function: int) -> str:
+    return f"{normal_description(description)}.{storage}.{tariff}.{subunit}.{int(function)}"
