@@ -56,11 +56,6 @@ class MappingSet:
         """The active files."""
         return tuple(self._by_triple.values())
 
-    def with_fallback(self, others: Iterable[MappingFile]) -> MappingSet:
-        """The same files, and those of `others` whose triple is still free."""
-        free = [file for file in others if file.triple not in self._by_triple]
-        return MappingSet((*self.files, *free), self.problems)
-
     def match(self, medium_code: int | None, manufacturer: str, version: int | None) -> MappingFile | None:
         """The file for a meter: type + manufacturer + version, then any version, then any manufacturer.
 
@@ -82,6 +77,8 @@ class MappingSet:
 def read_mapping(path: Path) -> MappingFile:
     """Read one mapping file from disk; at most 1 MiB is read. Raises `MappingError`."""
     try:
+        if path.exists() and not path.is_file():
+            raise MappingError(path.name, "", "is no file")  # opening a pipe would wait for a writer
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
