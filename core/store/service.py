@@ -15,8 +15,8 @@ from core.store.workers import Reader, Writer
 
 log = logging.getLogger(__name__)
 
-_SLICE = 2000
-"""Readings per step of work in the background: about 10 ms, in which a new reading waits."""
+_SLICE = 1000
+"""Readings per step of work in the background: some 10 ms, in which a new reading waits."""
 
 
 class Store:

@@ -122,6 +122,8 @@ class Writer(_Worker[StoreChanges]):
     """Makes changes. Those that wait together share one commit, and each is on disk before it is reported."""
 
     _connection: sqlite3.Connection
+    _unclear = False
+    """Whether the last batch failed, so that nobody knows what of it is still open."""
 
     def _open(self) -> StoreChanges:
         self._connection = open_for_writing(self._path)
@@ -130,14 +132,14 @@ class Writer(_Worker[StoreChanges]):
     def _do_all(self, desk: StoreChanges, batch: list[_Job[StoreChanges]]) -> None:
         done: list[tuple[Future[Any], Any, Exception | None]] = []
         try:
+            if self._unclear:
+                self._recover(desk)
             self._connection.execute("BEGIN IMMEDIATE")
             for job, future in batch:
                 done.append((future, *self._do_one(desk, job)))
             self._connection.execute("COMMIT")
         except Exception as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            desk.refresh()
+            self._unclear = True
             for _, future in batch:
                 future.set_exception(self._known(error))
             return
@@ -146,6 +148,13 @@ class Writer(_Worker[StoreChanges]):
                 future.set_result(result)
             else:
                 future.set_exception(failure)
+
+    def _recover(self, desk: StoreChanges) -> None:
+        """After a batch that failed. Not right then: what failed, a disk, may fail this too."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        desk.refresh()
+        self._unclear = False
 
     def _do_one(self, desk: StoreChanges, job: Callable[[StoreChanges], Any]) -> tuple[Any, Exception | None]:
         """One change; where it fails, the others of the batch stand."""
