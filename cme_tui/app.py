@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import ClassVar, TypeVar
 
@@ -83,6 +83,9 @@ class CmeApp(App[None]):
         self.register_theme(RICH)
         self.register_theme(BASIC)
         self.animation_level = "none"
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(RICH.variables)
 
     def on_mount(self) -> None:
         self._apply_profile()
@@ -167,9 +170,9 @@ class CmeApp(App[None]):
             self.say("● config.toml and mappings are read again", "good")
         self.pull()
 
-    def open_meter(self, key: int) -> None:
-        """Show one meter's values and telegrams."""
-        self.push_screen(MeterScreen(key))
+    def open_meter(self, key: int, neighbours: Sequence[int]) -> None:
+        """Show one meter's values and telegrams; `neighbours` are the meters to step through from there."""
+        self.push_screen(MeterScreen(key, neighbours))
 
     def action_go(self, name: str) -> None:
         if self._asking():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from core.errors import CmeError
-from core.mbus.medium import medium_name
+from core.mbus.explain import explain
+from core.mbus.telegram import Telegram, decode
 from core.snapshot import (
     AssociationView,
     DlmsView,
@@ -18,7 +19,6 @@ from core.snapshot import (
     MeterView,
     Snapshot,
     SweepView,
-    TelegramPart,
     TelegramView,
     ValueView,
 )
@@ -31,14 +31,27 @@ NOW_MS: Final = 1_767_960_000_000
 TELEGRAMS: Final = Path(__file__).parent.parent / "core" / "mbus" / "telegrams"
 
 INSTALLED: Final = (
-    ("water kitchen", "siemens_water", MeterState.OK, 12),
-    ("heat flat 1", "kamstrup_multical_601", MeterState.OK, 11),
-    ("heat flat 2", "sen_pollusonic_2", MeterState.OK, 10),
-    ("gas boiler", "itron_cyble_m-bus_v1.4_gas", MeterState.NO_ANSWER, 3600 * 26),
-    ("power cellar", "abb_delta", MeterState.OK, 8),
+    ("water kitchen", "oms_frame2", MeterState.OK, 12),
+    ("hot water kitchen", "siemens_water", MeterState.OK, 11),
+    ("heat flat 1", "kamstrup_multical_601", MeterState.OK, 10),
+    ("heat flat 2", "SEN_Sensus-PolluTherm", MeterState.OK, 9),
+    ("gas boiler", "LGB_G350", MeterState.NO_ANSWER, 3600 * 26),
+    ("power cellar", "nzr_dhz_5_63", MeterState.OK, 8),
     ("climate stair", "elv_temp_humid", MeterState.WAITING, None),
 )
 """Name, telegram, state, age of the reading in seconds."""
+
+MAPPED: Final = {
+    ("electricity", "energy"): "1.0.1.8.0.255",
+    ("heat", "energy"): "6.0.1.0.0.255",
+    ("heat", "volume"): "6.0.2.0.0.255",
+    ("heat", "flow-temp"): "6.0.10.0.0.255",
+    ("heat", "return-temp"): "6.0.11.0.0.255",
+    ("gas", "volume"): "7.0.3.0.0.255",
+    ("water", "volume"): "8.0.1.0.0.255",
+    ("warm-water", "volume"): "9.0.1.0.0.255",
+}
+"""OBIS codes of current values, for the picture only; a gateway takes them from its mappings."""
 
 REASONS: Final = {
     MeterState.NO_ANSWER: "No answer in 3 tries; check the wiring, the address and the baud rate.",
@@ -103,85 +116,69 @@ def _failed(sentence: str) -> Future[MeterDetail]:
 
 
 def _detail(key: int) -> MeterDetail:
-    name, telegram, state, seconds = INSTALLED[(key - 1) % len(INSTALLED)]
-    frame = bytes.fromhex((TELEGRAMS / f"{telegram}.hex").read_text())
-    values, parts = _explain(frame)
+    name, recording, state, seconds = INSTALLED[(key - 1) % len(INSTALLED)]
+    telegram = decode(bytes.fromhex((TELEGRAMS / f"{recording}.hex").read_text()))
     read_ms = None if seconds is None else NOW_MS - seconds * 1000
-    number = f"{int(frame[7:11][::-1].hex()) + (key - 1) // len(INSTALLED):08d}"
+    values = _values(telegram) if read_ms is not None else ()
+    number = f"{(int(telegram.identification) + (key - 1) // len(INSTALLED)) % 10**8:08d}"
     meter = MeterView(
         key=key,
         name=name if key <= len(INSTALLED) else f"{name} {key}",
         line="main",
-        address=f"primary {key}" if key <= 250 else f"{number}",
+        address=f"primary {key}" if key <= 250 else f"{number}.{telegram.manufacturer}",
         identification=number,
-        manufacturer="".join(chr(((frame[11] | frame[12] << 8) >> shift & 31) + 64) for shift in (10, 5, 0)),
-        version=frame[13],
-        medium=medium_name(frame[14]),
-        medium_code=frame[14],
+        manufacturer=telegram.manufacturer,
+        version=telegram.version,
+        medium=telegram.medium,
+        medium_code=telegram.medium_code,
         logical_device=key + 1,
         state=state,
         reason=REASONS.get(state, ""),
-        status=None if read_ms is None else frame[16],
+        status=None if read_ms is None else telegram.status,
         last_reading_ms=read_ms,
         last_try_ms=NOW_MS - 9000,
-        mapping=f"{medium_name(frame[14])}/all/0",
+        mapping=f"{telegram.medium}/all/0",
         mapped=sum(bool(view.obis) for view in values),
-        headline=values[0] if values and read_ms else None,
+        headline=next((view for view in values if view.obis), None),
     )
+    shown = TelegramView(telegram.frame, tuple(explain(telegram)), "")
     return MeterDetail(
         meter=meter,
-        values=values if read_ms else (),
-        telegrams=(TelegramView(frame, parts, ""),) if read_ms else (),
-        readings=96 if read_ms else 0,
+        values=values,
+        telegrams=(shown,) if values else (),
+        readings=96 if values else 0,
         oldest_ms=None if read_ms is None else read_ms - 86_400_000,
     )
 
 
-def _explain(frame: bytes) -> tuple[tuple[ValueView, ...], tuple[TelegramPart, ...]]:
-    values: list[ValueView] = []
-    parts: list[TelegramPart] = [
-        TelegramPart(0, 1, "start", "68h", None),
-        TelegramPart(1, 2, "L field", f"{frame[1]} bytes, twice", None),
-        TelegramPart(3, 1, "start", "68h", None),
-        TelegramPart(4, 1, "C field", "RSP_UD", None),
-        TelegramPart(5, 1, "A field", f"address {frame[5]}", None),
-        TelegramPart(6, 1, "CI field", "variable data, least significant byte first", None),
-        TelegramPart(7, 12, "header", "fixed data header", None),
-    ]
-    sizes = (0, 1, 2, 3, 4, 4, 6, 8, 0, 1, 2, 3, 4, 0, 6, 0)
-    at = 19
-    while at < len(frame) - 2:
-        start = at
-        dif = frame[at]
-        if dif & 15 == 15:
-            break
-        while frame[at] & 128:
-            at += 1
-        at += 1
-        vif = at
-        while frame[at] & 128:
-            at += 1
-        at += 1
-        if frame[vif] == 0x7C:
-            at += 1 + frame[at]
-        data = at
-        size = sizes[dif & 15] or frame[at] + 1
-        at += size
-        record = len(values)
-        parts.append(TelegramPart(start, vif - start, "DIF", f"{dif:02x}", record))
-        parts.append(TelegramPart(vif, data - vif, "VIF", f"{frame[vif]:02x}", record))
-        parts.append(TelegramPart(data, at - data, "data", frame[data:at][::-1].hex(), record))
-        values.append(
+def _values(telegram: Telegram) -> tuple[ValueView, ...]:
+    taken: set[str] = set()
+    views = []
+    for record in telegram.records:
+        code = MAPPED.get((telegram.medium, record.description), "")
+        if record.storage or record.tariff or record.subunit or code in taken:
+            code = ""
+        taken.add(code)
+        views.append(
             ValueView(
-                "volume" if record == 0 else f"record {record}", frame[data:at][::-1].hex(), "m3", "", "instantaneous",
-                0, 0, 0, frame[start:data].hex(), 0, start, at - start, data,
-                "8.0.1.0.0.255" if record < 3 else "", "register 85946 x 10^-3 m³" if record < 3 else "",
+                description=record.description,
+                text=record.value_text,
+                unit=record.unit,
+                error=record.error,
+                function=record.function.label,
+                storage=record.storage,
+                tariff=record.tariff,
+                subunit=record.subunit,
+                dib=record.dib,
+                telegram=0,
+                offset=record.offset,
+                length=record.length,
+                data_offset=record.data_offset,
+                obis=code,
+                cosem=f"register {record.raw_text} x 10^{record.exponent} {record.unit}" if code else "",
             )
         )
-    parts.append(TelegramPart(at, len(frame) - 2 - at, "maker's", "manufacturer data", None))
-    parts.append(TelegramPart(len(frame) - 2, 1, "checksum", "", None))
-    parts.append(TelegramPart(len(frame) - 1, 1, "stop", "", None))
-    return tuple(values), tuple(parts)
+    return tuple(views)
 
 
 def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapshot:
@@ -208,5 +205,5 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
             )
             for number in range(clients)
         ),
-        alarms=tuple(f"{meter.name} has not answered since yesterday." for meter in meters if meter.key == 4),
+        alarms=tuple(f"{meter.name} has not answered since yesterday." for meter in meters if meter.state is MeterState.NO_ANSWER)[:1],
     )

@@ -17,6 +17,7 @@ RICH: Final = Theme(
     background="#14181c",
     surface="#1a1f24",
     panel="#20272e",
+    variables={"faint": "#87919a", "marked": "#2d4655"},
 )
 
 BASIC: Final = Theme(
@@ -34,4 +35,20 @@ BASIC: Final = Theme(
     surface="ansi_default",
     panel="ansi_default",
     boost="ansi_default",
+    variables={
+        "faint": "ansi_default",
+        "marked": "ansi_default",
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "border-blurred": "ansi_default",
+        "block-cursor-foreground": "ansi_default",
+        "block-cursor-background": "ansi_default",
+        "input-cursor-foreground": "ansi_default",
+        "input-cursor-background": "ansi_default",
+        "input-cursor-text-style": "reverse",
+        "input-selection-foreground": "ansi_default",
+        "input-selection-background": "ansi_default",
+        "screen-selection-foreground": "ansi_default",
+        "screen-selection-background": "ansi_default",
+    },
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class GatewayScreen(Screen[None]):
     """A screen over the gateway. Subclasses say what is on it (`body`) and keep it current (`show`)."""
 
+    AUTO_FOCUS = "Table"
     TAB: ClassVar[str] = ""
     HELP: ClassVar[str] = ""  # what the screen is for, shown by F1
 

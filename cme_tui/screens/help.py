@@ -42,7 +42,7 @@ class HelpScreen(GatewayScreen):
         self._keys = [
             (b.key_display or b.key, b.description)
             for b in about.BINDINGS
-            if isinstance(b, Binding) and b.show and b.description
+            if isinstance(b, Binding) and b.description
         ]
 
     def body(self) -> ComposeResult:

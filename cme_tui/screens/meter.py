@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -29,20 +30,20 @@ class MeterScreen(GatewayScreen):
         "Below, the telegram as it was received. Moving over the values marks the bytes of that record; Tab goes to "
         "the list of parts, where each part's bytes are marked and the status line says what they mean. A readout "
         "of more than one telegram is stepped through with t.\n"
-        "r reads this meter now, in front of a running sweep."
+        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter of the list."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "other_side", "Values/bytes", key_display="Tab", priority=True),
+        Binding("tab", "other_side", "Bytes", key_display="Tab", priority=True),
         Binding("shift+tab", "other_side", show=False, priority=True),
         Binding("r", "read", "Read"),
         Binding("t", "next_telegram", "Telegram"),
-        Binding("left_square_bracket", "step(-1)", show=False),
-        Binding("n", "step(1)", "Next meter"),
-        Binding("p", "step(-1)", "Previous"),
+        Binding("n", "step(1)", "Next"),
+        Binding("p", "step(-1)", "Previous", show=False),
     ]
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: int, neighbours: Sequence[int]) -> None:
         super().__init__()
+        self._neighbours = tuple(neighbours)
         self._key = key
         self._detail: MeterDetail | None = None
         self._asked_for: tuple[int | None, int | None] | None = None
@@ -137,9 +138,8 @@ class MeterScreen(GatewayScreen):
         self.run_worker(self._read())
 
     def action_step(self, by: int) -> None:
-        keys = [meter.key for meter in self.cme.current.meters]
-        if self._key not in keys:
-            return
+        installed = {meter.key for meter in self.cme.current.meters}
+        keys = [key for key in self._neighbours if key in installed or key == self._key]
         self._key = keys[(keys.index(self._key) + by) % len(keys)]
         self._detail, self._asked_for, self._telegram, self._error = None, None, 0, ""
         self.query_one("#values", Table).move_to(0)

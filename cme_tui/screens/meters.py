@@ -54,7 +54,7 @@ class MetersScreen(GatewayScreen):
             [
                 Column("State", 13),
                 Column("Name", 0),
-                Column("Identification", 12),
+                Column("Meter id", 12),
                 Column("Medium", 9),
                 Column("Address", 20, wide=True),
                 Column("LD", 3, right=True, wide=True),
@@ -84,8 +84,6 @@ class MetersScreen(GatewayScreen):
             title = ((" Meters 0", "title"), "  none installed; the Overview (F2) says what to do")
         elif not meters:
             title = (*title, "  no meter matches")
-        if self.query_one("#filter", Input).display:
-            title = (*title, "  /")
         self.query_one("#count", Lines).show([title])
 
     def hint(self) -> Line:
@@ -113,7 +111,7 @@ class MetersScreen(GatewayScreen):
     def action_open(self) -> None:
         meter = self._meter()
         if meter is not None:
-            self.cme.open_meter(meter.key)
+            self.cme.open_meter(meter.key, [m.key for m in self._meters])
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)

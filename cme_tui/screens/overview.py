@@ -50,7 +50,7 @@ class OverviewScreen(GatewayScreen):
             [
                 Column("State", 13),
                 Column("Meter", 0),
-                Column("Identification", 12, wide=True),
+                Column("Meter id", 12, wide=True),
                 Column("Medium", 12),
                 Column("LD", 3, right=True, wide=True),
                 Column("Value", 13, right=True),
@@ -95,7 +95,7 @@ class OverviewScreen(GatewayScreen):
     def action_open(self) -> None:
         meter = self._meter()
         if meter is not None:
-            self.cme.open_meter(meter.key)
+            self.cme.open_meter(meter.key, [m.key for m in self._meters])
 
     def action_read(self) -> None:
         meter = self._meter()
@@ -240,7 +240,7 @@ def _dlms(snapshot: Snapshot, now_ms: int, coarse: bool) -> list[Line]:
     address = f"{server.host}:{server.port}"
     if server.listening:
         status = ("● listening ", "good")
-        rest = f"on {address}, {count(server.logical_devices, 'device')}, authentication {server.authentication} or higher"
+        rest = f"on {address}, {count(server.logical_devices, 'device')}, auth {server.authentication} or higher"
     elif not server.enabled:
         status, rest = ("- off", "faint"), " ([dlms] enabled = false in config.toml)"
     else:
