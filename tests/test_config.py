@@ -406,7 +406,7 @@ def test_config_check_says_what_is_wrong_on_stderr(
     assert "every setting has its default" in capsys.readouterr().out
     (tmp_path / "config.toml").write_text(FULL)
     assert command.check(tmp_path) == 0
-    assert "in order: 1 lines, 2 meters" in capsys.readouterr().out
+    assert "in order (lines: 1, meters: 2)" in capsys.readouterr().out
     (tmp_path / "config.toml").write_text("[dlms]\nprot = 1\n")
     assert command.check(tmp_path) == 2
     out, err = capsys.readouterr()

@@ -21,7 +21,7 @@ def check(state_dir: Path) -> int:
     if not path.exists():
         print(f"{path} does not exist: every setting has its default.")
         return 0
-    print(f"{path} is in order: {len(config.lines)} lines, {len(config.meters)} meters.")
+    print(f"{path} is in order (lines: {len(config.lines)}, meters: {len(config.meters)}).")
     return 0
 
 

@@ -480,3 +480,11 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     connection = open_for_writing(tmp_path / "copy.db", longer)
     assert connection.execute("PRAGMA user_version").fetchone() == (len(longer),)
     connection.close()
+
+
+def test_commits_are_made_to_outlive_a_power_cut(tmp_path: Path) -> None:
+    """A killed process cannot show this: SQLite must be told to wait for the disk at each commit."""
+    connection = open_for_writing(tmp_path / "gateway.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    connection.close()
