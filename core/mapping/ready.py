@@ -47,9 +47,8 @@ _FILES = (
     _File("temperature-humidity-elv", "other", "ELV", "room sensor", 0),
 )
 
-_PLAIN_TEXT: dict[str, tuple[tuple[str, ...], int]] = {
-    "relative humidity": (("%rh",), -2)
-}  # sent as text VIF in 10^-2, by Elvaco's room sensors
+# description and scaler of quantities that Elvaco's room sensors send under a plain-text VIF
+_PLAIN_TEXT: dict[str, tuple[tuple[str, ...], int]] = {"relative humidity": (("%rh",), -2)}
 
 _WIDER = {
     Tag.INTEGER: Tag.LONG64,
@@ -161,10 +160,11 @@ def _scalers(row: TableRow) -> list[int]:
         record = record_for(_dif(vib) + vib)
         if record is not None and (record.unit or record.exponent):
             finest = min(finest, _exact_scaler(record.unit, record.exponent, row.unit))
-    finest = max(finest, _FINEST)
-    steps = [scaler for scaler in range(0, finest - _STEP, -_STEP) if scaler < row.scaler]
-    needed = [scaler for number, scaler in enumerate(steps) if number == 0 or steps[number - 1] > finest]
-    return [row.scaler, *needed] if finest < row.scaler else [row.scaler]
+    if finest == row.scaler:
+        return [row.scaler]
+    lowest = max(finest, _FINEST) // _STEP * _STEP
+    next_finer = (row.scaler - 1) // _STEP * _STEP
+    return [row.scaler, *range(next_finer, lowest - 1, -_STEP)]
 
 
 def _exact_scaler(unit: str, exponent: int, dlms_unit: int) -> int:
