@@ -141,12 +141,13 @@ async def test_lasting_disturbance_is_garbled_and_keeps_the_bytes(
     bus: Listener, water: SimulatedMeter
 ) -> None:
     """After two repetitions the error names the reason and holds what was received."""
-    water.misfortune = Misfortune(wrong_checksum=1)
     async with running(bus) as master:
+        await master.read(WATER)
+        water.misfortune = Misfortune(wrong_checksum=1)
         with pytest.raises(Garbled, match="checksum") as caught:
             await master.read(WATER)
         assert caught.value.raw.startswith(b"\x68\x1f\x1f\x68")
-        assert bus.heard.count(req_ud2(5, True)) == 3
+        assert bus.heard.count(req_ud2(5, False)) == 3
         water.misfortune = Misfortune()
         await master.read(WATER)
     assert bus.heard[-2:] == [snd_nke(5), req_ud2(5, True)], "after a failure the link is reset"

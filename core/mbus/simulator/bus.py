@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from core.mbus.address import BROADCAST, HEADER_LENGTH, POINT_TO_POINT, SELECTED, SecondaryAddress
@@ -15,10 +15,11 @@ _CI_RESET = 0x50  # application reset
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Bytes that come back, and how many seconds later than usual."""
+    """Bytes that come back, how many seconds later than usual, and from which of the bus's meters."""
 
     data: bytes
     late: float = 0.0
+    speakers: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -63,15 +64,15 @@ class SimulatedBus:
 
         The answers of several meters to one frame overlay each other: equal ones stay readable.
         """
-        answers = []
+        answers: dict[int, bytes] = {}
         late = 0.0
-        for slave in self._slaves:
+        for index, slave in enumerate(self._slaves):
             fate = slave.meter.misfortune
             data = None if fate.dead else self._ask(slave, frame)
             if data is not None and frame.address != BROADCAST:
-                answers.append(fate.noise + data)
+                answers[index] = fate.noise + data
                 late = max(late, fate.late)
-        return Answer(_overlay(answers), late) if answers else None
+        return Answer(overlay(answers.values()), late, frozenset(answers)) if answers else None
 
     def _ask(self, slave: _Slave, frame: Frame) -> bytes | None:
         if frame.kind is Kind.LONG and (frame.address, frame.ci) == (SELECTED, CI_SELECT):
@@ -115,6 +116,18 @@ class SimulatedBus:
         return link.answer
 
 
+def overlay(answers: Collection[bytes]) -> bytes:
+    """What is heard when all of these bytes are sent at once; FFh leaves the others as they are.
+
+    A slave signals a 0 bit by drawing current, so where two send at once, 0 wins.
+    """
+    mixed = bytearray(b"\xff" * max(map(len, answers)))
+    for answer in answers:
+        for index, byte in enumerate(answer):
+            mixed[index] &= byte
+    return bytes(mixed)
+
+
 def _select(slave: _Slave, frame: Frame) -> bytes | None:
     slave.secondary.reset()
     slave.selected = (
@@ -127,13 +140,3 @@ def _select(slave: _Slave, frame: Frame) -> bytes | None:
 
 def _meant(wanted: bytes, header: bytes) -> bool:
     return SecondaryAddress.from_header(wanted).matches(header)
-
-
-def _overlay(answers: list[bytes]) -> bytes:
-    """A slave signals a 0 bit by drawing current, so where two send at once, 0 wins."""
-    longest = max(map(len, answers))
-    mixed = bytearray(b"\xff" * longest)
-    for answer in answers:
-        for index, byte in enumerate(answer):
-            mixed[index] &= byte
-    return bytes(mixed)

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 import tty
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
-from core.mbus.simulator.bus import SimulatedBus
+from core.mbus.simulator.bus import Answer, SimulatedBus, overlay
 from core.mbus.transport import Transport
 
 DELAY_BITS, DELAY_SECONDS = 33, 0.03
@@ -39,44 +39,67 @@ class Wire:
         self._delay = 0.0 if fast else DELAY_BITS / baud + DELAY_SECONDS
         self._reader = FrameReader()
         self._arrived = 0.0  # loop time at which the last byte of the master is on the wire
-        self._talking: deque[tuple[float, float]] = deque()  # answers that were begun or wait: from, until
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._talks: list[_Talk] = []  # answers that have begun or wait, in their order
 
     def feed(self, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
-        while self._talking and self._talking[0][1] <= now:
-            self._talking.popleft()
-        if self._talking and self._talking[0][0] <= now:
+        self._talks = [talk for talk in self._talks if talk.end > now]
+        if self._talks and self._talks[0].start <= now:
             return
         if now - self._arrived > _PAUSE:
             self._reader.flush()
         self._arrived = max(now, self._arrived) + len(data) * self._byte
         for item in self._reader.feed(data):
             if isinstance(item, Frame) and (answer := self._bus.respond(item)):
-                self._answer(answer.data, self._arrived + self._delay + answer.late)
+                self._answer(answer, self._arrived + self._delay + answer.late)
 
     def close(self) -> None:
         """Say no more."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        for talk in self._talks:
+            talk.cancel()
+        self._talks.clear()
 
-    def _answer(self, data: bytes, start: float) -> None:
-        if self._talking:
-            start = max(start, self._talking[-1][1])
+    def _answer(self, answer: Answer, start: float) -> None:
+        data, speakers = answer.data, answer.speakers
+        last = self._talks[-1] if self._talks else None
+        if last and start < last.end:
+            if self._byte and speakers != last.speakers:
+                self._talks.pop().cancel()
+                data = _overlap(last.data, data, round((start - last.start) / self._byte))
+                start = min(start, last.start)
+                speakers |= last.speakers
+            else:
+                start = last.end  # one meter says one thing after the other
+        self._talks.append(self._say(data, start, speakers))
+
+    def _say(self, data: bytes, start: float, speakers: frozenset[int]) -> _Talk:
+        loop = asyncio.get_running_loop()
         step = max(1, int(_CHUNK / self._byte)) if self._byte else len(data)
+        timers = []
         for begin in range(0, len(data), step):
             chunk = data[begin : begin + step]
-            self._at(start + (begin + len(chunk)) * self._byte, chunk)
-        self._talking.append((start, start + len(data) * self._byte))
+            timers.append(loop.call_at(start + (begin + len(chunk)) * self._byte, self._send, chunk))
+        return _Talk(data, speakers, start, start + len(data) * self._byte, timers)
 
-    def _at(self, when: float, chunk: bytes) -> None:
-        def say() -> None:
-            self._timers.discard(timer)
-            self._send(chunk)
 
-        timer = asyncio.get_running_loop().call_at(when, say)
-        self._timers.add(timer)
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """Bytes that meters send, and when."""
+
+    data: bytes
+    speakers: frozenset[int]
+    start: float  # loop time
+    end: float
+    timers: list[asyncio.TimerHandle]
+
+    def cancel(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+
+
+def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
+    """Two answers at once, the second `lag` bytes after the first (before it, where negative)."""
+    return overlay((b"\xff" * max(0, -lag) + first, b"\xff" * max(0, lag) + second))
 
 
 def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
