@@ -73,24 +73,18 @@ def _key(key: str | None) -> bytes | None:
 def _load(source: str) -> bytes:
     """The bytes that `source` stands for."""
     if source == "-":
-        content = sys.stdin.buffer.read()
-    else:
-        try:
-            content = Path(source).read_bytes()
-        except FileNotFoundError:
-            given = _from_hex(source)
-            if given is None:
-                raise _InputError(
-                    f"there is no file '{_cut(source, 60)}', and it is not hex digits"
-                ) from None
+        return _not_empty(_unwrap(sys.stdin.buffer.read(), "stdin"), "stdin")
+    try:
+        content = Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        given = _from_hex(source)
+        if given is not None:
             return _not_empty(given, "the hex digits")
-        except (OSError, ValueError) as error:  # a long text is no file name either
-            given = _from_hex(source)
-            if given is None:
-                raise _InputError(f"'{_cut(source, 60)}' cannot be read: {error}") from None
-            return _not_empty(given, "the hex digits")
-        return _not_empty(_unwrap(content, source), source)
-    return _not_empty(_unwrap(content, "stdin"), "stdin")
+        reason = "there is no such file, and it is not hex digits"
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            reason = f"cannot be read: {error.strerror}"
+        raise _InputError(f"'{_cut(source, 40)}': {reason}") from None
+    return _not_empty(_unwrap(content, source), source)
 
 
 def _not_empty(content: bytes, where: str) -> bytes:

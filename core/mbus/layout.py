@@ -157,7 +157,7 @@ class Layout:
             case Coding.DATETIME:
                 self._converted.append((n, values.datetime_f))
                 return "I"
-        self._converted.append((n, self._reader(coding)))
+        self._converted.append((n, _reader(coding, msb_first=template.msb_first)))
         return f"{size}s"
 
     def _add_number(self, template: Template, invalid: int | None) -> None:
@@ -165,10 +165,11 @@ class Layout:
         self._scales.append(template.scale)
         self._invalid.append(invalid)
 
-    def _reader(self, coding: Coding) -> Callable[[bytes], RawValue]:
-        if self._msb_first:
-            return lambda data: values.read(coding, data[::-1]).raw
-        return lambda data: values.read(coding, data).raw
+
+def _reader(coding: Coding, *, msb_first: bool) -> Callable[[bytes], RawValue]:
+    if msb_first:
+        return lambda data: values.read(coding, data[::-1]).raw
+    return lambda data: values.read(coding, data).raw
 
 
 def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

@@ -133,14 +133,14 @@ class Walk:
         self.more_follows = dif == 0x1F
         size = self._end - start - 1
         meaning = Meaning("manufacturer-data", (), "", 0, Kind.NUMBER, "")
-        self._add(meaning, Coding.BINARY, "", dif=bytes([dif]), spans=(start, start + 1, size))
+        self._add(meaning, Coding.BYTES, "", dif=bytes([dif]), spans=(start, start + 1, size))
         return self._end
 
     def _unreadable(self, start: int, reason: str) -> int:
         """Keep what cannot be read as one record to the end: where the next one begins is unknown too."""
         meaning = Meaning("unreadable", (), "", 0, Kind.NUMBER, "")
         error = f"{reason} in the record at byte {start}: this and what follows cannot be read"
-        self._add(meaning, Coding.BINARY, error, dif=b"", spans=(start, start, self._end - start))
+        self._add(meaning, Coding.BYTES, error, dif=b"", spans=(start, start, self._end - start))
         return self._end
 
     def _text_offset(self, vif_at: int) -> int:
@@ -220,7 +220,7 @@ class Walk:
                 exponent=meaning.exponent,
                 scale=Decimal((0, (1,), meaning.exponent)),
                 coding=coding,
-                msb_first=self._msb_first,
+                msb_first=self._msb_first and coding is not Coding.BYTES,
                 error=error,
                 offset=start,
                 length=data_at + size - start,

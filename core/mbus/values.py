@@ -14,6 +14,8 @@ RawValue: TypeAlias = int | float | str | bytes | datetime | date | time | None
 Value: TypeAlias = Decimal | str | bytes | datetime | date | time | None
 
 _REAL: Final = Struct("<f")
+_SUBNORMAL: Final = 1.2e-38  # below it a 32-bit real number has less than 6 digits
+_PATTERNS: Final = tuple(f"%.{digits}g" for digits in range(9))
 
 EXACT: Final = Context(prec=120, traps=[Inexact])
 """Wide enough for every number that a record can hold, whatever context a caller works in."""
@@ -31,7 +33,8 @@ class Coding(Enum):
     NEGATIVE_BCD = "negative BCD"
     REAL = "real number"  # type H
     TEXT = "text"
-    BINARY = "binary"
+    BINARY = "binary number"
+    BYTES = "bytes"
     DATE = "date"  # type G
     TIME = "time"  # type J
     DATETIME = "date and time"  # type F
@@ -52,7 +55,10 @@ INVALID_TIME: Final = "marked as invalid by the meter"
 
 
 def read(coding: Coding, data: bytes) -> Reading:
-    """Read data bytes, least significant first. Never raises, whatever the bytes."""
+    """Read data bytes, least significant first. Never raises for data of a size that the coding can have.
+
+    A binary number comes most significant byte first, BYTES as they were sent.
+    """
     match coding:
         case Coding.NONE:
             return Reading(None, "", "the record holds no data")
@@ -83,6 +89,8 @@ def read(coding: Coding, data: bytes) -> Reading:
             text = data[::-1].decode("latin-1")
             return Reading(text, text, "")
         case Coding.BINARY:
+            return Reading(data[::-1], data[::-1].hex(), "")
+        case Coding.BYTES:
             return Reading(data, data.hex(), "")
         case Coding.OBIS:
             code = obis_text(data)
@@ -122,8 +130,8 @@ def shortest(real: float) -> str:
     if real.is_integer() and -1e7 < real < 1e7:
         return str(int(real))
     wanted = _REAL.pack(real)
-    for pattern in ("%.6g", "%.7g", "%.8g"):
-        text = pattern % real
+    for digits in range(6 if abs(real) > _SUBNORMAL else 1, 9):
+        text = _PATTERNS[digits] % real
         try:
             if _REAL.pack(float(text)) == wanted:
                 return text
@@ -244,4 +252,5 @@ def _read_time(coding: Coding, data: bytes) -> Reading:
         return Reading(point, point.isoformat(), "")
     if data == b"\xff" * len(data):
         return Reading(None, text, NOT_AVAILABLE)
-    return Reading(None, text, INVALID_TIME if invalid else "no calendar date")
+    nothing = "no time of day" if coding is Coding.TIME else "no calendar date"
+    return Reading(None, text, INVALID_TIME if invalid else nothing)
