@@ -119,8 +119,8 @@ class Context:
 class CosemObject:
     """An object made of one source for each attribute behind the logical name.
 
-    `sources[0]` is attribute 2; None stands for an attribute that cannot be read. An attribute with a setter
-    can be written by the management client. The public client reads the object if `public`, only.
+    `sources[0]` is attribute 2; None stands for an attribute that cannot be read. An attribute with a setter,
+    or in `writable`, can be written by the management client. The public client reads the object if `public`, only.
     Subclasses say class, version and number of methods; those whose values depend on the association override
     `read` or `write`.
     """
@@ -137,6 +137,7 @@ class CosemObject:
         *,
         public: bool = False,
         setters: Mapping[int, Setter] | None = None,
+        writable: Iterable[int] = (),
     ) -> None:
         if len(logical_name) != 6:
             raise ValueError(f"a logical name has 6 bytes, not {len(logical_name)}")
@@ -144,12 +145,13 @@ class CosemObject:
         self.attribute_count = 1 + len(sources)
         self._sources: tuple[Source | None, ...] = (octet_string(logical_name), *sources)
         self._setters = dict(setters or {})
+        written = {*self._setters, *writable}
         readable = [Access.READ if source is not None else Access.NONE for source in self._sources]
         methods = (False,) * self.method_count
         nothing = Rights((Access.NONE,) * self.attribute_count, methods)
         management = Rights(
             tuple(
-                Access(mode | (Access.WRITE if number in self._setters else Access.NONE))
+                Access(mode | (Access.WRITE if number in written else Access.NONE))
                 for number, mode in enumerate(readable, 1)
             ),
             methods,

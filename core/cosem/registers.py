@@ -21,14 +21,16 @@ class Data(CosemObject):
         super().__init__(logical_name, (value,), public=public, setters={2: set_value} if set_value else None)
 
 
-class ChannelSelection(Data):
+class ChannelSelection(CosemObject):
     """Class 1, 0.128.1.0.0.255: the SAP of the logical device that the association talks to, long-unsigned.
 
     Writing a number that no logical device has is refused with read-write-denied and changes nothing.
     """
 
+    class_id: ClassVar[int] = 1
+
     def __init__(self, logical_name: bytes = bytes((0, 128, 1, 0, 0, 255))) -> None:
-        super().__init__(logical_name, NULL, set_value=_taken_by_write)
+        super().__init__(logical_name, (NULL,), writable=(2,))
 
     def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
         if attribute == 2 and selector is None:
@@ -82,7 +84,3 @@ class ExtendedRegister(CosemObject):
 def scaler_unit(scaler: int, unit: int) -> bytes:
     """Encode scal_unit_type: integer power of ten, enum unit (Blue Book 4.3.2)."""
     return structure(integer(scaler), enum(unit))
-
-
-def _taken_by_write(value: Value) -> None:
-    """Grants the right to write; `ChannelSelection.write` does the work, because it needs the association."""

@@ -40,6 +40,8 @@ Wait: TypeAlias = Callable[[Sequence[Awaitable[bytes]]], Awaitable[list[bytes | 
 
 Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes]
 
+LIST_OVERHEAD = 1 << 16  # of counts and choices around the values of a list
+
 MALFORMED = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
 UNKNOWN_SERVICE = xdlms.exception_response(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
 NOT_POSSIBLE = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
@@ -163,37 +165,27 @@ class Association:
             return NOT_NEGOTIATED
         if len(references) > self._limits.references:
             return NOT_POSSIBLE
-        values = [self._read(reference) for reference in references]
-        slow = [
-            (index, value)
-            for index, value in enumerate(values)
-            if not isinstance(value, bytes | DataAccessResult)
-        ]
-        if slow:
-            return self._list_later(invoke_id, values, slow)
-        return self._list(invoke_id, values)
+        budget = _Budget(self._limits.answer)
+        values = [budget.spend(self._read(reference)) for reference in references]
+        ready = [value for value in values if isinstance(value, bytes | DataAccessResult)]
+        if len(ready) == len(values):
+            return self._list(invoke_id, ready)
+        return self._list_later(invoke_id, values)
 
     async def _list_later(
-        self,
-        invoke_id: int,
-        values: list[bytes | DataAccessResult | Awaitable[bytes]],
-        slow: list[tuple[int, Awaitable[bytes]]],
+        self, invoke_id: int, values: list[bytes | DataAccessResult | Awaitable[bytes]]
     ) -> bytes:
-        settled = await self._wait([value for _, value in slow])
-        for (index, _), result in zip(slow, settled, strict=True):
-            values[index] = result
-        return self._list(invoke_id, values)
+        slow = [value for value in values if not isinstance(value, bytes | DataAccessResult)]
+        settled = iter(await self._wait(slow))
+        results = [
+            value if isinstance(value, bytes | DataAccessResult) else next(settled) for value in values
+        ]
+        return self._list(invoke_id, results)
 
-    def _list(self, invoke_id: int, values: Sequence[bytes | DataAccessResult | Awaitable[bytes]]) -> bytes:
-        parts = [length(len(values))]
-        room = self._limits.answer
-        for value in values:
-            if isinstance(value, bytes) and len(value) <= room:
-                parts += (b"\x00", value)
-                room -= len(value)
-            else:
-                code = value if isinstance(value, DataAccessResult) else DataAccessResult.OTHER_REASON
-                parts.append(bytes((1, code)))
+    def _list(self, invoke_id: int, results: list[bytes | DataAccessResult]) -> bytes:
+        parts = [length(len(results))]
+        for result in results:
+            parts += (b"\x00", result) if isinstance(result, bytes) else (b"\x01", bytes((result,)))
         answer = b"".join(parts)
         if len(answer) + 3 <= self._pdu:
             return bytes((xdlms.GET_RESPONSE, xdlms.WITH_LIST, invoke_id)) + answer
@@ -201,7 +193,7 @@ class Association:
 
     def _first_block(self, invoke_id: int, data: bytes) -> bytes:
         negotiated = self.context.conformance & Conformance.BLOCK_TRANSFER_WITH_GET
-        if not negotiated or len(data) > self._limits.answer:
+        if not negotiated or len(data) > self._limits.answer + LIST_OVERHEAD:
             return xdlms.get_result(invoke_id, DataAccessResult.DATA_BLOCK_UNAVAILABLE)
         self._blocks = _Blocks(data, xdlms.block_capacity(self._pdu))
         return self._blocks.send(invoke_id)
@@ -303,6 +295,32 @@ class Association:
         except Exception:
             _log.exception("Writing class %d %s attribute %d failed", class_id, logical_name.hex(), attribute)
             return DataAccessResult.OTHER_REASON
+
+
+class _Budget:
+    """Keeps the values of one list within the largest answer, as they come, so that memory stays bounded."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def spend(
+        self, value: bytes | DataAccessResult | Awaitable[bytes]
+    ) -> bytes | DataAccessResult | Awaitable[bytes]:
+        """The value; other-reason in place of one for which no room is left."""
+        if isinstance(value, DataAccessResult):
+            return value
+        if not isinstance(value, bytes):
+            return self._spend_later(value)
+        if len(value) > self._room:
+            return DataAccessResult.OTHER_REASON
+        self._room -= len(value)
+        return value
+
+    async def _spend_later(self, value: Awaitable[bytes]) -> bytes:
+        result = self.spend(await value)
+        if isinstance(result, bytes):
+            return result
+        raise DataAccessError(DataAccessResult.OTHER_REASON)
 
 
 class _Blocks:

@@ -1,0 +1,67 @@
+"""What the DLMS server is measured against, each in a process of its own: `python dlms_peers.py echo|pydlms`.
+
+Prints the port first and serves until it is killed. `echo` does nothing but asyncio: whatever arrives, it sends the
+answer to a GET of one register. `pydlms` is the simulator of pydlms-client with the same objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+
+ROWS, COLUMNS = 1000, 10
+ANSWER = bytes.fromhex("0001001000010009" + "c401c1000600014fca")
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(ANSWER)  # type: ignore[attr-defined]
+
+
+async def echo() -> None:
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def pydlms() -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from pydlms.cosem.data import DlmsData
+    from pydlms.cosem.time import CosemDateTime
+    from pydlms.security.hls import Mechanism
+    from pydlms.simulator import ClientProfile, MeterSimulator, serve
+
+    meter = MeterSimulator()
+    meter.clients[1] = ClientProfile(Mechanism.LLS, secret=b"12345678")
+    meter.add_object(
+        3,
+        "8.0.1.0.0.255",
+        {2: DlmsData.uint32(85962), 3: DlmsData.structure([DlmsData.int8(-3), DlmsData.enum(13)])},
+    )
+    start = datetime(2025, 2, 20, tzinfo=UTC)
+    rows = [
+        DlmsData.structure(
+            [
+                DlmsData.octet_string(
+                    CosemDateTime.from_datetime(start + number * timedelta(minutes=15)).to_bytes()
+                ),
+                *(DlmsData.uint32(number * 10 + column) for column in range(1, COLUMNS)),
+            ]
+        )
+        for number in range(ROWS)
+    ]
+    meter.add_object(7, "1.0.99.1.0.255", {2: DlmsData.array(rows)}, version=1)
+    print(serve(meter).server_address[1], flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "echo":
+        asyncio.run(echo())
+    else:
+        pydlms()
