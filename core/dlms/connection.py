@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self._connections[self] = self._host
         self._observer.connected(self.peer)
         if full or of_peer >= self._limits.connections_per_peer:
-            _log.warning("%s is sent away: too many connections are open", self.peer)
+            _log.info("%s is sent away: too many connections are open", self.peer)
             self._reason = "too many connections"
             self.abort()
             return

@@ -39,6 +39,7 @@ class DlmsServer:
         self._throttle = Throttle(self._limits)
         self._connections: dict[Connection, str] = {}
         self._listener: asyncio.Server | None = None
+        self._address = ("", 0)  # that is listened on
 
     @property
     def listening(self) -> bool:
@@ -52,27 +53,38 @@ class DlmsServer:
             return 0
         return int(self._listener.sockets[0].getsockname()[1])
 
+    @property
+    def limits(self) -> ServerLimits:
+        """The limits for connections from now on; those that are open keep the ones they began with."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: ServerLimits) -> None:
+        self._limits = self._throttle.limits = limits
+
     async def start(self, host: str, port: int) -> None:
         """Listen on `host` ("" for every address) and `port` (0 for any that is free).
 
         A server that listens already moves there; open connections live on. Raises `ListenError`, and then
-        goes on listening where it did, unless that was the same port.
+        goes on listening where it did.
         """
-        if self._listener is not None and self.port == port:
-            self._listener.close()
-            self._listener = None
+        before, self._listener = self._listener, None
+        if before is not None and self._address[1] == port:
+            before.close()  # one port cannot be listened on twice, not even for another address
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                self._connection, host or None, port, backlog=64
-            )
+            await self._listen(host, port)
         except OSError as error:
+            if before is not None and before.is_serving():
+                self._listener = before
+            elif before is not None:
+                await self._listen(*self._address)
             raise ListenError(
                 f"The DLMS server cannot listen on {host or '*'}:{port} ({error.strerror or error}); "
                 "stop the program that uses the port, or choose another one in Settings."
             ) from None
-        previous, self._listener = self._listener, listener
-        if previous is not None:
-            previous.close()
+        if before is not None:
+            before.close()
+        self._address = (host, self.port)
         _log.info("DLMS server listens on %s:%d", host or "*", self.port)
 
     async def stop(self) -> None:
@@ -92,6 +104,10 @@ class DlmsServer:
     def sessions(self) -> tuple[SessionView, ...]:
         """The clients that are connected now, oldest first."""
         return tuple(connection.view() for connection in self._connections)
+
+    async def _listen(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._connection, host or None, port, backlog=64)
 
     def _connection(self) -> Connection:
         return Connection(

@@ -24,19 +24,19 @@ class Throttle:
     """
 
     def __init__(self, limits: ServerLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._peers: OrderedDict[str, _Record] = OrderedDict()
 
     def due(self, peer: str, now: float, *, accepted: bool) -> float:
         """When to answer an attempt of `peer` made at `now`, on the same clock; counts the attempt."""
         record = self._peers.get(peer)
-        if record is not None and now - record.last > self._limits.forget:
+        if record is not None and now - record.last > self.limits.forget:
             record = None
             del self._peers[peer]
-        due = now if accepted else now + self._limits.rejection
+        due = now if accepted else now + self.limits.rejection
         if record is not None:
-            penalty = self._limits.slowdown * 2 ** min(record.failures - 1, 16)
-            due = max(due, record.due) + min(penalty, self._limits.slowdown_most)
+            penalty = self.limits.slowdown * 2 ** min(record.failures - 1, 16)
+            due = max(due, record.due) + min(penalty, self.limits.slowdown_most)
         if accepted:
             self._peers.pop(peer, None)
             return due
@@ -45,6 +45,6 @@ class Throttle:
         record.last, record.due = now, due
         self._peers[peer] = record
         self._peers.move_to_end(peer)
-        while len(self._peers) > self._limits.peers:
+        while len(self._peers) > self.limits.peers:
             self._peers.popitem(last=False)
         return due

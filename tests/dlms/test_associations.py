@@ -218,6 +218,29 @@ async def test_a_server_that_moves_to_another_port_keeps_associations(
             await asyncio.open_connection("127.0.0.1", old)
 
 
+async def test_a_server_that_cannot_move_goes_on_where_it_was(server: DlmsServer) -> None:
+    """Whether the port is taken or the address is not this machine's."""
+    port = server.port
+    blocker = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    for host, wanted in (("127.0.0.1", blocker.sockets[0].getsockname()[1]), ("192.0.2.1", port)):
+        with pytest.raises(ListenError):
+            await server.start(host, wanted)
+        assert server.port == port
+        async with Wire(port) as wire:
+            assert ACCEPTED in await wire.ask(AARQ_LLS)
+    blocker.close()
+
+
+async def test_new_limits_hold_for_new_connections(server: DlmsServer) -> None:
+    """Who is connected already stays, and is counted."""
+    async with Wire(server.port) as old:
+        await old.ask(AARQ_LLS)
+        server.limits = ServerLimits(connections=1)
+        async with Wire(server.port) as new:
+            assert await new.ended()
+        assert await fetch(old, get(1, NAME, 2)) == axdr.octet_string(b"HYD123456780725")
+
+
 async def test_a_port_in_use_is_an_error_with_a_way_out(plant: Plant, server: DlmsServer) -> None:
     """It names the port and says what to do."""
     with pytest.raises(ListenError, match=rf"127.0.0.1:{server.port}.*another one in Settings"):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import pytest
-from dlms_plant import ASSOCIATION, CHANNEL, NAME, NOTE, PROFILE, SAPS, SLOW, VOLUME, Plant
+from dlms_plant import ASSOCIATION, CHANNEL, NAME, NOTE, PASSWORD, PROFILE, SAPS, SLOW, VOLUME, Plant
 from dlms_wire import AARQ_LLS, AARQ_NONE, RLRQ, Wire, fetch, get, set_
 
 from core.cosem.objects import DataAccessError, DataAccessResult
 from core.dlms import axdr
+from core.dlms.acse import Diagnostic
 from core.dlms.association import Association
+from core.dlms.errors import DecodeError
 from core.dlms.limits import ServerLimits
 from core.dlms.server import DlmsServer
 from core.dlms.wrapper import Deframer, frame
@@ -201,6 +204,34 @@ async def test_no_apdu_at_all_raises_or_grows(plant: Plant) -> None:
         assert 3 <= len(answer) <= limits.apdu
         kinds.add(answer[0])
     assert kinds == {0xC4, 0xC5, 0xD8, 0x63}
+
+
+def test_no_aarq_at_all_raises_anything_but_a_decode_error(plant: Plant) -> None:
+    """Mutated AARQs: accepted, refused, or not valid; never accepted without the right password."""
+
+    async def nothing(values: Sequence[Awaitable[bytes]]) -> list[bytes | DataAccessResult]:
+        return []
+
+    source = random.Random(4)
+    outcomes: Counter[str] = Counter()
+    for _ in range(6000):
+        data = bytearray(AARQ_LLS)
+        for _ in range(source.randrange(1, 4)):
+            data[source.randrange(len(data))] = source.randrange(256)
+        association = Association(1, 16, "test", plant.directory, plant.access, ServerLimits(), nothing)
+        try:
+            answer, diagnostic = association.associate(bytes(data))
+        except DecodeError:
+            outcomes["not valid"] += 1
+            continue
+        assert association.associated == (diagnostic is Diagnostic.NULL)
+        if association.associated:
+            assert PASSWORD in data
+            outcomes["accepted"] += 1
+        else:
+            assert answer[17] == 1
+            outcomes["refused"] += 1
+    assert set(outcomes) == {"accepted", "refused", "not valid"}
 
 
 async def test_mutated_apdus_over_the_wire_are_answered_and_the_others_do_not_notice(
