@@ -157,6 +157,8 @@ class Layout:
             case Coding.DATETIME:
                 self._converted.append((n, values.datetime_f))
                 return "I"
+            case Coding.BYTES:
+                return f"{size}s"
         self._converted.append((n, _reader(coding, msb_first=template.msb_first)))
         return f"{size}s"
 
@@ -164,12 +166,6 @@ class Layout:
         self._numeric.append(template.index)
         self._scales.append(template.scale)
         self._invalid.append(invalid)
-
-
-def _reader(coding: Coding, *, msb_first: bool) -> Callable[[bytes], RawValue]:
-    if msb_first:
-        return lambda data: values.read(coding, data[::-1]).raw
-    return lambda data: values.read(coding, data).raw
 
 
 def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
@@ -185,6 +181,11 @@ def _scale(scale: Decimal, raw: int | None) -> Decimal | None:
 
 def _nothing(_data: bytes) -> None:
     return None
+
+
+def _reader(coding: Coding, *, msb_first: bool) -> Callable[[bytes], RawValue]:
+    read = values.READERS.get(coding) or (lambda data: values.read(coding, data).raw)
+    return (lambda data: read(data[::-1])) if msb_first else read
 
 
 class LayoutCache:
