@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Bounds of one `DlmsServer`. Times in seconds, sizes in bytes."""
+    """Bounds of one `DlmsServer`. Times in seconds, sizes in bytes. Raises `ValueError`."""
 
     connections: int = 64
     connections_per_peer: int = 32
@@ -23,3 +23,7 @@ class ServerLimits:
     slowdown_most: float = 8.0
     forget: float = 600.0  # a peer's failures, after so long without another one
     peers: int = 1024  # peers whose failures are kept
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.apdu <= 65535:
+            raise ValueError(f"the largest APDU has 64 to 65535 bytes, not {self.apdu}")
