@@ -31,11 +31,17 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except CmeError as error:
         print(f"cme-tui: {error}", file=sys.stderr)
-        return FAILURE
+        return BAD_USAGE if _is_bad_input(error) else FAILURE
     except BrokenPipeError:
         # The reader went away ("cme-tui ... | head"); keep the interpreter from complaining when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
+
+
+def _is_bad_input(error: CmeError) -> bool:
+    from core.config import ConfigError
+
+    return isinstance(error, ConfigError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -82,7 +82,8 @@ async def make_past(store: Store, config: Config, zone: ZoneInfo, now_ms: int) -
             continue
         key = await store.install_meter(item.line, str(item.address), now_ms)
         if await store.readings_count(key) == 0:
-            await store.add_readings(_readings(key, item, meter, place, times))
+            readings = _readings(key, item, meter, place, times)
+            await store.add_readings([reading for reading in readings if reading.time_ms < now_ms])
 
 
 def how_to_connect(snapshot: Snapshot, secrets: Secrets) -> Iterable[str]:

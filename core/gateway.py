@@ -25,7 +25,7 @@ from core.facade import RunOptions
 from core.interval import Interval
 from core.mapping.library import MappingSet
 from core.mapping.simplified import Site
-from core.mbus.address import SecondaryAddress
+from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.master import (
     Garbled,
     Incomplete,
@@ -38,7 +38,7 @@ from core.mbus.master import (
     WrongMeter,
 )
 from core.mbus.telegram import Telegram, TelegramError
-from core.meter import Fields, Meter, sent_fields
+from core.meter import Columns, Fields, Meter, sent_fields
 from core.profiles import MeterRows, RowCache, period_s
 from core.reader import LineReader
 from core.secrets import Secrets, load_secrets
@@ -90,6 +90,7 @@ class Core:
         self._lines: dict[str, _Line] = {}
         self._meters: dict[int, Meter] = {}
         self._devices: dict[int, Device] = {}
+        self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
         self._views: dict[int, MeterView] = {}
         self._mappings = MappingSet()
         self._rows = RowCache()
@@ -272,14 +273,16 @@ class Core:
 
     async def _load_mappings(self) -> None:
         self._mappings = await asyncio.to_thread(MappingSet.from_directory, self._state.mappings)
-        self._devices = {}
+        self._devices.clear()
+        self._made.clear()
         for number, meter in enumerate(self._meters.values()):
             self._remap(meter)
             if number % 50 == 49:
                 await asyncio.sleep(0)
         self._directory.set_meters(self._facts, self._devices)
 
-    def _remap(self, meter: Meter) -> None:
+    def _remap(self, meter: Meter) -> bool:
+        """Map the meter's last reading; whether its logical device was made anew."""
         known = meter.known
         mapping = None
         if known is not None:
@@ -287,8 +290,11 @@ class Core:
         meter.remap(mapping)
         self._views[meter.key] = views.meter_view(meter)
         name = meter.logical_device_name
-        if name is not None:
-            self._devices[meter.logical_device] = self._make_device(meter, name)
+        if name is None or self._made.get(meter.key) == (name, meter.columns):
+            return False
+        self._made[meter.key] = (name, meter.columns)
+        self._devices[meter.logical_device] = self._make_device(meter, name)
+        return True
 
     def _make_device(self, meter: Meter, name: str) -> Device:
         rows: dict[bytes, MeterRows] = {}
@@ -386,12 +392,8 @@ class Core:
             await self.store.learn_fields(meter.key, sorted(new))
 
     def _show(self, meter: Meter) -> None:
-        """Let clients and screens see a meter as it is now; its device changes only where its objects do."""
-        before, device = meter.columns, self._devices.get(meter.logical_device)
-        self._remap(meter)
-        if device is not None and meter.columns is before and device.name == meter.logical_device_name:
-            self._devices[meter.logical_device] = device
-        else:
+        """Let clients and screens see a meter as it is now."""
+        if self._remap(meter):
             self._directory.set_meters(self._facts, self._devices)
         self._touch()
 
@@ -504,7 +506,8 @@ class _Watcher(Observer):
 
 
 def _place(meter: MeterConfig) -> tuple[str, str]:
-    return meter.line, str(meter.address).strip()
+    # The canonical spelling: a meter whose address is written another way keeps its history.
+    return meter.line, str(parse_address(str(meter.address)))
 
 
 def _titled_intervals(config: Config) -> dict[str, Interval]:

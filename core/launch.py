@@ -10,7 +10,6 @@ from pathlib import Path
 
 from core import demo
 from core.clock import SystemClock
-from core.config import load_config
 from core.config_file import ConfigFile
 from core.facade import RunOptions
 from core.gateway import Core
@@ -67,7 +66,7 @@ def open_gateway(options: RunOptions) -> RunningGateway:
     state.create()
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(state.lock())
-        if not state.config.exists():
+        if not state.database.exists():
             _first_start(state, options)
         config = ConfigFile(state.config).prepare()
         secrets = ensure_secrets(state.secrets)
@@ -82,6 +81,5 @@ def _first_start(state: StateDir, options: RunOptions) -> None:
         path: Path = state.mappings / mapping.name
         if not path.exists():
             write_atomically(path, dump(mapping).encode(), 0o600)
-    if options.demo:
+    if options.demo and not state.config.exists():
         demo.write_config(state.config)
-    load_config(state.config)

@@ -34,6 +34,7 @@ dead waits for one time-out and not for 20."""
 
 CLOCK: Final = CaptureObject(8, bytes((0, 0, 1, 0, 0, 255)), 2)
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
+_SERVED: Final = (CLASSES["data"], *_REGISTERS)
 _UNKNOWN_MAKER: Final = "XXX"
 
 Fields = frozenset[tuple[int, str]]
@@ -150,11 +151,10 @@ class Meter:
         return decode(frame, key) if key else telegram
 
     def accept(self, telegrams: tuple[Telegram, ...], time_ms: int) -> None:
-        """Take a good readout as the current one."""
+        """Take a good readout as the current one; `remap` then works out its values."""
         self.state, self.reason, self.last_try_ms = MeterState.OK, "", time_ms
         self.fields |= sent_fields(telegrams)
         self.reading = LastReading(time_ms, telegrams, ())
-        self.remap(self.mapping)
 
     def fail(self, state: MeterState, reason: str, time_ms: int) -> None:
         """Note a readout that failed; the last good one stays."""
@@ -164,13 +164,15 @@ class Meter:
         """Use `mapping` from now on; `columns` stay the same object where nothing in them changes."""
         self.mapping = mapping
         if self.reading is None or mapping is None:
-            self.columns = Columns(())
+            if self.objects:
+                self.columns = Columns(())
             return
         shown: list[tuple[MappedObject, MappedValue]] = []
         readout = engine.Readout(self.reading.telegrams, self.reading.time_ms)
         for value in engine.evaluate(mapping, readout, self._site):
             entry = value.object.entry
-            if value.object.held or entry.default is not None or was_sent(entry, self.fields):
+            wanted = value.object.held or entry.default is not None or was_sent(entry, self.fields)
+            if wanted and entry.class_id in _SERVED:
                 shown.append((value.object, value))
         if [item.entry for item, _ in shown] != [item.entry for item in self.objects]:
             self.columns = Columns(tuple(item for item, _ in shown))

@@ -30,7 +30,7 @@ def show(state_dir: Path, *, as_json: bool) -> int:
             good, failed = store.latest_all(), store.latest_failures()
     rows = []
     for item in config.meters:
-        record = stored.get((item.line, str(item.address)))
+        record = stored.get((item.line, str(parse_address(str(item.address)))))
         key = record.key if record else 0
         rows.append(_row(item, record, good.get(key), failed.get(key)))
     print(json.dumps(rows, indent=2) if as_json else _table(rows))
