@@ -8,15 +8,34 @@ from decimal import Decimal
 from functools import partial
 from itertools import repeat
 from math import isfinite
-from operator import itemgetter
-from typing import Any, Final, Literal
+from operator import call, itemgetter
+from typing import Any, Final, Literal, TypeAlias
 
 from core.mbus import values
 from core.mbus.record import Record, Template
 from core.mbus.values import EXACT, Coding, RawValue, bcd
 
+_Plan: TypeAlias = tuple[Template, str, Callable[[Any], RawValue]]
+"""A record, the `struct` code that takes its bytes out of a frame, and what makes a value of them."""
+
 _INTEGERS: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
+_INTEGER_CODINGS: Final = frozenset({Coding.SIGNED, Coding.OPAQUE, Coding.UNSIGNED, Coding.BITS})
 _SUSPECTS: Final = values.INVALID_CODES | {None}
+
+
+class _Group:
+    """Values that one `struct` takes out of a frame at once, with their templates and a reader for each."""
+
+    __slots__ = ("readers", "templates", "unpack")
+
+    def __init__(self, plan: list[_Plan], size: int, order: str) -> None:
+        codes, at = [order], 0
+        for template, code, _ in plan:
+            codes.append(f"{template.data_offset - at}x{code}")
+            at = template.data_offset + template.data_length
+        self.unpack = struct.Struct("".join(codes) + f"{size - at}x").unpack
+        self.templates = [template for template, _, _ in plan]
+        self.readers = [reader for _, _, reader in plan]
 
 
 class Layout:
@@ -27,15 +46,15 @@ class Layout:
 
     __slots__ = (
         "_bcd",
-        "_converted",
+        "_integers",
         "_invalid",
         "_msb_first",
-        "_numeric",
-        "_pick",
+        "_numbers",
+        "_odd",
         "_reals",
+        "_rest",
         "_scales",
-        "_unpack",
-        "_valueless",
+        "_sort",
         "header_offset",
         "mask",
         "more_follows",
@@ -64,128 +83,116 @@ class Layout:
         self.mask = int.from_bytes(bytes(255 if n in structural else 0 for n in range(self.size)), "little")
         self.pattern = int.from_bytes(body, "little") & self.mask
         self._msb_first = msb_first
-        self._bcd: list[tuple[int, slice]] = []
-        self._reals: list[tuple[int, Decimal]] = []
-        self._converted: list[tuple[int, Callable[[Any], RawValue]]] = []
-        self._numeric: list[int] = []
-        self._scales: list[Decimal] = []
-        self._invalid: list[int | None] = []
-        self._valueless: list[int] = []
-        self._unpack = struct.Struct(self._compile()).unpack
-        self._pick = _picker(self._numeric)
+        self._compile()
 
     def read(self, body: bytes) -> tuple[Record, ...]:
         """All records of a telegram that has this structure."""
-        raws: list[Any] = list(self._unpack(body))
-        suspect = bool(self._valueless)
+        numbers: tuple[Any, ...] = self._integers.unpack(body)
         if self._bcd:
             digits = body.hex() if self._msb_first else body[::-1].hex()
             try:
-                for n, place in self._bcd:
-                    raws[n] = int(digits[place])
+                numbers += tuple([int(digits[place]) for place in self._bcd])
             except ValueError:  # a sign or an error digit, in one of them at least
-                suspect = True
-                for n, place in self._bcd:
-                    raws[n] = bcd(digits[place])
-        for n, convert in self._converted:
-            raws[n] = convert(raws[n])
-        numbers = self._pick(raws)
-        if suspect or not _SUSPECTS.isdisjoint(numbers):
-            self._drop_invalid(raws)
-            scaled: Iterable[RawValue | Decimal] = map(_scale, self._scales, self._pick(raws))
+                numbers += tuple([bcd(digits[place]) for place in self._bcd])
+        if self._odd.templates:
+            numbers += tuple(map(call, self._odd.readers, self._odd.unpack(body)))
+        if _SUSPECTS.isdisjoint(numbers):
+            scaled: Iterable[Decimal | None] = map(EXACT.multiply, self._scales, numbers)
         else:
-            scaled = map(EXACT.multiply, self._scales, numbers)
-        results = raws.copy()
-        for n, value in zip(self._numeric, scaled, strict=True):
-            results[n] = value
-        for n, scale in self._reals:
-            if isfinite(raws[n]):
-                results[n] = EXACT.multiply(scale, Decimal(values.shortest(raws[n])))
-            else:
-                raws[n] = results[n] = None
-        return tuple(map(Record, zip(self.templates, raws, results, repeat(body))))
+            numbers = tuple(map(_valid, numbers, self._invalid))
+            scaled = map(_scale, self._scales, numbers)
+        records = list(map(Record, zip(self._numbers, numbers, scaled, repeat(body))))
+        if self._reals.templates:
+            reals = [real if isfinite(real) else None for real in self._reals.unpack(body)]
+            decimals = map(_scale_real, self._reals.templates, reals)
+            records += map(Record, zip(self._reals.templates, reals, decimals, repeat(body)))
+        if self._rest.templates:
+            rest = list(map(call, self._rest.readers, self._rest.unpack(body)))
+            records += map(Record, zip(self._rest.templates, rest, rest, repeat(body)))
+        return self._sort(records)
 
-    def _drop_invalid(self, raws: list[Any]) -> None:
-        """Put None for every number that stands for "not available"."""
-        for n, bad in zip(self._numeric, self._invalid, strict=True):
-            if raws[n] == bad:
-                raws[n] = None
-        for n in self._valueless:
-            raws[n] = None
-
-    def _compile(self) -> str:
-        """Choose how each value is read; returns the `struct` format that takes them all out of a frame."""
-        codes = [">" if self._msb_first else "<"]
-        at = 0
+    def _compile(self) -> None:
+        """Sort the records by how they are read: each kind is then read in one go."""
+        size, order = self.size, ">" if self._msb_first else "<"
+        integers: list[_Plan] = []
+        odd: list[_Plan] = []
+        reals: list[_Plan] = []
+        rest: list[_Plan] = []
+        digits: list[Template] = []
         for template in self.templates:
-            codes.append(f"{template.data_offset - at}x{self._plan(template)}")
-            at = template.data_offset + template.data_length
-        codes.append(f"{self.size - at}x")
-        return "".join(codes)
-
-    def _plan(self, template: Template) -> str:
-        """The `struct` code that takes one value out of a frame; notes the steps that make a number of it."""
-        n, size, coding = template.index, template.data_length, template.coding
-        if template.error:
-            self._valueless.append(n)
-            self._converted.append((n, _nothing))
-            return f"{size}s"
-        match coding:
-            case Coding.SIGNED | Coding.OPAQUE | Coding.UNSIGNED | Coding.BITS:
-                self._add_number(template, values.invalid_code(coding, size))
+            coding, length = template.coding, template.data_length
+            if template.error:
+                rest.append((template, f"{length}s", _nothing))
+            elif coding in _INTEGER_CODINGS:
                 signed = coding in (Coding.SIGNED, Coding.OPAQUE)
-                if size in _INTEGERS:
-                    return _INTEGERS[size] if signed else _INTEGERS[size].upper()
-                order: Literal["big", "little"] = "big" if self._msb_first else "little"
-                self._converted.append((n, partial(int.from_bytes, byteorder=order, signed=signed)))
-                return f"{size}s"
-            case Coding.BCD:
-                self._add_number(template, None)
-                start, stop = template.data_offset, template.data_offset + size
-                if not self._msb_first:
-                    start, stop = self.size - stop, self.size - start
-                self._bcd.append((n, slice(2 * start, 2 * stop)))
-                return f"0s{size}x"
-            case Coding.NEGATIVE_BCD:
-                self._add_number(template, None)
-            case Coding.REAL:
-                self._reals.append((n, template.scale))
-                return "f"
-            case Coding.DATE:
-                self._converted.append((n, values.date_g))
-                return "H"
-            case Coding.DATETIME:
-                self._converted.append((n, values.datetime_f))
-                return "I"
-            case Coding.BYTES:
-                return f"{size}s"
-        self._converted.append((n, _reader(coding, msb_first=template.msb_first)))
-        return f"{size}s"
+                if length in _INTEGERS:
+                    code = _INTEGERS[length] if signed else _INTEGERS[length].upper()
+                    integers.append((template, code, _as_it_is))
+                else:
+                    byte_order: Literal["big", "little"] = "big" if self._msb_first else "little"
+                    reader = partial(int.from_bytes, byteorder=byte_order, signed=signed)
+                    odd.append((template, f"{length}s", reader))
+            elif coding is Coding.BCD:
+                digits.append(template)
+            elif coding is Coding.NEGATIVE_BCD:
+                odd.append((template, f"{length}s", _reader(coding, msb_first=template.msb_first)))
+            elif coding is Coding.REAL:
+                reals.append((template, "f", _as_it_is))
+            elif coding is Coding.DATE:
+                rest.append((template, "H", values.date_g))
+            elif coding is Coding.DATETIME:
+                rest.append((template, "I", values.datetime_f))
+            else:
+                rest.append((template, f"{length}s", _reader(coding, msb_first=template.msb_first)))
+        self._integers, self._odd = _Group(integers, size, order), _Group(odd, size, order)
+        self._reals, self._rest = _Group(reals, size, order), _Group(rest, size, order)
+        self._bcd = [self._digits_of(template) for template in digits]
+        self._numbers = [*self._integers.templates, *digits, *self._odd.templates]
+        self._scales = [template.scale for template in self._numbers]
+        self._invalid = [
+            values.invalid_code(template.coding, template.data_length) for template in self._numbers
+        ]
+        self._sort = _sorter([*self._numbers, *self._reals.templates, *self._rest.templates])
 
-    def _add_number(self, template: Template, invalid: int | None) -> None:
-        self._numeric.append(template.index)
-        self._scales.append(template.scale)
-        self._invalid.append(invalid)
-
-
-def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """A function that takes the items at `places` out of a list."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda items: tuple(items[n] for n in places)
+    def _digits_of(self, template: Template) -> slice:
+        """Where the digits of a BCD number are in the hex digits of a frame, turned round if sent LSB first."""
+        start, stop = template.data_offset, template.data_offset + template.data_length
+        if not self._msb_first:
+            start, stop = self.size - stop, self.size - start
+        return slice(2 * start, 2 * stop)
 
 
-def _scale(scale: Decimal, raw: int | None) -> Decimal | None:
-    return None if raw is None else EXACT.multiply(scale, raw)
+def _sorter(templates: list[Template]) -> Callable[[list[Record]], tuple[Record, ...]]:
+    """A function that puts records, read in the order of `templates`, into their order in the telegram."""
+    places = sorted(range(len(templates)), key=lambda n: templates[n].index)
+    return tuple if places == list(range(len(places))) else itemgetter(*places)
+
+
+def _reader(coding: Coding, *, msb_first: bool) -> Callable[[bytes], RawValue]:
+    if coding is Coding.BYTES:
+        return _as_it_is
+    read = values.READERS.get(coding) or (lambda data: values.read(coding, data).raw)
+    return (lambda data: read(data[::-1])) if msb_first else read
+
+
+def _valid(number: int | None, invalid: int | None) -> int | None:
+    return None if number == invalid else number
+
+
+def _scale(scale: Decimal, number: int | None) -> Decimal | None:
+    return None if number is None else EXACT.multiply(scale, number)
+
+
+def _scale_real(template: Template, real: float | None) -> Decimal | None:
+    return None if real is None else EXACT.multiply(template.scale, Decimal(values.shortest(real)))
 
 
 def _nothing(_data: bytes) -> None:
     return None
 
 
-def _reader(coding: Coding, *, msb_first: bool) -> Callable[[bytes], RawValue]:
-    read = values.READERS.get(coding) or (lambda data: values.read(coding, data).raw)
-    return (lambda data: read(data[::-1])) if msb_first else read
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 class LayoutCache:
