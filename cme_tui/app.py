@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -34,8 +34,6 @@ PULL_SECONDS = {"rich": 0.25, "basic": 1.0}
 PROGRESS_AFTER_SECONDS = 0.1
 PROGRESS_AT_LEAST_SECONDS = 1.0
 
-T = TypeVar("T")
-
 
 def wall_clock() -> int:
     """Milliseconds since 1970-01-01 UTC."""
@@ -57,7 +55,7 @@ class CmeApp(App[None]):
         Binding("f10", "quit_gateway", show=False),
         Binding("f12", "toggle_profile", show=False),
         Binding("ctrl+l", "redraw", show=False),
-        Binding("escape", "back", show=False),
+        Binding("escape", "leave", show=False),
         # Textual's own: Ctrl+Q is XON on a serial line, and Ctrl+C must not end a gateway by accident.
         Binding("ctrl+q", "nothing", show=False, priority=True),
         Binding("ctrl+c", "say_quit_key", show=False, priority=True),
@@ -102,6 +100,8 @@ class CmeApp(App[None]):
 
     def pull(self) -> None:
         """Take the newest snapshot and show it."""
+        if not self.is_running:
+            return
         self.current = self.gateway.snapshot()
         if self.message and time.monotonic() > self._message_until:
             self.message = ()
@@ -115,8 +115,8 @@ class CmeApp(App[None]):
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_status()
 
-    async def answer(self, future: Future[T], doing: str) -> tuple[bool, T | None]:
-        """Whether a command succeeded, and its answer; shows progress, and the sentence of an error."""
+    async def answer(self, future: Future[Any], doing: str) -> bool:
+        """Wait for a command; shows progress, and the sentence of an error. False after an error."""
         waiting = asyncio.wrap_future(future)
         started = time.monotonic()
         shown_at = None
@@ -131,10 +131,11 @@ class CmeApp(App[None]):
                 self.say(f"{doing} ... {int(now - started)} s", "strong", seconds=3600)
             if shown_at is not None:
                 await asyncio.sleep(max(0.0, shown_at + PROGRESS_AT_LEAST_SECONDS - time.monotonic()))
-            return True, await waiting
+            await waiting
+            return True
         except CmeError as error:
             self.say(f"✗ {error}", "bad", seconds=30)
-            return False, None
+            return False
 
     async def read_meter(self, key: int) -> MeterDetail | None:
         """Read one meter now and say how it went."""
@@ -142,14 +143,14 @@ class CmeApp(App[None]):
         if key in self._reading:
             return None
         self._reading.add(key)
-        started = time.monotonic()
+        future = self.gateway.read_meter(key)
         try:
-            _, detail = await self.answer(self.gateway.read_meter(key), f"Reading {name}")
+            read = await self.answer(future, f"Reading {name}")
         finally:
             self._reading.discard(key)
+        detail = future.result() if read else None
         if detail is not None:
-            took = time.monotonic() - started
-            self.say(f"● {name}: read {count(len(detail.values), 'value')} in {took:.1f} s", "good")
+            self.say(f"● {name}: read {count(len(detail.values), 'value')}", "good")
         self.pull()
         return detail
 
@@ -158,15 +159,15 @@ class CmeApp(App[None]):
         if not self.current.meters:
             self.say("There is no meter to read. Add one to config.toml, then press c on the Overview.")
             return
-        started, _ = await self.answer(self.gateway.read_all(), "Starting a sweep")
-        if started:
-            self.say(f"Reading all {count(len(self.current.meters), 'meter')}; the Overview shows the progress")
+        if await self.answer(self.gateway.read_all(), "Starting a sweep"):
+            self.say(
+                f"Reading all {count(len(self.current.meters), 'meter')}; the Overview shows the progress"
+            )
         self.pull()
 
     async def reload(self) -> None:
         """Apply what changed in config.toml and mappings."""
-        done, _ = await self.answer(self.gateway.reload(), "Reading config.toml and mappings")
-        if done:
+        if await self.answer(self.gateway.reload(), "Reading config.toml and mappings"):
             self.say("● config.toml and mappings are read again", "good")
         self.pull()
 
@@ -181,7 +182,7 @@ class CmeApp(App[None]):
             self.pop_screen()
         self.switch_screen(name)
 
-    def action_back(self) -> None:
+    def action_leave(self) -> None:
         if self.can_go_back:
             self.pop_screen()
 

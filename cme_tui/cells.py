@@ -1,4 +1,4 @@
-"""A screen as a grid of cells: fed with what Textual writes, and painted as the fewest bytes that bring a terminal there."""
+"""A screen as a grid of cells: fed with what Textual writes, painted as the few bytes that bring a terminal there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from rich.cells import get_character_cell_size
 
 BOLD, DIM, ITALIC, UNDERLINE, BLINK, REVERSE, STRIKE = (1 << bit for bit in range(7))
 
-_ON: Final = {1: BOLD, 2: DIM, 3: ITALIC, 4: UNDERLINE, 5: BLINK, 6: BLINK, 7: REVERSE, 9: STRIKE, 21: UNDERLINE}
+_ON: Final = {
+    1: BOLD,
+    2: DIM,
+    3: ITALIC,
+    4: UNDERLINE,
+    5: BLINK,
+    6: BLINK,
+    7: REVERSE,
+    9: STRIKE,
+    21: UNDERLINE,
+}
 _OFF: Final = {22: BOLD | DIM, 23: ITALIC, 24: UNDERLINE, 25: BLINK, 27: REVERSE, 29: STRIKE}
 _CODE: Final = {BOLD: "1", DIM: "2", ITALIC: "3", UNDERLINE: "4", BLINK: "5", REVERSE: "7", STRIKE: "9"}
 _SHOWS_ON_BLANK: Final = UNDERLINE | REVERSE | STRIKE
@@ -167,11 +177,10 @@ class Painter:
             end -= 1
         x = 0
         while x < end:
-            if row[x] == shown[x] or row[x].text == "":
-                # The right half of a wide character is written with the left one.
-                if not (row[x].text == "" and row[x] != shown[x]):
-                    x += 1
-                    continue
+            if row[x] == shown[x]:
+                x += 1
+                continue
+            # The right half of a wide character is written with the left one.
             start = x - 1 if row[x].text == "" and x else x
             stop = self._run_end(row, shown, start, end)
             self._move(y, start, out)
@@ -332,7 +341,7 @@ ASCII: Final = {
     "đ": "d",
     "\u00a0": " ",
 }
-"""What a serial console shows for characters that ASCII lacks; the rest loses its accents or becomes a question mark."""
+"""What a serial console shows for what ASCII lacks; the rest loses its accents or becomes a question mark."""
 
 
 @lru_cache(4096)

@@ -1,4 +1,4 @@
-"""The differential driver: keeps the screen as cells and sends differences from its own thread, so no terminal can hold up the loop."""
+"""The differential driver: sends what changed from a thread of its own; no terminal can hold up the loop."""
 
 from __future__ import annotations
 

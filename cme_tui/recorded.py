@@ -87,7 +87,9 @@ class RecordedGateway:
         self.commands.append(f"read {key}")
         detail = self._details.get(key)
         if detail is not None and detail.meter.state is MeterState.NO_ANSWER:
-            return _failed(f"{detail.meter.name} does not answer at {detail.meter.address}; check wiring and address.")
+            return _failed(
+                f"{detail.meter.name} does not answer at {detail.meter.address}; check wiring and address."
+            )
         return self._done(key)
 
     def read_all(self) -> Future[None]:
@@ -182,9 +184,19 @@ def _values(telegram: Telegram) -> tuple[ValueView, ...]:
 
 
 def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapshot:
-    sweep = SweepView(NOW_MS - 12_000, min(4, len(meters)), min(1, len(meters)), len(meters), "power cellar", None)
+    sweep = SweepView(
+        NOW_MS - 12_000, min(4, len(meters)), min(1, len(meters)), len(meters), "power cellar", None
+    )
     line = LineView(
-        "main", "serial:/dev/ttyUSB0", 2400, LineState.UP, "", NOW_MS - 8_040_000, len(meters), sweep, NOW_MS + 840_000
+        "main",
+        "serial:/dev/ttyUSB0",
+        2400,
+        LineState.UP,
+        "",
+        NOW_MS - 8_040_000,
+        len(meters),
+        sweep,
+        NOW_MS + 840_000,
     )
     return Snapshot(
         taken_ms=NOW_MS,
@@ -201,9 +213,20 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
         meters=meters,
         associations=tuple(
             AssociationView(
-                f"192.0.2.7:{51034 + number}", "management (1)", 1, None, "low", NOW_MS - 65_000, NOW_MS - 2000, 14
+                f"192.0.2.7:{51034 + number}",
+                "management (1)",
+                1,
+                None,
+                "low",
+                NOW_MS - 65_000,
+                NOW_MS - 2000,
+                14,
             )
             for number in range(clients)
         ),
-        alarms=tuple(f"{meter.name} has not answered since yesterday." for meter in meters if meter.state is MeterState.NO_ANSWER)[:1],
+        alarms=tuple(
+            f"{meter.name} has not answered since yesterday."
+            for meter in meters
+            if meter.state is MeterState.NO_ANSWER
+        )[:1],
     )

@@ -26,7 +26,7 @@ SERIAL_DEVICES: Final = re.compile(r"/dev/(tty(S|AMA|USB|ACM|O|mxc|LP|PS|SAC|GS)
 SIZE_REPORT_SECONDS: Final = 0.5
 
 
-class UnfitTerminal(CmeError):
+class TerminalError(CmeError):
     """This terminal cannot show the UI; the message says why and what to do instead."""
 
 
@@ -47,16 +47,16 @@ class Terminal:
 def open_terminal(serial_console: bool = False, in_fd: int = 0, out_fd: int = 1) -> Terminal:
     """The terminal on `in_fd` and `out_fd`, checked. To be called before Textual is imported.
 
-    `serial_console` asks for the basic profile whatever the terminal says it is. Raises `UnfitTerminal`.
+    `serial_console` asks for the basic profile whatever the terminal says it is. Raises `TerminalError`.
     """
     if not (os.isatty(in_fd) and os.isatty(out_fd)):
-        raise UnfitTerminal(
+        raise TerminalError(
             "Standard input and output are no terminal, so there is no place for the screens; "
             "run cme-tui --headless, or cme-tui status."
         )
     term = os.environ.get("TERM", "")
     if term in ("", "dumb", "unknown"):
-        raise UnfitTerminal(
+        raise TerminalError(
             f"The terminal type TERM={term or '(not set)'} cannot place text on the screen; "
             "set TERM (for a serial console TERM=vt220), or run cme-tui --headless."
         )
@@ -67,7 +67,7 @@ def open_terminal(serial_console: bool = False, in_fd: int = 0, out_fd: int = 1)
     terminal = Terminal(in_fd, out_fd, profile, told)
     width, height = terminal.size()
     if width < MIN_WIDTH or height < MIN_HEIGHT:
-        raise UnfitTerminal(
+        raise TerminalError(
             f"The terminal has {width} columns and {height} rows and the screens need {MIN_WIDTH} and {MIN_HEIGHT}; "
             "make it larger, or run cme-tui --headless."
         )
@@ -89,7 +89,7 @@ def device_size(fd: int) -> tuple[int, int] | None:
 
 
 def ask_size(in_fd: int, out_fd: int, wait: float = SIZE_REPORT_SECONDS) -> tuple[int, int] | None:
-    """Columns and rows by a cursor report (ECMA-48 CPR) from the far corner; None without an answer in `wait` seconds."""
+    """Columns and rows by a cursor report (ECMA-48 CPR) from the far corner; None without one in `wait` s."""
     before = termios.tcgetattr(in_fd)
     try:
         tty.setcbreak(in_fd, termios.TCSANOW)

@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from cme_tui.widgets.bars import KeyBar, TitleBar
 from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.table import WIDE
 from core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ class GatewayScreen(Screen[None]):
     """A screen over the gateway. Subclasses say what is on it (`body`) and keep it current (`show`)."""
 
     AUTO_FOCUS = "Table"
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (WIDE, "-wide")]
     TAB: ClassVar[str] = ""
     HELP: ClassVar[str] = ""  # what the screen is for, shown by F1
+
+    _composed = False  # a screen resumes, and may be asked to show something, before its widgets are there
 
     def body(self) -> ComposeResult:
         """The widgets between title bar and status line."""
@@ -46,11 +50,17 @@ class GatewayScreen(Screen[None]):
         yield Lines(id="status")
         yield KeyBar()
 
+    def on_mount(self) -> None:
+        self._composed = True
+        self.update_view()
+
     def on_screen_resume(self) -> None:
         self.update_view()
 
     def update_view(self) -> None:
         """Show the newest snapshot now."""
+        if not self._composed:
+            return
         snapshot, now_ms = self.cme.current, self.cme.clock()
         demo = "demo · " if snapshot.demo else ""
         self.query_one(TitleBar).show(f"{demo}{snapshot.name or snapshot.serial}")
@@ -59,14 +69,16 @@ class GatewayScreen(Screen[None]):
 
     def update_status(self) -> None:
         """The app's message if there is one, else the screen's hint; and the keys that work here."""
+        if not self._composed:
+            return
         line = self.cme.message or self.hint()
         self.query_one("#status", Lines).show([line] if line else [("",)])
-        self.query_one(KeyBar).show(self.keys())
+        self.query_one(KeyBar).show(self.offered())
 
-    def keys(self) -> list[tuple[str, str, str]]:
+    def offered(self) -> list[tuple[str, str, str]]:
         """Printed key, label and action of everything that works here and is meant to be seen."""
         shown = [b for b in self.BINDINGS if isinstance(b, Binding) and b.show and b.description]
-        own = [("Esc", "Back", "app.back")] if self.cme.can_go_back else []
+        own = [("Esc", "Back", "app.leave")] if self.cme.can_go_back else []
         basic = self.cme.profile == "basic"
         return [
             ("F1", "Help", "app.help"),

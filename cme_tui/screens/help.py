@@ -65,6 +65,7 @@ class HelpScreen(GatewayScreen):
             _key("mappings", f"{here}/mappings/, which value goes to which OBIS code"),
             _key("secrets.toml", f"{here}/secrets.toml, keys and passwords, readable by its owner only"),
             _key("gateway.db", f"{here}/gateway.db, every telegram as it was received"),
+            _key("cme-tui.log", f"{here}/cme-tui.log, what happened while this UI ran"),
             ("",),
             (("Signs", "title"),),
             ("● good   ○ waiting   ✗ failed   ! look at it   - switched off",),

@@ -30,10 +30,10 @@ class MeterScreen(GatewayScreen):
         "Below, the telegram as it was received. Moving over the values marks the bytes of that record; Tab goes to "
         "the list of parts, where each part's bytes are marked and the status line says what they mean. A readout "
         "of more than one telegram is stepped through with t.\n"
-        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter of the list."
+        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "other_side", "Bytes", key_display="Tab", priority=True),
+        Binding("tab", "other_side", "Values or bytes", key_display="Tab", priority=True),
         Binding("shift+tab", "other_side", show=False, priority=True),
         Binding("r", "read", "Read"),
         Binding("t", "next_telegram", "Telegram"),
@@ -69,10 +69,16 @@ class MeterScreen(GatewayScreen):
         yield Lines(id="telegram-title")
         with Horizontal(id="telegram"):
             yield HexView(id="hex")
-            yield Table([Column("Part", 9), Column("Meaning", 0)], id="parts")
+            yield Table([Column("Part", 14), Column("Meaning", 0)], id="parts")
 
-    def on_mount(self) -> None:
-        self.query_one("#values", Table).focus()
+    def offered(self) -> list[tuple[str, str, str]]:
+        several = self._detail is not None and len(self._detail.telegrams) > 1
+        other = "Values" if self._on_parts() else "Bytes"
+        return [
+            (key, other if key == "Tab" else label, action)
+            for key, label, action in super().offered()
+            if key != "t" or several
+        ]
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         meter = next((m for m in snapshot.meters if m.key == self._key), None)
@@ -128,7 +134,6 @@ class MeterScreen(GatewayScreen):
     def action_next_telegram(self) -> None:
         telegrams = self._detail.telegrams if self._detail else ()
         if len(telegrams) < 2:
-            self.cme.say("This readout is a single telegram")
             return
         self._telegram = (self._telegram + 1) % len(telegrams)
         self.query_one("#parts", Table).focus()
@@ -153,9 +158,9 @@ class MeterScreen(GatewayScreen):
 
     async def _load(self) -> None:
         key = self._key
-        done, detail = await self.cme.answer(self.cme.gateway.meter(key), "Loading the meter")
-        if done and detail is not None and key == self._key:
-            self._take(detail)
+        future = self.cme.gateway.meter(key)
+        if await self.cme.answer(future, "Loading the meter") and key == self._key:
+            self._take(future.result())
 
     def _take(self, detail: MeterDetail) -> None:
         self._detail = detail
@@ -192,7 +197,12 @@ class MeterScreen(GatewayScreen):
         if self._on_parts() and part is not None:
             bright = range(part.offset, part.offset + part.length)
             if part.record is not None:
-                offsets = [o for p in telegram.parts if p.record == part.record for o in (p.offset, p.offset + p.length)]
+                offsets = [
+                    o
+                    for p in telegram.parts
+                    if p.record == part.record
+                    for o in (p.offset, p.offset + p.length)
+                ]
                 record = range(min(offsets), max(offsets))
         elif view is not None and view.telegram == self._telegram:
             record = range(view.offset, view.offset + view.length)
@@ -228,7 +238,9 @@ def _heading(meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: 
         ),
         (
             (f" {word}", tone),
-            f"  read {age(meter.last_reading_ms, now_ms, coarse)} ago" if meter.last_reading_ms else "  never read",
+            f"  read {age(meter.last_reading_ms, now_ms, coarse)} ago"
+            if meter.last_reading_ms
+            else "  never read",
             (f" ({moment(meter.last_reading_ms)}){status}{kept}" if meter.last_reading_ms else "", "faint"),
             *reason,
         ),

@@ -92,9 +92,16 @@ class MetersScreen(GatewayScreen):
             return ()
         if meter.reason:
             return (f" {meter.name}: {meter.reason}",)
-        mapping = f"{meter.mapped} COSEM objects by {meter.mapping}" if meter.mapping else "no mapping matches"
+        mapping = (
+            f"{meter.mapped} COSEM objects by {meter.mapping}" if meter.mapping else "no mapping matches"
+        )
         read = moment(meter.last_reading_ms)
-        return ((f" {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, read {read}", "faint"),)
+        return (
+            (
+                f" {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, read {read}",
+                "faint",
+            ),
+        )
 
     def on_table_moved(self) -> None:
         self.update_view()

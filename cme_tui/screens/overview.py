@@ -84,7 +84,12 @@ class OverviewScreen(GatewayScreen):
             return ((f" State is kept in {self.cme.current.state_dir}", "faint"),)
         if meter.reason:
             return (f" {meter.name}: {meter.reason}",)
-        return ((f" {meter.name}: {meter.address} on {meter.line}, read {moment(meter.last_reading_ms)}", "faint"),)
+        return (
+            (
+                f" {meter.name}: {meter.address} on {meter.line}, read {moment(meter.last_reading_ms)}",
+                "faint",
+            ),
+        )
 
     def on_table_moved(self) -> None:
         self.update_status()
@@ -157,6 +162,8 @@ def _line(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
         f"{line.url}  {line.baud} baud  {count(line.meters, 'meter')}",
         (f"  for {age(line.since_ms, now_ms, coarse)}", "faint"),
     )
+    if not line.meters and not line.reason:
+        return [first, (("   no meter on this line yet", "faint"),)]
     if line.reason:
         return [first, (f"   {line.reason}",)]
     return [first, _sweep(line, now_ms, coarse, width)]
@@ -230,8 +237,7 @@ def _advice(snapshot: Snapshot) -> list[Line]:
         ("  and press c to apply it:",),
         (("    [[meter]]", "strong"),),
         (('    name = "water kitchen"', "strong"),),
-        ((f'    line = "{snapshot.lines[0].name}"', "strong"),),
-        (("    primary = 5                     # or secondary = \"12345678\"", "strong"),),
+        (('    address = 5        # primary, or secondary: "12345678"', "strong"),),
     ]
 
 
@@ -240,7 +246,9 @@ def _dlms(snapshot: Snapshot, now_ms: int, coarse: bool) -> list[Line]:
     address = f"{server.host}:{server.port}"
     if server.listening:
         status = ("● listening ", "good")
-        rest = f"on {address}, {count(server.logical_devices, 'device')}, auth {server.authentication} or higher"
+        rest = (
+            f"on {address}, {count(server.logical_devices, 'device')}, auth {server.authentication} or higher"
+        )
     elif not server.enabled:
         status, rest = ("- off", "faint"), " ([dlms] enabled = false in config.toml)"
     else:

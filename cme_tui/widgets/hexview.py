@@ -1,4 +1,4 @@
-"""The bytes of a telegram, sixteen a row, with the bytes of one record and of one part lit up."""
+"""The bytes of a telegram, eight or sixteen a row, with the bytes of one record and of one part lit up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-BYTES_PER_ROW = 16
+WIDE = 54
+"""Cells that a row of sixteen bytes takes; in less than that, a row has eight."""
 
 
 class HexView(ScrollView, can_focus=False):
@@ -22,6 +23,11 @@ class HexView(ScrollView, can_focus=False):
         self._frame = b""
         self._record = range(0)
         self._part = range(0)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """How many bytes a row shows at the present width."""
+        return 16 if self.size.width >= WIDE else 8
 
     @property
     def lit(self) -> tuple[range, range]:
@@ -39,7 +45,7 @@ class HexView(ScrollView, can_focus=False):
         """Make the bytes of `record` stand out, and those of `part` more so."""
         if (record, part) == (self._record, self._part):
             return
-        touched = {offset // BYTES_PER_ROW for span in (*self.lit, record, part) for offset in span}
+        touched = {offset // self.bytes_per_row for span in (*self.lit, record, part) for offset in span}
         self._record, self._part = record, part
         anchor = part or record
         if anchor:
@@ -58,7 +64,7 @@ class HexView(ScrollView, can_focus=False):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         base = self.rich_style
-        start = (y + self.scroll_offset.y) * BYTES_PER_ROW
+        start = (y + self.scroll_offset.y) * self.bytes_per_row
         if start >= len(self._frame):
             return Strip.blank(width, base)
         record = base + self.get_component_rich_style("hex--record", partial=True)
@@ -70,7 +76,7 @@ class HexView(ScrollView, can_focus=False):
 
         styles = (base, record, part)
         segments = [Segment(f" {start:04x} ", offset)]
-        row = self._frame[start : start + BYTES_PER_ROW]
+        row = self._frame[start : start + self.bytes_per_row]
         for index, byte in enumerate(row, start):
             joined = style_of(index) if index > start and style_of(index - 1) == style_of(index) else 0
             segments.append(Segment(" ", styles[joined]))
@@ -78,7 +84,7 @@ class HexView(ScrollView, can_focus=False):
         return Strip(segments).adjust_cell_length(width, base)
 
     def _bring_into_view(self, span: range) -> None:
-        first, last = span[0] // BYTES_PER_ROW, span[-1] // BYTES_PER_ROW
+        first, last = span[0] // self.bytes_per_row, span[-1] // self.bytes_per_row
         top, visible = self.scroll_offset.y, max(1, self.size.height)
         if first < top or last - first >= visible:
             self.scroll_to(y=first, animate=False, immediate=True)
@@ -86,5 +92,5 @@ class HexView(ScrollView, can_focus=False):
             self.scroll_to(y=last - visible + 1, animate=False, immediate=True)
 
     def _resize_content(self) -> None:
-        rows = -(-len(self._frame) // BYTES_PER_ROW)
+        rows = -(-len(self._frame) // self.bytes_per_row)
         self.virtual_size = Size(self.size.width, rows)

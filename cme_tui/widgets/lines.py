@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -31,7 +32,7 @@ def clip(text: str, width: int, right: bool = False) -> str:
 class Lines(Widget):
     """Lines of text. `show` takes the whole block; unchanged lines are not painted again."""
 
-    COMPONENT_CLASSES = set(TONES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     DEFAULT_CSS = """
     Lines { height: auto; }
     """

@@ -35,7 +35,9 @@ KEYS = {"F1": b"\x1bOP", "F2": b"\x1bOQ", "F6": b"\x1b[17~", "F10": b"\x1b[21~",
 class VirtualTerminal:
     """A terminal as ECMA-48 has it, as far as a full-screen program needs it; written apart from the code it checks."""
 
-    TOKEN = re.compile(rb"\x1b\[([?>=<]?)([\d;]*)([\x20-\x2f]*)([\x40-\x7e])|\x1b([\x20-\x2f]*[\x30-\x5a\x5c-\x7e])")
+    TOKEN = re.compile(
+        rb"\x1b\[([?>=<]?)([\d;]*)([\x20-\x2f]*)([\x40-\x7e])|\x1b([\x20-\x2f]*[\x30-\x5a\x5c-\x7e])"
+    )
 
     def __init__(self, width: int = 80, height: int = 24) -> None:
         self.width, self.height = width, height
@@ -166,14 +168,21 @@ class VirtualTerminal:
 class Program:
     """The app on a pseudo-terminal, its screen, and every byte that it sent."""
 
-    def __init__(self, width: int = 80, height: int = 24, environment: dict | None = None, **options: object) -> None:
+    def __init__(
+        self, width: int = 80, height: int = 24, environment: dict | None = None, **options: object
+    ) -> None:
         self.master, slave = pty.openpty()
         self.resize(width, height, tell=False)
         self.screen = VirtualTerminal(width or 80, height or 24)
         self.received = 0
         self.beat, beat = os.pipe()
         os.set_blocking(beat, False)
-        env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TEXTUAL_DISABLE_KITTY_KEY": "1"}
+        env = {
+            **os.environ,
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            "TEXTUAL_DISABLE_KITTY_KEY": "1",
+        }
         env.update(environment or {})
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), json.dumps({**options, "beat": beat})],
@@ -273,4 +282,3 @@ def start():
     yield begin
     for program in programs:
         program.close()
-

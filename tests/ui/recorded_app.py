@@ -1,7 +1,8 @@
 """Run as a program by the tests that need a real terminal: the app over recorded meters.
 
-Arguments: a JSON object with `driver` ("own" or "stock"), `serial` (serial console), `meters`. Every snapshot that is taken
-writes one byte to descriptor `beat`, where given. SIGUSR1 changes the last digit of one value.
+Arguments: a JSON object with `driver` ("own" or "stock"), `serial` (serial console), `meters`.
+Every snapshot that is taken writes one byte to descriptor `beat`, where given. SIGUSR1 changes
+the last digit of one value.
 """
 
 import json
@@ -10,12 +11,12 @@ import signal
 import sys
 from dataclasses import replace
 
-from cme_tui.terminal import UnfitTerminal, open_terminal
+from cme_tui.terminal import TerminalError, open_terminal
 
 options = json.loads(sys.argv[1])
 try:
     terminal = open_terminal(options.get("serial", False))
-except UnfitTerminal as error:
+except TerminalError as error:
     sys.exit(str(error))
 
 from textual.drivers.linux_driver import LinuxDriver  # noqa: E402

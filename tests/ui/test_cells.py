@@ -94,7 +94,9 @@ def test_any_sequence_of_frames_ends_in_the_right_picture(virtual_terminal, fram
         for y, row in enumerate(grid.rows, 1):
             for x, cell in enumerate(row, 1):
                 text, style = translate(cell)
-                flags = ";".join(str(code) for bit, code in enumerate((1, 2, 3, 4, 5, 7, 9)) if style.flags >> bit & 1)
+                flags = ";".join(
+                    str(code) for bit, code in enumerate((1, 2, 3, 4, 5, 7, 9)) if style.flags >> bit & 1
+                )
                 sgr = ";".join(part for part in ("0", flags, style.foreground, style.background) if part)
                 if text and not (basic and text == "??"):
                     wanted.feed(f"\x1b[{y};{x}H\x1b[{sgr}m{text}".encode())
@@ -104,7 +106,8 @@ def test_any_sequence_of_frames_ends_in_the_right_picture(virtual_terminal, fram
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"), [("●", "*"), ("█", "#"), ("m", "m"), ("é", "e"), ("³", "3"), ("水", "??"), ("☃", "?"), ("…", "~")]
+    ("text", "plain"),
+    [("●", "*"), ("█", "#"), ("m", "m"), ("é", "e"), ("³", "3"), ("水", "??"), ("☃", "?"), ("…", "~")],
 )
 def test_a_serial_console_gets_ascii_of_the_same_width(text, plain):
     """Every character becomes ASCII in as many cells."""

@@ -9,7 +9,9 @@ CONSOLE = {"TERM": "vt220"}
 SETTLED = "F10 Quit"
 
 
-@pytest.mark.parametrize("keys", [(), ("F6",), ("F6", "j", "j", "\r"), ("F1",)], ids=["start", "list", "meter", "help"])
+@pytest.mark.parametrize(
+    "keys", [(), ("F6",), ("F6", "j", "j", "\r"), ("F1",)], ids=["start", "list", "meter", "help"]
+)
 def test_the_final_screen_is_the_stock_drivers(start, keys):
     """Characters, colours and attributes of every cell are what Textual's own driver shows."""
     own, stock = start(), start(driver="stock")
@@ -52,7 +54,11 @@ def test_a_serial_console_sees_ascii_without_colours(start):
     assert program.screen.text.isascii()
     looks = [look for row in program.screen.looks for look in row]
     assert not any(foreground or background for _, _, foreground, background in looks)
-    reverse = [line for line, row in zip(program.screen.lines, program.screen.looks, strict=True) if (7,) == row[5][1]]
+    reverse = [
+        line
+        for line, row in zip(program.screen.lines, program.screen.looks, strict=True)
+        if row[5][1] == (7,)
+    ]
     assert any("gas boiler" in line for line in reverse)
 
 

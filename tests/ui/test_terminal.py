@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from cme_tui.terminal import UnfitTerminal, ask_size, open_terminal
+from cme_tui.terminal import TerminalError, ask_size, open_terminal
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def line():
 def test_without_a_terminal_the_way_out_is_named(monkeypatch):
     """A pipe is refused with one sentence that names --headless."""
     read, write = os.pipe()
-    with pytest.raises(UnfitTerminal, match="cme-tui --headless"):
+    with pytest.raises(TerminalError, match="cme-tui --headless"):
         open_terminal(in_fd=read, out_fd=write)
     os.close(read)
     os.close(write)
@@ -33,7 +33,7 @@ def test_without_a_terminal_the_way_out_is_named(monkeypatch):
 def test_a_terminal_type_that_cannot_place_text_is_refused(monkeypatch, line, term):
     """TERM=dumb and no TERM are refused with what to set."""
     monkeypatch.setenv("TERM", term)
-    with pytest.raises(UnfitTerminal, match="TERM=vt220"):
+    with pytest.raises(TerminalError, match="TERM=vt220"):
         open_terminal(in_fd=line[1], out_fd=line[1])
 
 
