@@ -167,7 +167,7 @@ class Master:
         while True:
             try:
                 transport = await self._open_line(self.url, self.baud)
-            except LineError as error:
+            except CmeError as error:
                 self._change(LineState.DOWN, str(error))
             else:
                 delay = FIRST_RETRY

@@ -42,7 +42,7 @@ async def _open_tcp(host: str, port: int) -> Transport:
         raise LineError(
             f"The level converter {name} refuses the connection: check the port, and whether it is taken."
         ) from error
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:  # the latter for what can be no name at all
         raise LineError(f"The host name {host!r} is not known: check it, or use the IP address.") from error
     except OSError as error:
         raise LineError(

@@ -173,8 +173,9 @@ async def test_acknowledgement_within_noise_is_not_believed(bus: Listener, water
 
 async def test_dead_meter_gives_no_answer_and_the_next_is_read(bus: Listener, water: SimulatedMeter) -> None:
     """Three tries, a sentence, and the line goes on."""
-    water.misfortune = Misfortune(dead=True)
     async with running(bus) as master:
+        await master.read(WATER_ID)
+        water.misfortune = Misfortune(dead=True)
         with pytest.raises(NoAnswer, match="Meter 5 does not answer"):
             await master.read(WATER)
         for _ in range(2):

@@ -117,8 +117,9 @@ async def test_unreachable_converters_are_told_apart() -> None:
     await server.wait_closed()
     with pytest.raises(LineError, match="refuses the connection"):
         await open_transport(f"tcp:127.0.0.1:{port}", 2400)
-    with pytest.raises(LineError, match="not known"):
-        await open_transport("tcp:no-such-host.invalid:10001", 2400)
+    for name in ("no-such-host.invalid", "x" * 70, "a..b"):
+        with pytest.raises(LineError, match="not known"):
+            await open_transport(f"tcp:{name}:10001", 2400)
     for url in ("tcp:10001", "tcp:host", "tcp:host:0", "tcp:host:port", "udp:host:1", "serial:", ""):
         with pytest.raises(LineError, match="names no"):
             await open_transport(url, 2400)
