@@ -13,7 +13,7 @@ from core.mbus.values import Coding, RawValue, Value
 
 
 class Function(IntEnum):
-    """Function field of the DIF (EN 13757-3 table 5)."""
+    """Function field of the DIF (EN 13757-3 clause 6)."""
 
     INSTANTANEOUS = 0
     MAXIMUM = 1

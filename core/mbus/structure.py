@@ -177,7 +177,7 @@ class Walk:
 
     @staticmethod
     def _variable(code: int, meaning: Meaning) -> tuple[Coding, int]:
-        """Coding and size by the length byte of variable length data (EN 13757-3 table 6); -1 if reserved."""
+        """Coding and size by the length byte of variable length data (EN 13757-3, LVAR); -1 if reserved."""
         if code < 0xC0:
             return (Coding.OBIS if meaning.kind is Kind.OBIS else Coding.TEXT), code
         if code <= 0xC9:

@@ -34,7 +34,7 @@ APPLICATION_ERRORS: Final[dict[int, str]] = {
     0x15: "wrong size",
     0xF0: "dynamic application error",
 }
-"""Application error codes behind CI 70h (EN 13757-3 table 19)."""
+"""Application error codes behind CI 70h (EN 13757-3, application error protocol)."""
 
 _FRAME_OVERHEAD: Final = 6  # start, L, L, start, checksum, stop
 _CONTENT: Final = 4
@@ -45,6 +45,7 @@ _FIXED_LENGTH: Final = 16
 
 _plain_layouts = LayoutCache()
 _opened_layouts = LayoutCache()
+_sealed_layouts = LayoutCache()
 
 
 class TelegramError(CmeError):
@@ -144,7 +145,7 @@ class Telegram(NamedTuple):
 
     @property
     def status(self) -> int:
-        """Status byte (EN 13757-3 table 9 for the variable data structure)."""
+        """Status byte (EN 13757-7, status field)."""
         match self.header:
             case "long":
                 return self._field(9, 1)[0]
@@ -205,8 +206,8 @@ def decode(frame: bytes, key: bytes | None = None) -> Telegram:
 
 def forget_layouts() -> None:
     """Forget all structures seen so far; the next telegrams are taken apart anew."""
-    _plain_layouts.clear()
-    _opened_layouts.clear()
+    for layouts in (_plain_layouts, _opened_layouts, _sealed_layouts):
+        layouts.clear()
 
 
 def check_frame(frame: bytes) -> None:
@@ -246,7 +247,7 @@ def check_frame(frame: bytes) -> None:
 
 @lru_cache(maxsize=512)
 def manufacturer_name(code: int) -> str:
-    """Three letters of a 16-bit manufacturer code (EN 13757-3, 5.6); "@@@" for 0, a meter that has none."""
+    """Three letters of a 16-bit manufacturer code (EN 13757-3 and EN 62056-21); "@@@" for 0, a meter that has none."""
     return "".join(chr((code >> shift & 0x1F) + 64) for shift in (10, 5, 0))
 
 
@@ -346,13 +347,13 @@ def _decode_variable(
         if sealed is not None:
             body, problem = crypto.opened(frame, sealed, key, _identity(frame, header_at, ci), counter)
             if not body:
-                layout = _opened_layouts.share(
+                layout = _sealed_layouts.share(
                     Layout("variable", frame, structural, header_offset=header_at), frame
                 )
                 return Telegram(frame, frame, layout, (), True, problem)
             content, layouts = sealed.start, _opened_layouts
             known = layouts.find(body)
-            if known is not None and known.templates:
+            if known is not None:
                 return Telegram(frame, body, known, known.read(body), False, "")
     walk = Walk(body, content, end, msb_first=msb_first)
     if walk.error:

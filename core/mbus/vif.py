@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 MAX_EXTENSIONS: Final = 10
-"""Largest number of DIFEs, and of VIFEs, in a record (EN 13757-3, 6.3.5 and 6.4.1)."""
+"""Largest number of DIFEs, and of VIFEs, in a record (EN 13757-3 clause 6)."""
 
 _DURATIONS: Final = ("s", "min", "h", "d")
 _LONG_DURATIONS: Final = ("h", "d", "month", "year")
