@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from core.cosem import datetime as cosem_time
 from core.cosem.objects import CaptureObject
@@ -88,16 +88,16 @@ class MeterRows:
 
     async def _encoded(self, rows: list[ProfileRow]) -> list[bytes]:
         columns = self._meter.columns
-        known = {row.reading: self._cache.get(columns, row.reading) for row in rows}
-        missing = [row for row in rows if known[row.reading] is None]
+        encoded = [self._cache.get(columns, row.reading) for row in rows]
+        missing = [place for place, known in enumerate(encoded) if known is None]
         for start in range(0, len(missing), _SLICE):
             if start:
                 await asyncio.sleep(0)
-            part = missing[start : start + _SLICE]
-            for row, encoded in zip(part, self._work_out(columns, part), strict=True):
-                known[row.reading] = encoded
-                self._cache.put(columns, row.reading, encoded)
-        return [known[row.reading] or b"" for row in rows]
+            places = missing[start : start + _SLICE]
+            for place, row in zip(places, self._work_out(columns, [rows[at] for at in places]), strict=True):
+                encoded[place] = row
+                self._cache.put(columns, rows[place].reading, row)
+        return cast(list[bytes], encoded)
 
     def _work_out(self, columns: Columns, rows: list[ProfileRow]) -> list[bytes]:
         readouts = [engine.Readout(self._telegrams(row), row.time_ms) for row in rows]

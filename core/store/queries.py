@@ -161,8 +161,4 @@ def _reading(row: tuple[int, int, str, int, str, str, bytes]) -> Reading:
 
 
 def _oldest_first(rows: sqlite3.Cursor) -> list[ProfileRow]:
-    found = [
-        ProfileRow(boundary, time, reading, split_frames(joined)) for boundary, time, reading, joined in rows
-    ]
-    found.reverse()
-    return found
+    return [ProfileRow._make(row) for row in reversed(rows.fetchall())]

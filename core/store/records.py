@@ -58,7 +58,13 @@ class ProfileRow(NamedTuple):
     time_ms: int
     """When the reading was taken; rows are selected by this time, the one that a client sees."""
     reading: int
-    frames: tuple[bytes, ...]
+    joined: bytes
+    """The frames as they lie in the database: most rows are known by their reading and never taken apart."""
+
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """Whole frames as received."""
+        return split_frames(self.joined)
 
 
 def split_frames(joined: bytes) -> tuple[bytes, ...]:

@@ -1,29 +1,33 @@
-"""What the DLMS server is measured against, each in a process of its own: `python dlms_peers.py echo|pydlms`.
+"""What the gateway is measured against, each in a process of its own: `python dlms_peers.py echo APDU|pydlms`.
 
 Prints the port first and serves until it is killed. `echo` does nothing but asyncio: whatever arrives, it sends the
-answer to a GET of one register. `pydlms` is the simulator of pydlms-client with the same objects.
+same answer. `pydlms` is the simulator of pydlms-client with the same objects.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 import threading
 
 ROWS, COLUMNS = 1000, 10
-ANSWER = bytes.fromhex("0001001000010009" + "c401c1000600014fca")
 
 
 class Echo(asyncio.Protocol):
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(ANSWER)  # type: ignore[attr-defined]
+        self.transport.write(self.answer)  # type: ignore[attr-defined]
 
 
-async def echo() -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+async def echo(apdu: bytes) -> None:
+    answer = struct.pack(">HHHH", 1, 16, 1, len(apdu)) + apdu
+    server = await asyncio.get_running_loop().create_server(lambda: Echo(answer), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -62,6 +66,6 @@ def pydlms() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "echo":
-        asyncio.run(echo())
+        asyncio.run(echo(bytes.fromhex(sys.argv[2])))
     else:
         pydlms()
