@@ -51,11 +51,12 @@ class Garbled(MbusError):  # noqa: N818
 
 
 class WrongMeter(MbusError):  # noqa: N818
-    """Another meter than the one wanted answered."""
+    """Another meter than the one wanted answered: `found`, with its telegram in `frames`."""
 
-    def __init__(self, message: str, found: SecondaryAddress) -> None:
+    def __init__(self, message: str, found: SecondaryAddress, frames: tuple[bytes, ...]) -> None:
         super().__init__(message)
         self.found = found
+        self.frames = frames
 
 
 class Incomplete(MbusError):  # noqa: N818
@@ -196,9 +197,8 @@ class Master:
         if state is not self.state:
             self.since = time.time()
         self.state, self.reason = state, reason
-        log.log(
-            logging.INFO if state is LineState.UP else logging.WARNING, "%s is %s %s", self.url, state, reason
-        )
+        lost = state is LineState.DOWN and self._task is not None
+        log.log(logging.WARNING if lost else logging.INFO, "%s is %s. %s", self.url, state, reason)
         self._on_change()
 
     async def _connected(self) -> Exchange:
@@ -344,6 +344,7 @@ def _verify(answer: Frame, address: Address, wanted: tuple[SecondaryAddress | No
             raise WrongMeter(
                 f"Meter {found} answered at address {address} instead of {identity}: check both addresses.",
                 found,
+                (answer.raw,),
             )
 
 

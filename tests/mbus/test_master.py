@@ -243,6 +243,7 @@ async def test_wrong_meter_is_named(bus: Listener) -> None:
         with pytest.raises(WrongMeter, match="12345678") as caught:
             await master.read(WATER, expected=SecondaryAddress("44950146"))
         assert caught.value.found == WATER_ID
+        assert identification(caught.value.frames) == ["12345678"]
         assert bus.heard.count(req_ud2(5, True)) == 1
         bus.instead = lambda frame: Answer(ACK if frame.raw[0] != 0x10 or frame.control == 0x40 else
                                            recorded("frame2"))  # fmt: skip
