@@ -42,9 +42,9 @@ class _Sweep:
         if not self.waiting and not self.current:
             self.finished_ms = now_ms
 
-    def count(self, outcome: Readout | MbusError, now_ms: int) -> None:
+    def count(self, good: bool, now_ms: int) -> None:
         self.done += 1
-        self.failed += isinstance(outcome, MbusError)
+        self.failed += not good
         self.current = ""
         if not self.waiting:
             self.finished_ms = now_ms
@@ -181,23 +181,32 @@ class LineReader:
         if sweep and in_sweep:
             sweep.current = meter.name
             self._on_change()
-        outcome: Readout | MbusError
+        good, problem = False, None
         try:
-            try:
-                outcome = await self._master.read(meter.address, expected=meter.identity)
-            except MbusError as error:
-                outcome = error
-            await self._record(meter, outcome)
+            good = await self._transact(meter)
         except CmeError as error:
             log.error("%s: %s", meter.name, error)
-            outcome = MbusError(str(error))
-            _settle(waiter, error)
+            problem = error
+        except Exception:
+            # One meter's trouble must not end the readouts of all others on this line.
+            log.exception("%s: the readout failed in an unforeseen way", meter.name)
+            problem = CmeError(f"{meter.name}: the readout failed in an unforeseen way; please report the log.")
         finally:
             self._waiters.pop(meter.key, None)
-            _settle(waiter, None)
+            _settle(waiter, problem)
         if sweep and in_sweep:
-            sweep.count(outcome, self._clock.now_ms())
+            sweep.count(good, self._clock.now_ms())
             self._on_change()
+
+    async def _transact(self, meter: Meter) -> bool:
+        """Read and record; whether the meter answered."""
+        outcome: Readout | MbusError
+        try:
+            outcome = await self._master.read(meter.address, expected=meter.identity)
+        except MbusError as error:
+            outcome = error
+        await self._record(meter, outcome)
+        return isinstance(outcome, Readout)
 
     def _promise(self, meter: Meter) -> asyncio.Future[None]:
         waiter = self._waiters[meter.key] = asyncio.get_running_loop().create_future()
