@@ -116,3 +116,12 @@ def test_encrypted_bytes_are_explained_as_such_and_opened_ones_in_words() -> Non
     opened = explain(decode(mode_7(), KEY))
     assert "85.946 m3" in [part.meaning for part in opened]
     assert "authentication layer" in [part.label for part in opened]
+
+
+def test_a_configuration_word_is_obeyed_however_often_the_same_content_came_in_plain() -> None:
+    """A known structure is no way around the key."""
+    content = bytes.fromhex("2F2F 0C13 46590800 2F2F2F2F2F2F2F2F")
+    plain = frame(b"\x72" + IDENTITY + b"\x0a\x00\x10\x00" + content)
+    assert decode(plain).records == decode(plain).records != ()
+    for _ in range(2):
+        assert decode(frame(b"\x72" + IDENTITY + b"\x0a\x00\x10\x05" + content)).encrypted

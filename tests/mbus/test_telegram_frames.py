@@ -201,3 +201,27 @@ def test_a_bytearray_is_a_frame_too_and_may_change_later() -> None:
     buffer[:] = bytes(len(buffer))
     assert telegram.records[1].value_text == "269"
     assert sealed(telegram.frame) == telegram.frame
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("0C 13 46590800", "0C 14 46590800"),
+        ("8C10 13 46590800", "8C20 13 46590800"),
+        ("0C 933B 46590800", "0C 933C 46590800"),
+        ("0D 78 03 434241", "0D 78 E3 434241"),
+        ("02 7C 03 485225 0102", "02 7C 03 485226 0102"),
+        ("02 FC 74 03 485225 0102", "02 FC 74 03 485226 0102"),
+        ("2F 01 13 05", "01 13 05 2F"),
+    ],
+)
+def test_a_change_of_structure_is_seen_though_the_length_is_the_same(one: str, other: str) -> None:
+    """A meter that was set up anew sends other records in as many bytes."""
+    assert decode(long_frame(one)).layout is not decode(long_frame(other)).layout
+    first, second = decode(long_frame(one)).records[0], decode(long_frame(other)).records[0]
+    assert (first.dib, first.offset, first.description, first.coding) != (
+        second.dib,
+        second.offset,
+        second.description,
+        second.coding,
+    )
