@@ -327,16 +327,14 @@ class Core:
             repeats=config.repeats,
             on_change=changed,
         )
-        reader = LineReader(master, self._record, self._due, self._clock, self._touch)
+        reader = LineReader(master, self._record, self._span, self._clock, self._touch)
         master.start()
         reader.start()
         return _Line(config, master, reader)
 
-    def _due(self, meter: Meter, now_ms: int) -> int:
+    def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
         interval = meter.config.interval or self._config.readout.interval
-        start, end = interval.span(now_ms, self._facts.zone)
-        # A meter without a reading in the interval that runs is late: it is read at once.
-        return start if meter.last_try_ms is None or meter.last_try_ms < start else end
+        return interval.span(now_ms, self._facts.zone)
 
     async def _read(self, meter: Meter) -> None:
         line = self._lines.get(meter.config.line)

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 Record = Callable[[Meter, Readout | MbusError], Awaitable[None]]
 """Stores what a readout came to and updates the meter; returns when it is durable."""
 
-Due = Callable[[Meter, int], int]
-"""When a meter is to be read again, ms UTC, given the present time."""
+Span = Callable[[Meter, int], tuple[int, int]]
+"""Start and end of a meter's readout interval that holds a moment; all ms UTC."""
 
 
 @dataclass(slots=True)
@@ -63,14 +63,14 @@ class LineReader:
         self,
         master: Master,
         record: Record,
-        due: Due,
+        span: Span,
         clock: Clock,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_change` is called whenever the progress of a sweep changes."""
         self._master = master
         self._record = record
-        self._due = due
+        self._span = span
         self._clock = clock
         self._on_change = on_change
         self._meters: dict[int, Meter] = {}
@@ -105,7 +105,7 @@ class LineReader:
         """The meters to read from now on; a readout that waits for another one is refused."""
         now = self._clock.now_ms()
         self._meters = {meter.key: meter for meter in meters if meter.enabled}
-        self._next = {key: self._due(meter, now) for key, meter in self._meters.items()}
+        self._next = {key: self._first_due(meter, now) for key, meter in self._meters.items()}
         self._urgent = deque(meter for meter in self._urgent if meter.key in self._meters)
         if self._sweep and self._sweep.finished_ms is None:
             self._sweep.keep(self._meters, now)
@@ -171,7 +171,12 @@ class LineReader:
             if meter.key not in self._sweep.waiting:
                 self._sweep.waiting[meter.key] = meter
                 self._sweep.total += 1
-            self._next[meter.key] = self._due(meter, now)
+            self._next[meter.key] = self._span(meter, now)[1]
+
+    def _first_due(self, meter: Meter, now: int) -> int:
+        """A meter that was not tried in the interval that runs is late: it is read at once."""
+        start, end = self._span(meter, now)
+        return start if meter.last_try_ms is None or meter.last_try_ms < start else end
 
     async def _read_one(self, meter: Meter) -> None:
         """One transaction. A meter that was asked for in the middle of a sweep has had its turn in it."""
@@ -190,7 +195,9 @@ class LineReader:
         except Exception:
             # One meter's trouble must not end the readouts of all others on this line.
             log.exception("%s: the readout failed in an unforeseen way", meter.name)
-            problem = CmeError(f"{meter.name}: the readout failed in an unforeseen way; please report the log.")
+            problem = CmeError(
+                f"{meter.name}: the readout failed in an unforeseen way; please report the log."
+            )
         finally:
             self._waiters.pop(meter.key, None)
             _settle(waiter, problem)

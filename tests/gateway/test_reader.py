@@ -33,12 +33,14 @@ class Rig:
         )
         self.log: list[tuple[str, bool]] = []
         self.plugged = True
-        self.due = LATER
+        self.start_ms, self.end_ms = 0, LATER
         self.news = asyncio.Condition()
         self.hold = asyncio.Event()
         self.hold.set()
         self.master = Master("sim:", open_line=self._open, on_change=self._changed, repeats=0)
-        self.reader = LineReader(self.master, self._record, lambda meter, now: self.due, SystemClock())
+        self.reader = LineReader(
+            self.master, self._record, lambda meter, now: (self.start_ms, self.end_ms), SystemClock()
+        )
         self.meters = {
             address: Meter(
                 key,
@@ -77,8 +79,11 @@ class Rig:
             await self.news.wait_for(lambda: len(self.log) >= count)
         return [name for name, _ in self.log]
 
-    def start(self, *names: str) -> None:
-        self.reader.set_meters(self.meters[name] for name in names or WANTED)
+    def start(self, tried: bool = True) -> None:
+        """`tried`: the meters had their readout in the interval that runs."""
+        for meter in self.meters.values():
+            meter.last_try_ms = self.start_ms if tried else None
+        self.reader.set_meters(self.meters.values())
         self.master.start()
         self.reader.start()
 
@@ -185,14 +190,24 @@ async def test_a_line_that_comes_back_is_read_at_once(rig: Rig) -> None:
     assert {meter.state for meter in rig.meters.values()} == {MeterState.OK}
 
 
+async def test_meters_that_are_late_are_read_at_once_and_once(rig: Rig) -> None:
+    """After a start, what the running interval lacks is read, and nothing is read twice in it."""
+    rig.start(tried=False)
+    assert await rig.recorded(4) == list(WANTED)
+    # Whatever else the schedule had in mind would be read before this one.
+    async with asyncio.timeout(LIMIT):
+        await rig.reader.read(rig.meters[WANTED[0]])
+    assert len(rig.log) == 5
+    assert rig.reader.next_sweep_ms == LATER
+
+
 async def test_the_next_readout_comes_when_it_is_due(rig: Rig) -> None:
-    """A meter is read when its time comes, without anybody asking."""
-    clock = SystemClock()
-    rig.due = clock.now_ms() + 200
-    rig.reader.set_meters([rig.meters[WANTED[2]]])
-    assert rig.reader.next_sweep_ms == rig.due
-    rig.due = LATER
-    rig.master.start()
-    rig.reader.start()
-    assert await rig.recorded(1) == [WANTED[2]]
+    """When an interval ends, the meters are read without anybody asking."""
+    rig.start_ms, rig.end_ms = 0, SystemClock().now_ms() + 200
+    rig.start()
+    rig.start_ms, rig.end_ms = rig.end_ms, LATER
+    assert await rig.recorded(4) == list(WANTED)
+    sweep = rig.reader.sweep
+    assert sweep is not None
+    assert sweep.started_ms >= rig.start_ms
     assert rig.reader.next_sweep_ms == LATER
