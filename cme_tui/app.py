@@ -110,7 +110,7 @@ class CmeApp(App[None]):
 
     def say(self, text: str, tone: str = "", seconds: float = 10.0) -> None:
         """Put a sentence on the status line for a while."""
-        self.message = ((text, tone),) if tone else (text,)
+        self.message = (" ", (text, tone) if tone else text)
         self._message_until = time.monotonic() + seconds
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_status()

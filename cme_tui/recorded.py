@@ -35,7 +35,7 @@ INSTALLED: Final = (
     ("hot water kitchen", "siemens_water", MeterState.OK, 11),
     ("heat flat 1", "kamstrup_multical_601", MeterState.OK, 10),
     ("heat flat 2", "SEN_Sensus-PolluTherm", MeterState.OK, 9),
-    ("gas boiler", "LGB_G350", MeterState.NO_ANSWER, 3600 * 26),
+    ("gas boiler", "itron_cyble_m-bus_v1.4_gas", MeterState.NO_ANSWER, 3600 * 26),
     ("power cellar", "nzr_dhz_5_63", MeterState.OK, 8),
     ("climate stair", "elv_temp_humid", MeterState.WAITING, None),
 )

@@ -40,9 +40,9 @@ class HelpScreen(GatewayScreen):
         self.TAB = about.TAB
         self._text = about.HELP
         self._keys = [
-            (b.key_display or b.key, b.description)
+            (b.key_display or b.key, b.tooltip)
             for b in about.BINDINGS
-            if isinstance(b, Binding) and b.description
+            if isinstance(b, Binding) and b.tooltip
         ]
 
     def body(self) -> ComposeResult:

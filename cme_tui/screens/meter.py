@@ -33,12 +33,21 @@ class MeterScreen(GatewayScreen):
         "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "other_side", "Values or bytes", key_display="Tab", priority=True),
+        Binding(
+            "tab",
+            "other_side",
+            "Bytes",
+            key_display="Tab",
+            tooltip="to the bytes, and back to the values",
+            priority=True,
+        ),
         Binding("shift+tab", "other_side", show=False, priority=True),
-        Binding("r", "read", "Read"),
-        Binding("t", "next_telegram", "Telegram"),
-        Binding("n", "step(1)", "Next"),
-        Binding("p", "step(-1)", "Previous", show=False),
+        Binding("r", "read", "Read", tooltip="read this meter now, in front of any sweep"),
+        Binding(
+            "t", "next_telegram", "Telegram", tooltip="next telegram, where the readout has more than one"
+        ),
+        Binding("n", "step(1)", "Next", tooltip="next meter of the list"),
+        Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list", show=False),
     ]
 
     def __init__(self, key: int, neighbours: Sequence[int]) -> None:
@@ -55,9 +64,9 @@ class MeterScreen(GatewayScreen):
         yield Table(
             [
                 Column("Value of", 0),
-                Column("Value", 14, right=True),
+                Column("Value", 19, right=True),
                 Column("Unit", 6),
-                Column("OBIS code", 14),
+                Column("OBIS code", 12),
                 Column("COSEM", 30, wide=True),
                 Column("Func", 4),
                 Column("St", 3, right=True),
@@ -73,9 +82,9 @@ class MeterScreen(GatewayScreen):
 
     def offered(self) -> list[tuple[str, str, str]]:
         several = self._detail is not None and len(self._detail.telegrams) > 1
-        other = "Values" if self._on_parts() else "Bytes"
+        other_side = "Values" if self._on_parts() else "Bytes"
         return [
-            (key, other if key == "Tab" else label, action)
+            (key, other_side if key == "Tab" else label, action)
             for key, label, action in super().offered()
             if key != "t" or several
         ]
@@ -167,6 +176,8 @@ class MeterScreen(GatewayScreen):
         self._telegram = min(self._telegram, max(0, len(detail.telegrams) - 1))
         self._error = next((telegram.error for telegram in detail.telegrams if telegram.error), "")
         self.update_view()
+        if not self._on_parts() and (view := self._value()) is not None:
+            self._cursor_to_record(view)
 
     def _shown_telegram(self) -> TelegramView:
         telegrams = self._detail.telegrams if self._detail else ()
@@ -229,12 +240,14 @@ def _heading(meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: 
     word, tone = state(meter)
     status = "" if meter.status is None else f"  status {meter.status:02x}"
     kept = "" if detail is None else f", {count(detail.readings, 'reading')} kept"
+    # A secondary address only repeats the identity.
+    where = f"{meter.address} on {meter.line}" if meter.address.startswith("primary") else f"on {meter.line}"
     reason: Line = (f"  {meter.reason}",) if meter.reason else ()
     return [
         (
             (f" {meter.name}", "title"),
             f"  {meter_identity(meter)}{version} {meter.medium}",
-            (f"  {meter.address} on {meter.line}, device {meter.logical_device}", "faint"),
+            (f"  {where}, device {meter.logical_device}", "faint"),
         ),
         (
             (f" {word}", tone),

@@ -30,11 +30,17 @@ class MetersScreen(GatewayScreen):
         "s changes the order: name, state (what needs attention first), age (oldest first), medium, identification."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", key_display="Enter"),
-        Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("s", "sort", "Sort"),
-        Binding("r", "read", "Read"),
-        Binding("R", "read_all", "Read all"),
+        Binding(
+            "enter",
+            "open",
+            "Open",
+            key_display="Enter",
+            tooltip="open the meter under the cursor: values and telegrams",
+        ),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="show only meters with these words"),
+        Binding("s", "sort", "Sort", tooltip="next order: name, state, age, medium, identification"),
+        Binding("r", "read", "Read", tooltip="read the meter under the cursor now, in front of any sweep"),
+        Binding("R", "read_all", "Read all", tooltip="start a sweep of all lines now"),
         Binding("escape", "clear_filter", show=False),
     ]
 

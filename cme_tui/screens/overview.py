@@ -31,10 +31,21 @@ class OverviewScreen(GatewayScreen):
         "After a change in config.toml or in mappings, c applies it without a restart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", key_display="Enter"),
-        Binding("r", "read", "Read"),
-        Binding("R", "read_all", "Read all"),
-        Binding("c", "reload", "Reload config"),
+        Binding(
+            "enter",
+            "open",
+            "Open",
+            key_display="Enter",
+            tooltip="open the meter under the cursor: values and telegrams",
+        ),
+        Binding("r", "read", "Read", tooltip="read the meter under the cursor now, in front of any sweep"),
+        Binding("R", "read_all", "Read all", tooltip="start a sweep of all lines now"),
+        Binding(
+            "c",
+            "reload",
+            "Reload config",
+            tooltip="read config.toml and mappings again and apply what changed",
+        ),
     ]
 
     def __init__(self) -> None:

@@ -35,6 +35,10 @@ WIDE = 100
 """Cells from which on the columns marked `wide` are shown."""
 
 
+CONTEXT = 2
+"""Rows that stay visible above and below the cursor."""
+
+
 class Table(ScrollView, can_focus=True):
     """Rows with a cursor. The cursor stays on its key when rows come, go or move."""
 
@@ -192,8 +196,9 @@ class Table(ScrollView, can_focus=True):
 
     def _scroll_to_cursor(self) -> None:
         visible = max(1, self.size.height - 1)
+        around = CONTEXT if visible > 2 * CONTEXT else 0
         top = self.scroll_offset.y
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False, immediate=True)
-        elif self._cursor >= top + visible:
-            self.scroll_to(y=self._cursor - visible + 1, animate=False, immediate=True)
+        if self._cursor < top + around:
+            self.scroll_to(y=max(0, self._cursor - around), animate=False, immediate=True)
+        elif self._cursor >= top + visible - around:
+            self.scroll_to(y=self._cursor + around - visible + 1, animate=False, immediate=True)

@@ -21,6 +21,13 @@ from cme_tui.widgets.table import Table
 from core.snapshot import LineState, MeterState
 
 
+def answered(result):
+    """A future that is done."""
+    future = Future()
+    future.set_result(result)
+    return future
+
+
 class Session:
     """An app over a recorded gateway with a pilot at its keys."""
 
@@ -272,11 +279,28 @@ async def test_the_bytes_of_the_last_record_are_scrolled_into_view(session):
         assert 0 <= row < view.size.height
 
 
+async def test_t_steps_through_the_telegrams_of_a_readout(session):
+    """A readout of two telegrams offers t; a value of the second one shows that telegram."""
+    gateway = RecordedGateway()
+    one = gateway.meter(1).result()
+    values = (one.values[0], replace(one.values[0], telegram=1))
+    two = replace(one, values=values, telegrams=(*one.telegrams, *gateway.meter(2).result().telegrams))
+    gateway.meter = lambda key: answered(two)
+    async with session(gateway) as s:
+        await s.press("f6", "end", "enter")
+        assert "t" in [key for key, _, _ in s.screen.query_one(KeyBar).keys]
+        assert "Telegram 1 of 2" in s.lines("#telegram-title")
+        await s.press("t")
+        assert "Telegram 2 of 2" in s.lines("#telegram-title")
+        await s.press("t", "tab", "down")
+        assert "Telegram 2 of 2" in s.lines("#telegram-title")
+
+
 async def test_a_meter_that_does_not_answer_shows_the_sentence(session):
     """The error of a readout is put on the status line, and the app goes on."""
     async with session() as s:
         await s.press("r")
-        assert s.status.startswith("✗ gas boiler does not answer at primary 5")
+        assert s.status.startswith(" ✗ gas boiler does not answer at primary 5")
 
 
 async def test_a_slow_readout_shows_progress(session):
@@ -318,7 +342,7 @@ async def test_ctrl_c_and_ctrl_q_do_not_end_the_gateway(session):
     async with session() as s:
         await s.press("ctrl+q", "ctrl+c")
         assert isinstance(s.screen, OverviewScreen)
-        assert s.status == "F10 quits"
+        assert s.status == " F10 quits"
 
 
 async def test_help_is_about_the_screen_it_lies_over(session):

@@ -1,0 +1,95 @@
+"""Pictures of the screens; a changed picture is looked at before it is accepted (`--snapshot-update`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from cme_tui.app import CmeApp
+from cme_tui.commands.screenshots import SHOTS, run
+from cme_tui.recorded import RecordedGateway
+
+SMALL, LARGE = (80, 24), (120, 40)
+
+
+@pytest.fixture
+def looks_as_accepted(snap_compare):
+    """Compares the app over a recorded gateway, after some keys, with the accepted picture."""
+
+    def compare(*keys, size=SMALL, profile="rich", **recorded):
+        gateway = RecordedGateway(**recorded)
+        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+
+        async def press(pilot):
+            for key in keys:
+                await pilot.press(key)
+                await pilot.pause()
+                await pilot.app.workers.wait_for_complete()
+                await pilot.pause()
+
+        return snap_compare(app, terminal_size=size, run_before=press)
+
+    return compare
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_overview(looks_as_accepted, size):
+    """State, alarms, sweep, meters and clients on one screen."""
+    assert looks_as_accepted(size=size, clients=2)
+
+
+def test_overview_with_a_thousand_meters(looks_as_accepted):
+    """A thousand meters leave everything else in its place."""
+    assert looks_as_accepted("pagedown", meters=1000, clients=5)
+
+
+def test_overview_of_a_new_gateway(looks_as_accepted):
+    """Without a line the screen says what to do next."""
+    assert looks_as_accepted(lines=0, clients=0)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_meters(looks_as_accepted, size):
+    """The list, sorted by what needs attention."""
+    assert looks_as_accepted("f6", "s", size=size)
+
+
+def test_meters_with_a_filter(looks_as_accepted):
+    """The field, the count and what is left."""
+    assert looks_as_accepted("f6", "slash", *"flat 1")
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_meter_values(looks_as_accepted, size):
+    """Values above, the bytes of the chosen one marked below."""
+    assert looks_as_accepted("f6", "down", "down", "enter", "down", "down", size=size)
+
+
+def test_meter_bytes(looks_as_accepted):
+    """The part under the cursor is marked within its record."""
+    assert looks_as_accepted("f6", "down", "down", "enter", "down", "tab", "down", "down")
+
+
+def test_meter_bytes_on_a_serial_console(looks_as_accepted):
+    """The same without colours: reverse video for the part, underlined for its record."""
+    assert looks_as_accepted("f6", "down", "down", "enter", "down", "tab", "down", "down", profile="basic")
+
+
+def test_help(looks_as_accepted):
+    """What the screen is for, keys, files."""
+    assert looks_as_accepted("f1", size=LARGE)
+
+
+@pytest.mark.parametrize("profile", ["rich", "basic"])
+def test_the_question_before_quitting(looks_as_accepted, profile):
+    """The safe answer has the focus and can be told from the other one without colours."""
+    assert looks_as_accepted("f10", profile=profile)
+
+
+def test_the_screenshots_are_the_same_every_time(tmp_path):
+    """Two runs write the same bytes, so that stale pictures can be found."""
+    assert run(tmp_path / "first") == 0
+    assert run(tmp_path / "second") == 0
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert names == sorted(f"{shot.name}.svg" for shot in SHOTS)
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
