@@ -14,6 +14,9 @@ from typing import NoReturn
 from core import VERSION
 from core.errors import CmeError
 
+_STATE_DIR_HELP = "where configuration and data are kept"
+_DEMO_HELP = "a simulated line of real meters' telegrams, with a state directory of its own"
+
 BAD_USAGE = 2
 FAILURE = 1
 
@@ -50,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         description="M-Bus to DLMS/COSEM gateway. Without a command: the terminal UI over a running core.",
     )
     parser.add_argument("--version", action="version", version=f"cme-tui {VERSION}")
-    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="where configuration and data are kept")
-    parser.add_argument("--demo", action="store_true", help="a simulated line of real meters' telegrams")
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help=_STATE_DIR_HELP)
+    parser.add_argument("--demo", action="store_true", help=_DEMO_HELP)
     parser.add_argument("--headless", action="store_true", help="no UI: log to stderr, stop on SIGTERM")
     parser.add_argument(
         "--dlms-port", type=_port, metavar="N", help="listen here instead of the configured port"
@@ -62,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--serial-console", action="store_true", help="black and white, ASCII, few bytes: for slow terminals"
     )
+    # The same two behind a command; without a default, so that they do not undo what stands in front of it.
+    place = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    place.add_argument("--state-dir", type=Path, metavar="DIR", help=_STATE_DIR_HELP)
+    place.add_argument("--demo", action="store_true", help=_DEMO_HELP)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     decode = commands.add_parser("decode", help="explain an M-Bus telegram")
@@ -84,25 +91,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     check = mapping.add_parser("check", help="say what is wrong in mapping files")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    mapping.add_parser("list", help="the active mappings")
+    mapping.add_parser("list", help="the active mappings", parents=[place])
 
     config = commands.add_parser("config", help="settings").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
-    config.add_parser("check", help="say what is wrong in config.toml")
-    get = config.add_parser("get", help="print one setting")
+    config.add_parser("check", help="say what is wrong in config.toml", parents=[place])
+    get = config.add_parser("get", help="print one setting", parents=[place])
     get.add_argument("key", metavar="TABLE.KEY")
 
     secrets = commands.add_parser("secrets", help="password and keys").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
-    show = secrets.add_parser("show", help="print password and keys")
+    show = secrets.add_parser("show", help="print password and keys", parents=[place])
     show.add_argument("--json", action="store_true")
 
     meters = commands.add_parser("meters", help="installed meters").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
-    listing = meters.add_parser("list", help="the installed meters and their last reading")
+    listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
     listing.add_argument("--json", action="store_true")
     return parser
 

@@ -1,15 +1,10 @@
-"""A running server for each test, and the way to the modules that the DLMS tests share."""
+"""A running server for each test."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from dlms_plant import Plant
 
 from core.dlms.limits import ServerLimits
