@@ -11,7 +11,6 @@ import struct
 import termios
 import threading
 import time
-import tty
 from codecs import getincrementaldecoder
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -105,7 +104,8 @@ class TerminalDriver(Driver):
         self._out = _own_description(self._terminal.out_fd)
         with contextlib.suppress(termios.error):
             self._attributes = termios.tcgetattr(self._terminal.in_fd)
-            tty.setraw(self._terminal.in_fd, termios.TCSANOW)
+            keys_only = _keys_only(self._attributes, flow_control=self._profile == "basic")
+            termios.tcsetattr(self._terminal.in_fd, termios.TCSANOW, keys_only)
         if threading.current_thread() is threading.main_thread():
             self._old_winch = signal.signal(signal.SIGWINCH, self._on_winch)
         self._pending = (ENTER_BASIC if self._profile == "basic" else ENTER_RICH).encode()
@@ -254,6 +254,21 @@ class _Keys:
         """Let a lone Esc become a key when its time is up."""
         for message in self._parser.tick():
             self._driver.process_message(message)
+
+
+def _keys_only(attributes: list[Any], flow_control: bool) -> list[Any]:
+    """Terminal attributes under which every key arrives at once and unchanged, with speed and parity left alone.
+
+    `flow_control` leaves XON/XOFF as it is: a terminal on a serial line may have no other way to say "wait".
+    """
+    iflag, oflag, cflag, lflag, ispeed, ospeed, characters = attributes
+    iflag &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.BRKINT)
+    if not flow_control:
+        iflag &= ~(termios.IXON | termios.IXOFF)
+    lflag &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)
+    characters = list(characters)
+    characters[termios.VMIN], characters[termios.VTIME] = 1, 0
+    return [iflag, oflag, cflag, lflag, ispeed, ospeed, characters]
 
 
 def _own_description(fd: int) -> int:

@@ -66,4 +66,6 @@ async def take(shot: Shot) -> str:
             await pilot.pause()
             await app.workers.wait_for_complete()
             await pilot.pause()
+        app.pull()
+        await pilot.pause()
         return app.export_screenshot(title="cme-tui")

@@ -57,6 +57,9 @@ class GatewayScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         self.update_view()
 
+    def on_descendant_focus(self) -> None:
+        self.update_view()
+
     def update_view(self) -> None:
         """Show the newest snapshot now."""
         if not self._composed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -99,7 +100,7 @@ class MeterScreen(GatewayScreen):
             self._asked_for = stamp
             self.run_worker(self._load(), exclusive=True)
         coarse = self.cme.profile == "basic"
-        self.query_one("#meter", Lines).show(_heading(meter, self._detail, now_ms, coarse))
+        self.query_one("#meter", Lines).show(_heading(meter, self._detail, now_ms, coarse, self.size.width))
         values = self._detail.values if self._detail else ()
         read_ms = meter.last_reading_ms
         table = self.query_one("#values", Table)
@@ -138,7 +139,6 @@ class MeterScreen(GatewayScreen):
     def action_other_side(self) -> None:
         values, parts = self.query_one("#values", Table), self.query_one("#parts", Table)
         (values if self._on_parts() else parts).focus()
-        self.call_after_refresh(self.update_view)
 
     def action_next_telegram(self) -> None:
         telegrams = self._detail.telegrams if self._detail else ()
@@ -146,7 +146,7 @@ class MeterScreen(GatewayScreen):
             return
         self._telegram = (self._telegram + 1) % len(telegrams)
         self.query_one("#parts", Table).focus()
-        self.call_after_refresh(self.update_view)
+        self.update_view()
 
     def action_read(self) -> None:
         self.run_worker(self._read())
@@ -235,14 +235,16 @@ def _span(offset: int, length: int) -> str:
     return f"byte {offset:04x}" if length == 1 else f"bytes {offset:04x}-{offset + length - 1:04x}"
 
 
-def _heading(meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: bool) -> list[Line]:
+def _heading(
+    meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: bool, width: int
+) -> list[Line]:
     version = "" if meter.version is None else f" version {meter.version}"
     word, tone = state(meter)
     status = "" if meter.status is None else f"  status {meter.status:02x}"
     kept = "" if detail is None else f", {count(detail.readings, 'reading')} kept"
     # A secondary address only repeats the identity.
     where = f"{meter.address} on {meter.line}" if meter.address.startswith("primary") else f"on {meter.line}"
-    reason: Line = (f"  {meter.reason}",) if meter.reason else ()
+    reasons: list[Line] = [((f"   {text}", "warn"),) for text in wrap(meter.reason, max(20, width - 4))]
     return [
         (
             (f" {meter.name}", "title"),
@@ -255,8 +257,8 @@ def _heading(meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: 
             if meter.last_reading_ms
             else "  never read",
             (f" ({moment(meter.last_reading_ms)}){status}{kept}" if meter.last_reading_ms else "", "faint"),
-            *reason,
         ),
+        *reasons,
     ]
 
 

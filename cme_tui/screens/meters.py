@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -52,6 +53,7 @@ class MetersScreen(GatewayScreen):
     def body(self) -> ComposeResult:
         with Horizontal(id="list-title"):
             yield Lines(id="count")
+            yield Lines(id="prompt")
             field = Input(placeholder="words to find", id="filter", compact=True, select_on_focus=False)
             field.cursor_blink = False
             field.display = False
@@ -91,6 +93,9 @@ class MetersScreen(GatewayScreen):
         elif not meters:
             title = (*title, "  no meter matches")
         self.query_one("#count", Lines).show([title])
+        prompt = self.query_one("#prompt", Lines)
+        prompt.display = self.query_one("#filter", Input).display
+        prompt.show([(" filter ", ("/", "strong"), " ")])
 
     def hint(self) -> Line:
         meter = self._meter()
@@ -98,16 +103,21 @@ class MetersScreen(GatewayScreen):
             return ()
         if meter.reason:
             return (f" {meter.name}: {meter.reason}",)
-        mapping = (
-            f"{meter.mapped} COSEM objects by {meter.mapping}" if meter.mapping else "no mapping matches"
-        )
+        mapping = f"{meter.mapped} objects by {meter.mapping}" if meter.mapping else "no mapping matches"
         read = moment(meter.last_reading_ms)
         return (
             (
-                f" {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, read {read}",
+                f" {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, {read}",
                 "faint",
             ),
         )
+
+    def offered(self) -> list[tuple[str, str, str]]:
+        keys = super().offered()
+        if not self._typing():
+            return keys
+        own = [("Enter", "Keep", "screen.keep_filter"), ("Esc", "Remove", "screen.clear_filter")]
+        return [keys[0], *own, *keys[-2:]]
 
     def on_table_moved(self) -> None:
         self.update_view()
@@ -121,6 +131,9 @@ class MetersScreen(GatewayScreen):
     def on_input_submitted(self) -> None:
         self._leave_field()
 
+    def action_keep_filter(self) -> None:
+        self._leave_field()
+
     def action_open(self) -> None:
         meter = self._meter()
         if meter is not None:
@@ -130,7 +143,11 @@ class MetersScreen(GatewayScreen):
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
-        self.update_view()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "down" and self._typing():
+            event.stop()
+            self._leave_field()
 
     def action_clear_filter(self) -> None:
         self.query_one("#filter", Input).value = ""
@@ -152,7 +169,9 @@ class MetersScreen(GatewayScreen):
         field = self.query_one("#filter", Input)
         self.query_one("#list", Table).focus()
         field.display = bool(field.value)
-        self.update_view()
+
+    def _typing(self) -> bool:
+        return isinstance(self.focused, Input)
 
     def _meter(self) -> MeterView | None:
         cursor = self.query_one("#list", Table).cursor

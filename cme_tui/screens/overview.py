@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,10 +12,10 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import SYMBOLS, age, bar, count, meter_identity, moment, state, sweep_left, until, value
-from core.snapshot import AssociationView, LineView, MeterState, MeterView, Snapshot
+from core.snapshot import AssociationView, LineState, LineView, MeterState, MeterView, Snapshot
 
 QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
-MAX_ALARMS = 3
+MAX_ALARM_ROWS = 4
 MAX_LINES = 4
 MAX_CLIENTS = 3
 
@@ -76,7 +77,7 @@ class OverviewScreen(GatewayScreen):
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
-        self.query_one("#alarms", Lines).show(_alarms(snapshot))
+        self.query_one("#alarms", Lines).show(_alarms(snapshot, self.size.width))
         self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
         self._meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
         self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
@@ -84,6 +85,8 @@ class OverviewScreen(GatewayScreen):
         meters = self._meters
         table.show([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
         table.display = bool(meters)
+        if meters and self.focused is None:
+            table.focus()
         advice = self.query_one("#next", Lines)
         advice.display = not meters
         advice.show(_advice(snapshot))
@@ -142,24 +145,31 @@ def _identity(snapshot: Snapshot, now_ms: int, coarse: bool) -> Line:
     )
 
 
-def _alarms(snapshot: Snapshot) -> list[Line]:
+def _alarms(snapshot: Snapshot, width: int) -> list[Line]:
     if not snapshot.alarms:
         return [((" Alarms ", "title"), ("● none", "good"))]
     lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"))]
-    lines += [(("  ! ", "warn"), alarm) for alarm in snapshot.alarms[:MAX_ALARMS]]
-    more = len(snapshot.alarms) - MAX_ALARMS
-    if more > 0:
-        lines[-1] = (*lines[-1], (f"  (and {more} more)", "faint"))
-    return lines
+    rows: list[Line] = []
+    for number, alarm in enumerate(snapshot.alarms):
+        wrapped = wrap(alarm, max(20, width - 18)) or [""]
+        if rows and len(rows) + len(wrapped) > MAX_ALARM_ROWS:
+            rows[-1] = (*rows[-1], (f"  (and {len(snapshot.alarms) - number} more)", "faint"))
+            break
+        rows += [(("    " if row else "  ! ", "warn"), text) for row, text in enumerate(wrapped)]
+    return lines + rows
 
 
 def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[Line]:
     lines: list[Line] = [((" Lines", "title"), (f"  readout every {snapshot.readout_interval}", "faint"))]
-    for line in snapshot.lines[:MAX_LINES]:
+    ordered = list(snapshot.lines)
+    if len(ordered) > MAX_LINES:
+        ordered.sort(key=lambda line: line.state is LineState.UP)
+    for line in ordered[:MAX_LINES]:
         lines += _line(line, now_ms, coarse, width)
-    if len(snapshot.lines) > MAX_LINES:
-        down = sum(line.state.value != "up" for line in snapshot.lines[MAX_LINES:])
-        lines.append(((f"  and {len(snapshot.lines) - MAX_LINES} more, {down} of them not up", "faint"),))
+    hidden = ordered[MAX_LINES:]
+    if hidden:
+        down = sum(line.state is not LineState.UP for line in hidden)
+        lines.append(((f"  and {len(hidden)} more, {down} of them not up", "faint"),))
     if not snapshot.lines:
         lines.append(("  none yet",))
     return lines

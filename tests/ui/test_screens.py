@@ -216,6 +216,37 @@ async def test_the_filter_counts_and_keeps_what_matches(session):
         assert s.lines("#count").startswith(" Meters 1000 ")
 
 
+async def test_the_keys_of_the_filter_are_shown_while_typing(session):
+    """While letters go to the field, the key bar offers what works there; Down goes to the list."""
+    async with session() as s:
+        await s.press("f6", "slash", "g", "a", "s")
+        assert [key for key, _, _ in s.screen.query_one(KeyBar).keys] == ["F1", "Enter", "Esc", "F12", "F10"]
+        await s.press("down", "r")
+        assert s.gateway.commands == ["read 5"]
+        assert "1 of 7" in s.lines("#count")
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5), (300, 90)])
+async def test_a_terminal_of_any_size_is_no_error(session, size):
+    """A terminal made very small or very large while the app runs does not end it."""
+    async with session(meters=50, clients=4) as s:
+        for keys in (["f2"], ["f6"], ["enter"], ["tab"], ["f1"], ["escape"], ["f10"]):
+            await s.press(*keys)
+            await s.pilot.resize_terminal(*size)
+            await s.pilot.resize_terminal(80, 24)
+        assert isinstance(s.screen, ConfirmScreen)
+
+
+async def test_a_long_alarm_is_shown_whole(session):
+    """The end of a sentence is what to do, so it is never cut."""
+    gateway = RecordedGateway()
+    alarm = "The line main has been down for 3 hours because /dev/ttyUSB0 does not exist; plug the converter in again."
+    gateway.current = replace(gateway.current, alarms=(alarm, "b" * 50, "c" * 50, "d" * 50))
+    async with session(gateway) as s:
+        assert "plug the converter in again." in s.lines("#alarms")
+        assert "(and 1 more)" in s.lines("#alarms")
+
+
 async def test_f_keys_work_while_the_filter_has_the_focus(session):
     """F2 leaves the list although a field has the focus, and the filter is kept."""
     async with session() as s:

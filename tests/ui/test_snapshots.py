@@ -25,6 +25,8 @@ def looks_as_accepted(snap_compare):
                 await pilot.pause()
                 await pilot.app.workers.wait_for_complete()
                 await pilot.pause()
+            pilot.app.pull()
+            await pilot.pause()
 
         return snap_compare(app, terminal_size=size, run_before=press)
 
