@@ -61,11 +61,9 @@ async def take(shot: Shot) -> str:
     gateway = RecordedGateway(shot.meters)
     app = CmeApp(gateway, clock=gateway.clock, profile=shot.profile)
     async with app.run_test(size=shot.size) as pilot:
-        for key in shot.keys:
-            await pilot.press(key)
-            await pilot.pause()
-            await app.workers.wait_for_complete()
-            await pilot.pause()
+        await pilot.press(*shot.keys)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
         app.pull()
         await pilot.pause()
         return app.export_screenshot(title="cme-tui")
