@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from core.dlms import axdr
 from core.dlms.axdr import Tag
 from core.dlms.errors import EncodeError
-from core.mbus.values import Coding
+from core.mbus.values import Coding, shortest
 
 if TYPE_CHECKING:
     from core.mbus.telegram import Record
@@ -68,9 +68,9 @@ def is_numeric(data_type: int) -> bool:
 def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
     """Converter for a register's number: the sent number times `ratio`, which leads to unit and scaler.
 
-    Integers stay integers (a float data type takes them correctly rounded). Floats stay floats, whatever
-    integer type the entry names: float32 as sent where the ratio is 1, else float64, correctly rounded from
-    the decimal.
+    Integers stay integers; a float data type takes those that it names exactly, if only by its shortest decimal. Floats stay
+    floats, whatever integer type the entry names: float32 as sent where the ratio is 1, else float64, correctly
+    rounded from the decimal.
     """
     pack = _INTEGERS.get(data_type) or _FLOATS[data_type]
     exact = data_type in _INTEGERS
@@ -81,7 +81,12 @@ def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
         try:
             if type(raw) is int:
                 if not exact:
-                    return pack(float(raw * ratio))
+                    encoded = pack(float(raw * ratio))
+                    if not _names(encoded, raw * ratio):
+                        raise NoValueError(
+                            f"{raw} in the telegram has more digits than data type {data_type}"
+                        )
+                    return encoded
                 if divisor == 1:
                     return pack(raw * multiplier)
                 quotient, rest = divmod(raw * multiplier, divisor)
@@ -200,6 +205,14 @@ def _default_number(content: str, data_type: int) -> bytes:
         raise ValueError(f"does not fit into data type {data_type}") from None
 
 
+def _names(encoded: bytes, number: Fraction) -> bool:
+    """Whether an encoded float32 or float64, or the shortest decimal that stands for it, is this number."""
+    content = axdr.decode(encoded).content
+    assert isinstance(content, float)
+    text = shortest(content) if encoded[0] == Tag.FLOAT32 else repr(content)
+    return number in (Fraction(content), Fraction(text))
+
+
 def _float(record: Record, raw: float, ratio: Fraction) -> bytes:
     if not math.isfinite(raw):
         raise NoValueError(f"{raw} is no number")
@@ -208,8 +221,8 @@ def _float(record: Record, raw: float, ratio: Fraction) -> bytes:
     value = record.value
     if not isinstance(value, Decimal):
         raise NoValueError("the telegram has no number")
-    shortest = Fraction(value.scaleb(-record.exponent))  # of the float as sent, before the VIF's power of ten
-    return axdr.float64(float(shortest * ratio))
+    sent = Fraction(value.scaleb(-record.exponent))  # before the VIF's power of ten
+    return axdr.float64(float(sent * ratio))
 
 
 def _text(record: Record, scaled: bool) -> str:

@@ -28,6 +28,7 @@ _V = TypeVar("_V")
 
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
 _REMEMBERED = 10_000  # plans at most
+_BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
 
 
 class Readout(NamedTuple):
@@ -66,8 +67,8 @@ class MappedValue:
 def objects(mapping: MappingFile, telegrams: Sequence[Telegram]) -> tuple[MappedObject, ...]:
     """The objects of a mapping, in file order, one for each OBIS code and class.
 
-    Where entries are alternatives for one code, the first one wins that holds a record without loss, else the
-    first that holds one at all, else the first.
+    Where entries are alternatives for one code, the first one wins that holds a record without loss, in the
+    meter's own unit before in another, else the first that holds one at all, else the first.
     """
     layouts = _layouts(telegrams)
     known = _objects.get((mapping, layouts))
@@ -122,7 +123,7 @@ def record_of(mapping: MappingFile, telegrams: Sequence[Telegram]) -> dict[tuple
 class _Candidate(NamedTuple):
     position: int  # in Telegram.records
     convert: Converter
-    lossless: bool  # every value that fits the data type can be shown
+    fit: int  # 0: some values cannot be shown; 1: every value that fits the data type; 2: in the meter's unit
 
 
 class _Step(NamedTuple):
@@ -174,9 +175,10 @@ def _mapped(step: _Step) -> MappedObject:
 
 
 def _choose(steps: list[_Step]) -> _Step:
-    for step in steps:
-        if step.candidates and step.candidates[0].lossless:
-            return step
+    for fit in (2, 1):
+        for step in steps:
+            if step.candidates and step.candidates[0].fit == fit:
+                return step
     return next((step for step in steps if step.candidates or step.line), steps[0])
 
 
@@ -202,13 +204,13 @@ def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate
         if not _means(key, record):
             continue
         try:
-            converter, lossless = _converter(entry, key, record)
+            converter, fit = _converter(entry, key, record)
         except units.UnitMismatchError as error:
             reason = reason or str(error)
             if key.source is Source.DIB:
                 break  # a DIB names the first record that has it, no other
             continue
-        return _Candidate(index, converter, lossless), ""
+        return _Candidate(index, converter, fit), ""
     return None, reason
 
 
@@ -224,19 +226,25 @@ def _means(key: Key, record: Record) -> bool:
     )
 
 
-def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, bool]:
+def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, int]:
     if entry.class_id == CLASSES["clock"]:
-        return convert.clock, True
+        return convert.clock, 2
     if not convert.is_numeric(entry.data_type):
-        return convert.plain(key.scaled, entry.data_type), True
-    if not record.unit and record.exponent == 0:
-        ratio = Fraction(1)  # a bare number, or a maker's own VIF: only the entry knows what it stands for
-    else:
-        physical = record.unit and entry.class_id in _REGISTERS
-        factor = units.factor(record.unit, entry.unit) if physical else Fraction(1)
+        return convert.plain(key.scaled, entry.data_type), 2
+    factor, ratio = Fraction(1), Fraction(1)
+    if not _is_bare(record):
+        if record.unit and entry.class_id in _REGISTERS:
+            factor = units.factor(record.unit, entry.unit)
         ratio = factor * Fraction(10) ** (record.exponent - entry.scaler)
-    is_float = record.coding is Coding.REAL
-    return convert.number(ratio, entry.scaler, entry.data_type), is_float or ratio.denominator == 1
+    lossless = record.coding is Coding.REAL or ratio.denominator == 1
+    return convert.number(ratio, entry.scaler, entry.data_type), lossless + (lossless and factor == 1)
+
+
+def _is_bare(record: Record) -> bool:
+    """Whether only the entry can know what the number stands for: a VIF that is a maker's own, or a text."""
+    if record.unit or record.exponent:
+        return False
+    return record.template.text_offset > 0 or record.quantity.startswith(_BARE)
 
 
 def _line(entry: Entry, source: Source) -> _Column:

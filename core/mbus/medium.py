@@ -59,13 +59,11 @@ FIXED_MEDIUM_NAMES: Final[dict[int, str]] = {
     0x6: "hot-water",
     0x7: "water",
     0x8: "heat-cost-allocator",
-    0xA: "gas",
-    0xB: "heat",
-    0xC: "hot-water",
-    0xD: "water",
-    0xE: "heat-cost-allocator",
 }
-"""4-bit medium of the fixed data structure to name (EN 1434-3); Ah..Eh are the same media sent MSB first."""
+"""4-bit medium of the fixed data structure to name (EN 1434-3)."""
+
+FIXED_MODE_2: Final[dict[int, int]] = {0xA: 0x3, 0xB: 0x4, 0xC: 0x6, 0xD: 0x7, 0xE: 0x8}
+"""Media of the fixed data structure of mode 2 (MSB first) to those of mode 1, which device types agree with."""
 
 
 def medium_name(code: int) -> str:

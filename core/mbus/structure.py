@@ -269,7 +269,7 @@ def fixed_templates(
                 unit=unit,
                 exponent=exponent,
                 scale=Decimal((0, (1,), exponent)),
-                coding=Coding.UNSIGNED if binary else Coding.BCD,
+                coding=Coding.SIGNED if binary else Coding.BCD,
                 msb_first=msb_first,
                 error="",
                 offset=offset + 4 * n,

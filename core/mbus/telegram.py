@@ -9,7 +9,7 @@ from zlib import adler32
 from core.errors import CmeError
 from core.mbus import crypto
 from core.mbus.layout import Layout, LayoutCache
-from core.mbus.medium import fixed_medium_name, medium_name
+from core.mbus.medium import FIXED_MODE_2, fixed_medium_name, medium_name
 from core.mbus.record import Function, Record
 from core.mbus.structure import Walk, fixed_templates
 
@@ -112,13 +112,14 @@ class Telegram(NamedTuple):
 
     @property
     def medium_code(self) -> int:
-        """Device type 0..255, or the 4-bit medium of a fixed data structure."""
+        """Device type 0..255; of a fixed data structure the medium 0..15, that of mode 2 as that of mode 1."""
         match self.header:
             case "long":
                 return self._field(7, 1)[0]
             case "fixed":
                 first, second = self.body[self.layout.header_offset + 6 : self.layout.header_offset + 8]
-                return first >> 6 | second >> 4 & 0xC
+                code = first >> 6 | second >> 4 & 0xC
+                return FIXED_MODE_2.get(code, code)
         return 0
 
     @property

@@ -215,6 +215,12 @@ SECOND_LEVEL: Final[dict[int, Entry]] = {
 }
 """VIFEs behind VIF FDh FDh (EN 13757-3 table 13)."""
 
+_STANDARD_QUANTITIES: Final = frozenset(
+    entry.quantity
+    for table in (PRIMARY, FIRST_EXTENSION, SECOND_EXTENSION, SECOND_LEVEL)
+    for entry in table.values()
+)
+
 RECORD_ERRORS: Final[dict[int, str]] = {
     0x01: "too-many-difes",
     0x02: "storage-not-implemented",
@@ -247,7 +253,6 @@ _NOTES: Final[dict[int, str]] = {
     0x3A: "uncorrected",
     0x3B: "forward-flow",
     0x3C: "backward-flow",
-    0x3D: "non-metric",
     0x3E: "base-conditions",
     0x68: "during-lower-limit-exceed",
     0x69: "leakage",
@@ -330,7 +335,10 @@ def resolve(vib: bytes, text: str = "") -> Meaning:
         return _modify(entry, vib[rest + 1 :])
     code = vif & 0x7F
     if code == 0x7C:
-        return _modify(Entry(_NOT_TOKEN.sub("-", text).strip("-") or "text"), vib[1:])
+        token = _NOT_TOKEN.sub("-", text).strip("-") or "text"
+        if token.lower() in _STANDARD_QUANTITIES:
+            token = f"text-{token}"  # its unit and power of ten are not those of the standard's quantity
+        return _modify(Entry(token), vib[1:])
     if code == 0x7F:
         tokens = tuple(f"manufacturer-{vife & 0x7F:02x}" for vife in vib[1:])
         return Meaning("manufacturer-specific", tokens, "", 0, Kind.OPAQUE, "")
@@ -360,6 +368,9 @@ def _modify(entry: Entry, vifes: bytes) -> Meaning:
             modifiers.append(RECORD_ERRORS[code])
             if code in _ERRORS_WITHOUT_VALUE:
                 error = f"the meter reports {RECORD_ERRORS[code].replace('-', ' ')}"
+        elif code == 0x3D:
+            modifiers.append("non-metric")
+            unit = "non-metric"  # which one, another table says: the metric unit would be wrong by a factor
         elif code == 0x39:
             modifiers.append("start-of")
             unit, exponent, kind = "", 0, Kind.TIME

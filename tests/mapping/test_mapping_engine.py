@@ -113,6 +113,49 @@ def test_an_integer_can_be_shown_as_float_on_demand(
 
 
 @pytest.mark.parametrize(
+    ("raw", "data_type", "encoded"),
+    [
+        (16_777_217, 23, None),
+        (16_777_216, 23, axdr.float32(16_777_216)),
+        (123_456_784, 23, axdr.float32(123_456_784)),
+        (123_456_789, 23, None),
+        (123_456_789, 24, axdr.float64(123_456.789)),
+    ],
+)
+def test_a_float_that_would_round_the_number_is_not_shown(
+    telegram: MakeTelegram,
+    mapping: MakeMapping,
+    site: Site,
+    raw: int,
+    data_type: int,
+    encoded: bytes | None,
+) -> None:
+    """A float32 has room for 7 digits: a counter with more of them would be wrong by some litres."""
+    file = mapping({"dlmsDataType": data_type, "dlmsScaler": -3 if data_type == 23 else 0})
+    assert one(file, site, telegram(f"0413 {raw.to_bytes(4, 'little').hex()}")).encoded == encoded
+
+
+def test_units_of_a_heat_cost_allocator_follow_the_scaler(
+    telegram: MakeTelegram, mapping: MakeMapping, site: Site
+) -> None:
+    """VIF 6E counts whole units: 123 are 1230 tenths, not 12.3. Only a maker's own number is taken as it is."""
+    key = "mbus.dib.hca-units.0.0.0.0.unmodifiedvalue"
+    file = mapping({"mbusKeys": [key, "mbus.dib.04ff01.unmodifiedvalue"], "dlmsUnit": 255, "dlmsScaler": -1})
+    assert content(one(file, site, telegram("036e 7b0000"))) == 1230
+    assert content(one(file, site, telegram("04ff01 7b000000"))) == 123
+
+
+def test_an_alternative_in_the_meters_own_unit_goes_before_one_that_must_be_converted(
+    telegram: MakeTelegram, mapping: MakeMapping, site: Site
+) -> None:
+    """Hours stay hours where the file has an entry for them, though 3600 s would be right too."""
+    entry = {"mbusKeys": ["mbus.dib.op-time.0.0.0.0.unmodifiedvalue"], "dlmsScaler": 0}
+    file = mapping({**entry, "dlmsUnit": 7}, {**entry, "dlmsUnit": 5})
+    value = one(file, site, telegram("0426 05000000"))
+    assert (value.object.unit, content(value)) == (5, 5)
+
+
+@pytest.mark.parametrize(
     ("record", "quantity", "unit", "scaler", "number"),
     [
         ("0c06 05000000", "energy", 30, 3, 5),

@@ -113,10 +113,11 @@ def test_without_a_header_there_are_records_only() -> None:
         ("73 78563412 0A 01 E9 7E 01000000 35010000", [("volume", "0.001", 0), ("volume", "0.309", 1)]),
         ("73 78563412 0A 02 05 45 01000000 02000000", [("energy", "1000", 1), ("energy", "2000", 1)]),
         ("73 78563412 0A 00 E9 6E 0A000000 02000000", [("volume", "", 0), ("volume", "200", 0)]),
+        ("73 78563412 0A 01 05 45 FEFFFFFF 00000080", [("energy", "-2000", 0), ("energy", "", 0)]),
     ],
 )
 def test_a_fixed_structure_has_two_counters(application: str, values: list[tuple[str, str, int]]) -> None:
-    """CI 73h: BCD or binary by the status byte, actual or stored; unit 3Eh is "the same, but historic"."""
+    """CI 73h: BCD or signed binary by the status byte, actual or stored; unit 3Eh is "the same, but historic"."""
     telegram = decode(frame(application))
     assert telegram.structure == "fixed"
     assert telegram.identification == "12345678"
@@ -127,6 +128,12 @@ def test_a_fixed_structure_has_two_counters(application: str, values: list[tuple
 def test_a_fixed_structure_names_its_medium_from_both_unit_bytes() -> None:
     """Two bits in each."""
     assert decode(frame("73 78563412 0A 00 E9 7E 01000000 35010000")).medium == "water"
+
+
+def test_a_medium_of_mode_2_is_no_other_device_type() -> None:
+    """Gas of mode 2 is Ah, which is cooling among the device types of a variable structure."""
+    telegram = decode(frame("73 78563412 0A 00 A9 BE 01000000 35010000"))
+    assert (telegram.medium, telegram.medium_code) == ("gas", 3)
 
 
 def test_application_errors_and_alarms_are_no_data() -> None:

@@ -146,6 +146,18 @@ def test_plain_text_is_read_before_and_behind_the_vifes(vib: str) -> None:
     assert second.value == Decimal("0.005")
 
 
+def test_a_plain_text_is_no_quantity_of_the_standard() -> None:
+    """A text "Volume" says nothing of m3: it must not be taken for VIF 10h to 17h."""
+    record = only_record(f"02 7C 06 {b'Volume'[::-1].hex()} 0102")
+    assert (record.description, record.unit, record.exponent) == ("text-Volume", "", 0)
+
+
+def test_a_number_in_another_unit_system_is_not_in_the_metric_unit() -> None:
+    """VIFE 3Dh: gallons, say, under the VIF of m3."""
+    record = only_record("02 933D 0102")
+    assert (record.description, record.unit) == ("volume non-metric", "non-metric")
+
+
 def test_plain_text_becomes_a_token() -> None:
     """So that it can be a part of a mapping key."""
     assert only_record("02 7C 09 656D6974202E746162 0102").quantity == "bat-time"
