@@ -169,7 +169,8 @@ class Meter:
             return
         shown: list[tuple[MappedObject, MappedValue]] = []
         readout = engine.Readout(self.reading.telegrams, self.reading.time_ms)
-        for value in engine.evaluate(mapping, readout, self._site):
+        current = frozenset(item.entry for item in self.objects)
+        for value in engine.evaluate(mapping, readout, self._site, current):
             entry = value.object.entry
             wanted = value.object.held or entry.default is not None or was_sent(entry, self.fields)
             if wanted and entry.class_id in _SERVED:

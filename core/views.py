@@ -67,7 +67,7 @@ def value_views(meter: Meter) -> tuple[ValueView, ...]:
     reading = meter.reading
     if reading is None:
         return ()
-    shown = engine.record_of(meter.mapping, reading.telegrams) if meter.mapping else {}
+    shown = engine.record_of(meter.objects, reading.telegrams)
     by_entry = {value.object.entry: value for value in reading.values}
     return tuple(
         _value_view(

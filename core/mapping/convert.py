@@ -68,9 +68,9 @@ def is_numeric(data_type: int) -> bool:
 def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
     """Converter for a register's number: the sent number times `ratio`, which leads to unit and scaler.
 
-    Integers stay integers; a float data type takes those that it names exactly, if only by its shortest decimal. Floats stay
-    floats, whatever integer type the entry names: float32 as sent where the ratio is 1, else float64, correctly
-    rounded from the decimal.
+    Integers stay integers; a float data type takes those that it names exactly, if only by its shortest decimal.
+    Floats stay floats, whatever integer type the entry names: float32 as sent where the ratio is 1, else float64,
+    correctly rounded from the decimal.
     """
     pack = _INTEGERS.get(data_type) or _FLOATS[data_type]
     exact = data_type in _INTEGERS

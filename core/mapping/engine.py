@@ -64,30 +64,35 @@ class MappedValue:
     status: int | None  # status byte of the telegram, None without one
 
 
-def objects(mapping: MappingFile, telegrams: Sequence[Telegram]) -> tuple[MappedObject, ...]:
+def objects(
+    mapping: MappingFile, telegrams: Sequence[Telegram], current: frozenset[Entry] = frozenset()
+) -> tuple[MappedObject, ...]:
     """The objects of a mapping, in file order, one for each OBIS code and class.
 
     Where entries are alternatives for one code, the first one wins that holds a record without loss, in the
-    meter's own unit before in another, else the first that holds one at all, else the first.
+    meter's own unit before in another, else the first that holds one at all, else the first. One of the
+    `current` entries stays as long as it can show what is sent: clients may keep its scaler.
     """
     layouts = _layouts(telegrams)
-    known = _objects.get((mapping, layouts))
+    known = _objects.get((mapping, layouts, current))
     if known is None:
         groups: dict[tuple[bytes, int], list[_Step]] = {}
         for entry in mapping.entries:
             groups.setdefault((entry.obis, entry.class_id), []).append(_step(entry, telegrams, layouts))
-        known = tuple(_mapped(_choose(group)) for group in groups.values())
-        _remember(_objects, (mapping, layouts), known)
+        known = tuple(_mapped(_choose(group, current)) for group in groups.values())
+        _remember(_objects, (mapping, layouts, current), known)
     return known
 
 
-def evaluate(mapping: MappingFile, readout: Readout, site: Site) -> tuple[MappedValue, ...]:
-    """The values of `objects(mapping, readout.telegrams)` in one readout, in that order."""
+def evaluate(
+    mapping: MappingFile, readout: Readout, site: Site, current: frozenset[Entry] = frozenset()
+) -> tuple[MappedValue, ...]:
+    """The values of `objects(mapping, readout.telegrams, current)` in one readout, in that order."""
     telegrams = readout.telegrams
     layouts = _layouts(telegrams)
     return tuple(
         _evaluate(item, _step(item.entry, telegrams, layouts), readout, site)
-        for item in objects(mapping, telegrams)
+        for item in objects(mapping, telegrams, current)
     )
 
 
@@ -110,11 +115,13 @@ def columns(
     return rows
 
 
-def record_of(mapping: MappingFile, telegrams: Sequence[Telegram]) -> dict[tuple[int, int], MappedObject]:
-    """For each mapped record, by telegram number and record index, the first object that shows it."""
+def record_of(
+    chosen: Sequence[MappedObject], telegrams: Sequence[Telegram]
+) -> dict[tuple[int, int], MappedObject]:
+    """For each mapped record, by telegram number and record index, the first chosen object that shows it."""
     layouts = _layouts(telegrams)
     shown: dict[tuple[int, int], MappedObject] = {}
-    for item in objects(mapping, telegrams):
+    for item in chosen:
         for candidate in _step(item.entry, telegrams, layouts).candidates[:1]:
             shown.setdefault((item.entry.telegram, candidate.position), item)
     return shown
@@ -138,7 +145,7 @@ class _Step(NamedTuple):
 _Column = Callable[[Readout, Site], bytes]
 _Layouts = tuple["Layout", ...]
 
-_objects: dict[tuple[MappingFile, _Layouts], tuple[MappedObject, ...]] = {}
+_objects: dict[tuple[MappingFile, _Layouts, frozenset[Entry]], tuple[MappedObject, ...]] = {}
 _steps: dict[tuple[Entry, _Layouts], _Step] = {}
 
 
@@ -174,7 +181,12 @@ def _mapped(step: _Step) -> MappedObject:
     )
 
 
-def _choose(steps: list[_Step]) -> _Step:
+def _choose(steps: list[_Step], current: frozenset[Entry]) -> _Step:
+    kept = next((step for step in steps if step.entry in current), None)
+    if kept is not None and (
+        kept.candidates[0].fit if kept.candidates else not any(s.candidates for s in steps)
+    ):
+        return kept
     for fit in (2, 1):
         for step in steps:
             if step.candidates and step.candidates[0].fit == fit:

@@ -18,6 +18,7 @@ from core.mbus.address import SecondaryAddress
 from core.mbus.simulator import SimulatedMeter, load_meters
 from core.meter import FAILED_MS, FRESH_MS, Meter
 from core.snapshot import MeterState
+from tests.mbus.telegram_frames import long_frame
 
 START = 1_770_000_000_000
 SITE = Site("0016000000", ZoneInfo("Europe/Stockholm"))
@@ -179,3 +180,31 @@ def test_a_default_value_shows_an_object_that_the_meter_lacks() -> None:
     (value,) = bench.meter.reading.values if bench.meter.reading else ()
     assert value.from_default
     assert axdr.decode(value.encoded or b"").content == 4711
+
+
+def test_a_record_that_is_not_sent_once_changes_no_scaler() -> None:
+    """A client that keeps the scaler would be wrong by 1000, and the profile would lose its history."""
+    bench = Bench()
+    fine = long_frame("0412 01020304")
+    bench.meter.accept(bench.meter.decode([fine]), START)
+    bench.meter.remap(bench.mapping)
+    before = bench.meter.columns
+    assert [(item.entry.obis_text, item.scaler) for item in before.objects] == [("8.0.1.0.0.255", -6)]
+    bench.meter.accept(bench.meter.decode([long_frame("")]), START + 1000)
+    bench.meter.remap(bench.mapping)
+    assert bench.meter.columns is before
+    assert bench.meter.reading is not None
+    (value,) = bench.meter.reading.values
+    assert (value.object.scaler, value.encoded) == (-6, None)
+
+
+def test_a_meter_that_counts_in_coarser_steps_for_once_changes_no_scaler() -> None:
+    """The finer scaler holds both."""
+    bench = Bench()
+    for record, number in (("0412 01000000", 100), ("0413 01000000", 1000)):
+        bench.meter.accept(bench.meter.decode([long_frame(record)]), START)
+        bench.meter.remap(bench.mapping)
+        assert bench.meter.reading is not None
+        (value,) = bench.meter.reading.values
+        assert value.encoded is not None
+        assert (value.object.scaler, axdr.decode(value.encoded).content) == (-6, number)

@@ -394,7 +394,7 @@ def test_rows_are_the_values_of_each_readout(
 def test_each_mapped_record_knows_its_object(telegram: MakeTelegram, mapping: MakeMapping) -> None:
     """A record is shown by the first object whose key names it."""
     made = telegram("0b3b2701000c1346590800")
-    shown = record_of(mapping({}), (made,))
+    shown = record_of(objects(mapping({}), (made,)), (made,))
     assert {place: item.entry.obis_text for place, item in shown.items()} == {(0, 1): "8.0.1.0.0.255"}
 
 
