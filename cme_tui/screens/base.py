@@ -21,11 +21,16 @@ class GatewayScreen(Screen[None]):
     """A screen over the gateway. Subclasses say what is on it (`body`) and keep it current (`show`)."""
 
     AUTO_FOCUS = "Table"
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (WIDE, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012  # Textual declares it so
     TAB: ClassVar[str] = ""
     HELP: ClassVar[str] = ""  # what the screen is for, shown by F1
 
     _composed = False  # a screen resumes, and may be asked to show something, before its widgets are there
+
+    @property
+    def tab(self) -> str:
+        """Which entry of the title bar is marked."""
+        return self.TAB
 
     def body(self) -> ComposeResult:
         """The widgets between title bar and status line."""
@@ -45,7 +50,7 @@ class GatewayScreen(Screen[None]):
         return cast("CmeApp", self.app)
 
     def compose(self) -> ComposeResult:
-        yield TitleBar(self.TAB)
+        yield TitleBar(self.tab)
         yield from self.body()
         yield Lines(id="status")
         yield KeyBar()

@@ -27,7 +27,6 @@ EVERYWHERE = (
 class HelpScreen(GatewayScreen):
     """Help for the screen that it lies over."""
 
-    TAB = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll(-1)", show=False),
         Binding("down,j", "scroll(1)", "Scroll", key_display="Up/Down"),
@@ -37,13 +36,17 @@ class HelpScreen(GatewayScreen):
 
     def __init__(self, about: GatewayScreen) -> None:
         super().__init__()
-        self.TAB = about.TAB
+        self._about = about
         self._text = about.HELP
         self._keys = [
             (b.key_display or b.key, b.tooltip)
             for b in about.BINDINGS
             if isinstance(b, Binding) and b.tooltip
         ]
+
+    @property
+    def tab(self) -> str:
+        return self._about.tab
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="help-text", can_focus=False):

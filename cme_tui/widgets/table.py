@@ -42,7 +42,12 @@ CONTEXT = 2
 class Table(ScrollView, can_focus=True):
     """Rows with a cursor. The cursor stays on its key when rows come, go or move."""
 
-    COMPONENT_CLASSES = TONES | {"table--heading", "table--cursor", "table--cursor-blurred"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *TONES,
+        "table--heading",
+        "table--cursor",
+        "table--cursor-blurred",
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", show=False),
         Binding("down,j", "move(1)", show=False),
