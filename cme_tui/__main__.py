@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--serial-console", action="store_true", help="black and white, ASCII, few bytes: for slow terminals"
     )
     # The same two behind a command; without a default, so that they do not undo what stands in front of it.
-    place = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    place = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     place.add_argument("--state-dir", type=Path, metavar="DIR", help=_STATE_DIR_HELP)
     place.add_argument("--demo", action="store_true", help=_DEMO_HELP)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
@@ -111,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
     listing.add_argument("--json", action="store_true")
+
+    screenshots = commands.add_parser("screenshots", help="render the screens of a demo gateway to SVG")
+    screenshots.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
     return parser
 
 
@@ -160,6 +163,10 @@ def _run(arguments: argparse.Namespace) -> int:
             from cme_tui.commands import meters
 
             return meters.show(_state_dir(arguments), as_json=arguments.json)
+        case "screenshots":
+            from cme_tui.commands import screenshots
+
+            return screenshots.run(arguments.directory)
     raise AssertionError(arguments.command)
 
 

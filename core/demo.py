@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from core.config import Config, MeterConfig
-from core.config_file import ConfigFile
+from core.config import Config, ConfigError, MeterConfig
 from core.interval import Interval
 from core.mbus.simulator import SimulatedMeter, load_meters
 from core.secrets import Secrets
@@ -63,12 +62,16 @@ url = "sim:"
 
 def write_config(path: Path) -> None:
     """Make the demo's configuration file. Raises `ConfigError`."""
-    write_atomically(path, _CONFIG.encode(), 0o600)
-    file = ConfigFile(path)
-    meters = {meter.identity.identification: meter for meter in load_meters() if meter.identity}
-    for name, identification in METERS.items():
-        address = str(meters[identification].identity)
-        file.add_meter({"line": LINE, "address": address, "name": name})
+    addresses = {meter.identity.identification: meter.identity for meter in load_meters() if meter.identity}
+    meters = "".join(
+        f'\n[[meter]]\nline = "{LINE}"\naddress = "{addresses[identification]}"\nname = "{name}"\n'
+        for name, identification in METERS.items()
+    )
+    # In one step: whatever ends the first start, the next one finds all meters or makes the file again.
+    try:
+        write_atomically(path, (_CONFIG + meters).encode(), 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; free space there.") from error
 
 
 async def make_past(store: Store, config: Config, zone: ZoneInfo, now_ms: int) -> None:

@@ -54,8 +54,12 @@ PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
+_OPEN: Final = 0xFF
+"""A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
+
 _PUBLISH_S: Final = 0.2
 _TICK_S: Final = 1.0
+_CUT_WAIT_S: Final = 3.0
 
 _STATES: Final[dict[type[MbusError], MeterState]] = {
     NoAnswer: MeterState.NO_ANSWER,
@@ -120,11 +124,14 @@ class Core:
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
         self.store = await Store.open(self._state.database)
-        await self.store.set_profiles(_intervals(self._config), self._facts.zone)
+        cut = self._spawn(self.store.set_profiles(_intervals(self._config), self._facts.zone))
+        # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
+        await asyncio.wait([cut], timeout=_CUT_WAIT_S)
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
         await self._install(self._config)
         await self._load_mappings()
+        self._show_devices()
         self._set_lines(self._config)
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
@@ -173,7 +180,10 @@ class Core:
         async with self._applying:
             config = await asyncio.to_thread(ConfigFile(self._state.config).prepare)
             secrets = await asyncio.to_thread(load_secrets, self._state.secrets)
-            await self._apply(config, secrets)
+            try:
+                await self._apply(config, secrets)
+            finally:
+                self._show_devices()
 
     async def _apply(self, config: Config, secrets: Secrets) -> None:
         old, self._facts = self._facts, self._make_facts(config)
@@ -228,10 +238,15 @@ class Core:
         places = {_place(item): item for item in config.meters}
         stored = {(item.line, item.address): item for item in await self.store.meters()}
         now = self._clock.now_ms()
-        for place, record in stored.items():
-            if place not in places:
-                await self.store.remove_meter(record.key, now)
+        gone = [record for place, record in stored.items() if place not in places]
         new = [place for place in places if place not in stored]
+        for place in new:
+            moved = [record for record in gone if _is_meter_at(record, place)]
+            if len(moved) == 1:
+                await self.store.move_meter(moved[0].key, *place)
+                gone.remove(moved[0])
+        for record in gone:
+            await self.store.remove_meter(record.key, now)
         await asyncio.gather(*(self.store.install_meter(*place, now) for place in new))
         if new:
             stored = {(item.line, item.address): item for item in await self.store.meters()}
@@ -255,11 +270,6 @@ class Core:
         self._views = {key: view for key, view in self._views.items() if key in meters}
 
     def _make_meter(self, item: MeterConfig, record: StoredMeter, fields: Fields) -> Meter:
-        identity = None
-        if record.identification:
-            identity = SecondaryAddress(
-                record.identification, record.manufacturer or None, record.version, record.medium
-            )
         return Meter(
             record.key,
             item,
@@ -267,7 +277,7 @@ class Core:
             clock=self._clock,
             read=self._read,
             keys=self._secrets.meter_keys,
-            identity=identity,
+            identity=_identity(record),
             fields=fields,
         )
 
@@ -275,10 +285,14 @@ class Core:
         self._mappings = await asyncio.to_thread(MappingSet.from_directory, self._state.mappings)
         self._devices.clear()
         self._made.clear()
+        # Kept rows show zone, keys and serial of their time.
+        self._rows = RowCache()
         for number, meter in enumerate(self._meters.values()):
             self._remap(meter)
             if number % 50 == 49:
                 await asyncio.sleep(0)
+
+    def _show_devices(self) -> None:
         self._directory.set_meters(self._facts, self._devices)
 
     def _remap(self, meter: Meter) -> bool:
@@ -326,6 +340,7 @@ class Core:
             margin=config.margin_ms / 1000 if config.margin_ms else None,
             repeats=config.repeats,
             on_change=changed,
+            now=lambda: self._clock.now_ms() / 1000,
         )
         reader = LineReader(master, self._record, self._span, self._clock, self._touch)
         master.start()
@@ -375,24 +390,25 @@ class Core:
         """Keep who answered at this address, and which fields it sends."""
         first = telegrams[0]
         if meter.identity is None and first.identification:
-            meter.identity = SecondaryAddress(
+            known = SecondaryAddress(
                 first.identification.upper(),
                 first.manufacturer if first.manufacturer.isalpha() else None,
-                first.version if first.manufacturer else None,
-                first.medium_code,
+                first.version if first.manufacturer and first.version < _OPEN else None,
+                first.medium_code if first.medium_code < _OPEN else None,
             )
-            known = meter.identity
             await self.store.learn_identity(
                 meter.key, known.identification, known.manufacturer or "", known.version, known.medium
             )
+            meter.identity = known
         new = sent_fields(telegrams) - meter.fields
         if new:
             await self.store.learn_fields(meter.key, sorted(new))
 
     def _show(self, meter: Meter) -> None:
         """Let clients and screens see a meter as it is now."""
-        if self._remap(meter):
-            self._directory.set_meters(self._facts, self._devices)
+        # A reload that is under way shows all devices at its end, and none of them half-way.
+        if self._remap(meter) and not self._applying.locked():
+            self._show_devices()
         self._touch()
 
     def _meter(self, key: int) -> Meter:
@@ -430,7 +446,7 @@ class Core:
                 logical_devices=1 + len(self._devices),
             ),
             lines=tuple(self._line_view(line) for line in self._lines.values()),
-            meters=tuple(self._views[key] for key in self._meters),
+            meters=tuple(self._views[key] for key in self._meters if key in self._views),
             associations=tuple(views.association_view(session) for session in self._server.sessions()),
             alarms=tuple(self._alarms()),
         )
@@ -469,10 +485,11 @@ class Core:
             if self._server.sessions() or self.snapshot.associations:
                 self._touch()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Credentials:
@@ -506,6 +523,24 @@ class _Watcher(Observer):
 def _place(meter: MeterConfig) -> tuple[str, str]:
     # The canonical spelling: a meter whose address is written another way keeps its history.
     return meter.line, str(parse_address(str(meter.address)))
+
+
+def _is_meter_at(record: StoredMeter, place: tuple[str, str]) -> bool:
+    """Whether the secondary address at `place` is that of a meter known so far by another line or spelling."""
+    wanted, known = parse_address(place[1]), _identity(record) or parse_address(record.address)
+    return (
+        isinstance(wanted, SecondaryAddress)
+        and isinstance(known, SecondaryAddress)
+        and wanted.identification == known.identification
+        and "F" not in wanted.identification
+        and wanted.agrees(known)
+    )
+
+
+def _identity(record: StoredMeter) -> SecondaryAddress | None:
+    if not record.identification:
+        return None
+    return SecondaryAddress(record.identification, record.manufacturer or None, record.version, record.medium)
 
 
 def _titled_intervals(config: Config) -> dict[str, Interval]:

@@ -89,17 +89,15 @@ class Meter:
         self.configure(config, site, keys)
 
     def configure(self, config: MeterConfig, site: Site, keys: Mapping[str, bytes]) -> None:
-        """Take settings, which a reload may have changed; the address stays what it was."""
+        """Take settings, which a reload may have changed, the address among them if it names the same meter."""
         assert config.logical_device is not None
         self.config = config
         self.address: Address = parse_address(str(config.address))
         self.logical_device = config.logical_device
         self._site = site
         self._keys = keys
-        if not config.enabled:
-            self.state, self.reason = MeterState.DISABLED, ""
-        elif self.state is MeterState.DISABLED:
-            self.state = MeterState.WAITING
+        if not config.enabled or self.state is MeterState.DISABLED:
+            self._set_state(MeterState.WAITING, "")
 
     @property
     def objects(self) -> tuple[MappedObject, ...]:
@@ -152,13 +150,19 @@ class Meter:
 
     def accept(self, telegrams: tuple[Telegram, ...], time_ms: int) -> None:
         """Take a good readout as the current one; `remap` then works out its values."""
-        self.state, self.reason, self.last_try_ms = MeterState.OK, "", time_ms
+        self._set_state(MeterState.OK, "")
+        self.last_try_ms = time_ms
         self.fields |= sent_fields(telegrams)
         self.reading = LastReading(time_ms, telegrams, ())
 
     def fail(self, state: MeterState, reason: str, time_ms: int) -> None:
         """Note a readout that failed; the last good one stays."""
-        self.state, self.reason, self.last_try_ms = state, reason, time_ms
+        self._set_state(state, reason)
+        self.last_try_ms = time_ms
+
+    def _set_state(self, state: MeterState, reason: str) -> None:
+        # A readout that ends after the meter was disabled, or one of the past, does not enable it.
+        self.state, self.reason = (state, reason) if self.enabled else (MeterState.DISABLED, "")
 
     def remap(self, mapping: MappingFile | None) -> None:
         """Use `mapping` from now on; `columns` stay the same object where nothing in them changes."""
@@ -184,21 +188,21 @@ class Meter:
     def source(self, position: int) -> Source:
         """Attribute 2 of `objects[position]`: at once while the reading is fresh, else after a readout."""
         wanted = self.objects[position]
+        return self._fresh(lambda: self._encoded(wanted, position))
 
+    def status_source(self) -> Source:
+        """The M-Bus status byte of the reading that `source` shows, unsigned."""
+        return self._fresh(lambda: unsigned(self._last().telegrams[0].status))
+
+    def capture_time_source(self) -> Source:
+        """When the reading that `source` shows was taken, date-time in an octet-string."""
+        return self._fresh(lambda: octet_string(cosem_time.encode(self._last().time_ms, self._site.zone)))
+
+    def _fresh(self, get: Callable[[], bytes]) -> Source:
         def read() -> bytes | Awaitable[bytes]:
-            if self._is_settled():
-                return self._encoded(wanted, position)
-            return self._after_readout(wanted, position)
+            return get() if self._is_settled() else self._after_readout(get)
 
         return read  # type: ignore[return-value]  # a union of results, not of functions
-
-    def status_source(self) -> bytes:
-        """The M-Bus status byte of the last reading, unsigned."""
-        return unsigned(self._last().telegrams[0].status)
-
-    def capture_time_source(self) -> bytes:
-        """When the last reading was taken, date-time in an octet-string."""
-        return octet_string(cosem_time.encode(self._last().time_ms, self._site.zone))
 
     def _is_settled(self) -> bool:
         """Whether a client gets what is there: it is fresh, or trying again just now would not help."""
@@ -208,16 +212,16 @@ class Meter:
         failed = self.state is not MeterState.OK and self.last_try_ms is not None
         return failed and 0 <= now - (self.last_try_ms or 0) <= FAILED_MS
 
-    async def _after_readout(self, wanted: MappedObject, position: int) -> bytes:
+    async def _after_readout(self, get: Callable[[], bytes]) -> bytes:
         # Disabled, removed, or not stored: the last known value is all there is.
         with contextlib.suppress(CmeError):
             await self._read(self)
-        return self._encoded(wanted, position)
+        return get()
 
     def _encoded(self, wanted: MappedObject, position: int) -> bytes:
         reading = self._last()
-        if position >= len(self.objects) or self.objects[position] is not wanted:
-            # The mapping changed while the client waited.
+        if position >= len(self.objects) or not _is_same(self.objects[position], wanted):
+            # The mapping changed while the client waited: its scaler may not be the one that the client knows.
             raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
         encoded = reading.values[position].encoded
         if encoded is None:
@@ -228,6 +232,16 @@ class Meter:
         if self.reading is None:
             raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE)
         return self.reading
+
+
+def _is_same(one: MappedObject, other: MappedObject) -> bool:
+    """Whether a client sees the same object; reading the mapping files again makes others of the same content."""
+    return (one.obis, one.class_id, one.scaler, one.unit) == (
+        other.obis,
+        other.class_id,
+        other.scaler,
+        other.unit,
+    )
 
 
 def sent_fields(telegrams: Sequence[Telegram]) -> Fields:

@@ -56,6 +56,8 @@ class MeterRows:
     ) -> None:
         """`profile` is its number in the store; `period_s` the capture period, 0 where it has no fixed length."""
         self._meter = meter
+        # Those at the time: a request that began before the mapping changed keeps its columns to the end.
+        self._columns = meter.columns
         self._profile = profile
         self._period_s = period_s
         self._store = store
@@ -63,7 +65,7 @@ class MeterRows:
         self._site = site
 
     def columns(self) -> Sequence[CaptureObject]:
-        return self._meter.columns.captured
+        return self._columns.captured
 
     def capture_period(self) -> int:
         return self._period_s
@@ -87,7 +89,7 @@ class MeterRows:
         )
 
     async def _encoded(self, rows: list[ProfileRow]) -> list[bytes]:
-        columns = self._meter.columns
+        columns = self._columns
         encoded = [self._cache.get(columns, row.reading) for row in rows]
         missing = [place for place, known in enumerate(encoded) if known is None]
         for start in range(0, len(missing), _SLICE):

@@ -75,6 +75,7 @@ class LineReader:
         self._on_change = on_change
         self._meters: dict[int, Meter] = {}
         self._next: dict[int, int] = {}
+        self._looked_ms = 0
         self._urgent: deque[Meter] = deque()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._sweep: _Sweep | None = None
@@ -147,6 +148,7 @@ class LineReader:
             meter = self._choose()
             if meter is not None:
                 await self._read_one(meter)
+                await asyncio.sleep(0)  # a line that is down refuses a thousand meters without waiting once
                 continue
             self._wake.clear()
             due = self.next_sweep_ms
@@ -158,6 +160,10 @@ class LineReader:
         if self._urgent:
             return self._urgent.popleft()
         now = self._clock.now_ms()
+        if now < self._looked_ms:
+            # The clock was set back: the times to come are those of the new one.
+            self._next = {key: self._first_due(meter, now) for key, meter in self._meters.items()}
+        self._looked_ms = now
         due = [meter for key, meter in self._meters.items() if self._next[key] <= now]
         if due:
             self._begin(due, now)
@@ -199,7 +205,9 @@ class LineReader:
                 f"{meter.name}: the readout failed in an unforeseen way; please report the log."
             )
         finally:
-            self._waiters.pop(meter.key, None)
+            # Removed and installed again meanwhile, the meter has a new waiter, whose readout is still to come.
+            if self._waiters.get(meter.key) is waiter:
+                del self._waiters[meter.key]
             _settle(waiter, problem)
         if sweep and in_sweep:
             sweep.count(good, self._clock.now_ms())

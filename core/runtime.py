@@ -46,7 +46,11 @@ class CoreThread(Generic[S]):
     def start(self) -> S:
         """Start the service and wait until it runs; raises what its start raised."""
         self._thread.start()
-        return self._started.result()
+        try:
+            return self._started.result()
+        except BaseException:  # also an impatient Ctrl+C
+            self.stop()
+            raise
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` in the core's loop; the future fails with `CmeError` once the core has ended."""

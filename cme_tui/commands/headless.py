@@ -65,6 +65,8 @@ def _reload(gateway: RunningGateway) -> None:
         gateway.reload().result()
     except CmeError as error:
         log.error("Configuration not reloaded, the old one stays: %s", error)
+    except Exception:
+        log.exception("The configuration could not be reloaded for an unforeseen reason; please report this")
     else:
         log.info("Configuration reloaded")
 

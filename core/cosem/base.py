@@ -17,6 +17,7 @@ from core.dlms.xdlms import DataAccessResult
 PUBLIC_CLIENT = 16
 MANAGEMENT_CLIENT = 1
 MANAGEMENT_DEVICE = 1  # server SAP of the management logical device
+CHANNEL_SELECTION = (1, bytes((0, 128, 1, 0, 0, 255)))  # class and logical name
 
 Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 """Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""

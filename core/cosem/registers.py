@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import ClassVar
 
-from core.cosem.base import Context, CosemObject, DataAccessError, Selector, Setter, Source
+from core.cosem.base import CHANNEL_SELECTION, Context, CosemObject, DataAccessError, Selector, Setter, Source
 from core.dlms.axdr import NULL, Tag, Value, enum, integer, long_unsigned, structure
 from core.dlms.xdlms import DataAccessResult
 
@@ -29,7 +29,7 @@ class ChannelSelection(CosemObject):
 
     class_id: ClassVar[int] = 1
 
-    def __init__(self, logical_name: bytes = bytes((0, 128, 1, 0, 0, 255))) -> None:
+    def __init__(self, logical_name: bytes = CHANNEL_SELECTION[1]) -> None:
         super().__init__(logical_name, (NULL,), writable=(2,))
 
     def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:

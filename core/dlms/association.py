@@ -9,7 +9,16 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
-from core.cosem.base import Access, Context, CosemObject, DataAccessError, DeviceDirectory, Selector
+from core.cosem.base import (
+    CHANNEL_SELECTION,
+    MANAGEMENT_DEVICE,
+    Access,
+    Context,
+    CosemObject,
+    DataAccessError,
+    DeviceDirectory,
+    Selector,
+)
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic
 from core.dlms.admission import Credentials, judge
@@ -229,7 +238,11 @@ class Association:
 
     def _object(self, class_id: int, logical_name: bytes, attribute: int, access: Access) -> CosemObject:
         """The object, if it has the attribute and the client the right. Raises `DataAccessError`."""
-        device = self.context.device
+        context = self.context
+        device = context.device
+        if device is None and (class_id, logical_name) == CHANNEL_SELECTION:
+            # The selected meter was removed: the client can still select another one.
+            device = context.directory.device(MANAGEMENT_DEVICE)
         if device is None:
             raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
         target = device.objects.get((class_id, logical_name))

@@ -73,14 +73,15 @@ class DlmsServer:
             before.close()  # one port cannot be listened on twice, not even for another address
         try:
             await self._listen(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for what can be no host name at all
             if before is not None and before.is_serving():
                 self._listener = before
             elif before is not None:
                 await self._listen(*self._address)
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ListenError(
-                f"The DLMS server cannot listen on {host or '*'}:{port} ({error.strerror or error}); "
-                "stop the program that uses the port, or choose another one in Settings."
+                f"The DLMS server cannot listen on {host or '*'}:{port} ({reason}); "
+                "check the address, stop the program that uses the port, or choose another port."
             ) from None
         if before is not None:
             before.close()

@@ -67,6 +67,10 @@ class StoreChanges:
             self._connection.execute("UPDATE meter SET removed_ms = NULL WHERE key = ?", (key,))
         return int(key)
 
+    def move_meter(self, key: int, line: str, address: str) -> None:
+        """Note that a meter is now on another line or addressed in another way."""
+        self._connection.execute("UPDATE meter SET line = ?, address = ? WHERE key = ?", (line, address, key))
+
     def remove_meter(self, key: int, now_ms: int) -> None:
         """Take a meter out; its readings stay."""
         self._connection.execute(

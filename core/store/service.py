@@ -56,6 +56,10 @@ class Store:
         """Key of the meter at this place, for its life; one that was removed comes back with its history."""
         return await self._writer.do(lambda changes: changes.install_meter(line, address, now_ms))
 
+    async def move_meter(self, key: int, line: str, address: str) -> None:
+        """Note that a meter is now on another line or addressed in another way; its history goes with it."""
+        await self._writer.do(lambda changes: changes.move_meter(key, line, address))
+
     async def remove_meter(self, key: int, now_ms: int) -> None:
         """Take a meter out; its readings stay."""
         await self._writer.do(lambda changes: changes.remove_meter(key, now_ms))

@@ -243,7 +243,7 @@ async def test_new_limits_hold_for_new_connections(server: DlmsServer) -> None:
 
 async def test_a_port_in_use_is_an_error_with_a_way_out(plant: Plant, server: DlmsServer) -> None:
     """It names the port and says what to do."""
-    with pytest.raises(ListenError, match=rf"127.0.0.1:{server.port}.*another one in Settings"):
+    with pytest.raises(ListenError, match=rf"127.0.0.1:{server.port}.*another port"):
         await plant.server().start("127.0.0.1", server.port)
 
 

@@ -353,3 +353,11 @@ def _press_keys(terminal: int, stop: threading.Event) -> None:
     while not stop.wait(0.05):
         os.write(terminal, b"\x1b[17~")  # F6
         os.write(terminal, b"\x1bOQ")  # F2
+
+
+def test_a_host_that_can_be_none_is_told(tmp_path: Path) -> None:
+    """One line, whatever stands there."""
+    done = cme_tui("--state-dir", str(tmp_path), "--headless", "--dlms-host", "..")
+    assert done.returncode == 1
+    assert re.findall(r"(?m)^cme-tui: .*$", done.stderr) == [done.stderr.splitlines()[-1]]
+    assert "Traceback" not in done.stderr

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from core.config import MeterConfig
+from core.cosem import datetime as cosem_time
 from core.cosem.objects import DataAccessError, DataAccessResult
 from core.dlms import axdr
-from core.mapping.model import MappingFile, parse_mapping
+from core.mapping.model import MappingFile, dump, parse_mapping
 from core.mapping.ready import ready_mappings
 from core.mapping.simplified import Site
 from core.mbus.address import SecondaryAddress
@@ -208,3 +210,33 @@ def test_a_meter_that_counts_in_coarser_steps_for_once_changes_no_scaler() -> No
         (value,) = bench.meter.reading.values
         assert value.encoded is not None
         assert (value.object.scaler, axdr.decode(value.encoded).content) == (-6, number)
+
+
+async def test_the_capture_time_is_that_of_the_value_beside_it(bench: Bench) -> None:
+    """A client that asks for capture time and value of an old reading at once gets both of the new one."""
+    bench.take()
+    bench.clock.now += 3_600_000
+    read = bench.meter.capture_time_source()
+    assert callable(read)
+    got = read()
+    assert not isinstance(got, bytes)
+    assert await got == axdr.octet_string(cosem_time.encode(bench.clock.now, SITE.zone))  # type: ignore[arg-type]
+    assert bench.readouts == 1
+
+
+def test_a_disabled_meter_is_not_enabled_by_a_readout_that_ends_late(bench: Bench) -> None:
+    """Its telegram is taken, its state stays."""
+    bench.meter.configure(replace(bench.meter.config, enabled=False), SITE, {})
+    bench.take()
+    assert bench.meter.state is MeterState.DISABLED
+    bench.meter.fail(MeterState.NO_ANSWER, "It is silent.", START)
+    assert (bench.meter.state, bench.meter.reason) == (MeterState.DISABLED, "")
+
+
+async def test_reading_the_mapping_files_again_disturbs_no_client_that_waits(bench: Bench) -> None:
+    """The same content gives the same objects; a client that waits for a value gets it."""
+    bench.take()
+    source = bench.meter.source(0)
+    bench.meter.remap(parse_mapping(dump(bench.mapping).encode(), bench.mapping.name))
+    assert callable(source)
+    assert isinstance(source(), bytes)

@@ -31,7 +31,11 @@ class Archive:
         self.store = store
         self.bench = Bench()
         self.cache = RowCache()
-        self.rows = MeterRows(self.bench.meter, 1, 3600, store, self.cache, SITE)
+
+    @property
+    def rows(self) -> MeterRows:
+        """As the gateway makes them whenever the columns change."""
+        return MeterRows(self.bench.meter, 1, 3600, self.store, self.cache, SITE)
 
     async def fill(self) -> None:
         await self.store.set_profiles({1: Interval.parse("1 h")}, SITE.zone)  # type: ignore[arg-type]

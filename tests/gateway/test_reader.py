@@ -24,6 +24,15 @@ WANTED = ("70112345", "06855817", "00182007", "11817314")
 LATER = 1 << 53
 
 
+class MovedClock(SystemClock):
+    """The time of the machine, as somebody has set it."""
+
+    moved_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.moved_ms
+
+
 class Rig:
     """A line with four meters; `log` has the readouts in the order in which they were recorded."""
 
@@ -34,12 +43,14 @@ class Rig:
         self.log: list[tuple[str, bool]] = []
         self.plugged = True
         self.start_ms, self.end_ms = 0, LATER
+        self.clock = MovedClock()
         self.news = asyncio.Condition()
+        self.recording = asyncio.Event()
         self.hold = asyncio.Event()
         self.hold.set()
         self.master = Master("sim:", open_line=self._open, on_change=self._changed, repeats=0)
         self.reader = LineReader(
-            self.master, self._record, lambda meter, now: (self.start_ms, self.end_ms), SystemClock()
+            self.master, self._record, lambda meter, now: (self.start_ms, self.end_ms), self.clock
         )
         self.meters = {
             address: Meter(
@@ -63,6 +74,7 @@ class Rig:
         self.reader.line_changed(up=self.master.state == "up")
 
     async def _record(self, meter: Meter, outcome: Readout | MbusError) -> None:
+        self.recording.set()
         await self.hold.wait()
         if isinstance(outcome, Readout):
             meter.accept(meter.decode(outcome.frames), round(outcome.started * 1000))
@@ -211,3 +223,38 @@ async def test_the_next_readout_comes_when_it_is_due(rig: Rig) -> None:
     assert sweep is not None
     assert sweep.started_ms >= rig.start_ms
     assert rig.reader.next_sweep_ms == LATER
+
+
+async def test_a_clock_that_is_set_back_stops_no_readouts(rig: Rig) -> None:
+    """The next readout is that of the new time, and not the one a year ahead that was planned before."""
+    year = 365 * 86_400_000
+    rig.clock.moved_ms = year
+    rig.start_ms, rig.end_ms = year, SystemClock().now_ms() + year
+    rig.start()
+    rig.reader.sweep_now()
+    await rig.recorded(4)
+    rig.clock.moved_ms = 0
+    rig.start_ms, rig.end_ms = 0, SystemClock().now_ms() + 100
+    rig.reader.line_changed(up=True)  # or the 30 seconds after which it looks by itself
+    async with asyncio.timeout(LIMIT):
+        await rig.reader.read(rig.meters[WANTED[0]])
+    rig.start_ms, rig.end_ms = rig.end_ms, LATER
+    await rig.recorded(9)
+
+
+async def test_a_meter_that_is_removed_and_installed_again_is_still_read(rig: Rig) -> None:
+    """Both while its readout runs: who asks for it then waits for the next one, and not for ever."""
+    rig.hold.clear()
+    rig.start()
+    meter = rig.meters[WANTED[0]]
+    first = asyncio.ensure_future(rig.reader.read(meter))
+    async with asyncio.timeout(LIMIT):
+        await rig.recording.wait()
+        rig.reader.set_meters([])
+        with pytest.raises(CmeError, match="no longer read"):
+            await first
+        rig.reader.set_meters([meter])
+        again = asyncio.ensure_future(rig.reader.read(meter))
+        await asyncio.sleep(0)
+        rig.hold.set()
+        await again
