@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from core import demo
-from core.clock import SystemClock
+from core.clock import Clock, SystemClock
 from core.config_file import ConfigFile
 from core.facade import RunOptions
 from core.gateway import Core
@@ -60,7 +60,7 @@ class RunningGateway:
         self._cleanup.close()
 
 
-def open_gateway(options: RunOptions) -> RunningGateway:
+def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGateway:
     """Start a gateway. Raises `CmeError`, a sentence, where it cannot start; nothing is left running then."""
     state = StateDir(options.state_dir)
     state.create()
@@ -70,7 +70,7 @@ def open_gateway(options: RunOptions) -> RunningGateway:
             _first_start(state, options)
         config = ConfigFile(state.config).prepare()
         secrets = ensure_secrets(state.secrets)
-        thread = CoreThread(lambda: Core(state, config, secrets, options, SystemClock()))
+        thread = CoreThread(lambda: Core(state, config, secrets, options, clock or SystemClock()))
         core = thread.start()
         return RunningGateway(thread, core, cleanup.pop_all())
 

@@ -1,19 +1,34 @@
-"""Makes the pictures in screenshots/ by pressing keys in the running app; the same input gives the same bytes."""
+"""`cme-tui screenshots`: pictures of the screens, made by pressing keys in the app over a demo gateway.
+
+The gateway's clock stands still and what differs from run to run is set, so the same version gives the same bytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from core import demo
+from core.config_file import ConfigFile
+from core.facade import RunOptions
+from core.launch import RunningGateway, open_gateway
+from core.snapshot import LineState, MeterDetail, Snapshot
+from core.statedir import StateDir
+
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from cme_tui.terminal import Profile
 
 SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
+NOON_MS: Final = 1_767_960_150_000
+"""2026-01-09 12:02:30 UTC, between two readouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +39,16 @@ class Shot:
     size: tuple[int, int]
     keys: tuple[str, ...] = ()
     profile: Profile = "rich"
-    meters: int = 7
 
 
 SHOTS: Final = (
     Shot("overview", SMALL),
-    Shot("overview-large", LARGE, meters=30),
+    Shot("overview-large", LARGE),
     Shot("overview-serial-console", SMALL, profile="basic"),
-    Shot("meters-filter", SMALL, ("f6", "slash", *"heat", "enter"), meters=60),
-    Shot("meter", SMALL, ("f6", "down", "down", "enter", "down", "tab", "down", "down")),
-    Shot("meter-large", LARGE, ("f6", "down", "down", "enter", "down", "down")),
+    Shot("meters", SMALL, ("f6",)),
+    Shot("meters-filter", SMALL, ("f6", "slash", *"heat", "enter")),
+    Shot("meter", SMALL, ("f6", "slash", *"heat", "enter", "enter", "down", "tab", "down", "down")),
+    Shot("meter-large", LARGE, ("f6", "slash", *"heat", "enter", "enter", "down", "down")),
     Shot("help", LARGE, ("f6", "f1")),
 )
 
@@ -45,21 +60,66 @@ def run(directory: Path) -> int:
     os.environ["TZ"] = "UTC"
     time.tzset()
     directory.mkdir(parents=True, exist_ok=True)
-    for shot in SHOTS:
-        picture = asyncio.run(take(shot))
-        (directory / f"{shot.name}.svg").write_text(picture, encoding="utf-8")
-        print(f"{shot.name}.svg")
+    with tempfile.TemporaryDirectory() as place:
+        gateway = _start(Path(place))
+        try:
+            for shot in SHOTS:
+                picture = asyncio.run(_take(shot, _Posing(gateway)))
+                (directory / f"{shot.name}.svg").write_text(picture, encoding="utf-8")
+                print(f"{shot.name}.svg")
+        finally:
+            gateway.stop()
     return 0
 
 
-async def take(shot: Shot) -> str:
+class _StandingClock:
+    def now_ms(self) -> int:
+        return NOON_MS
+
+    def seconds_until(self, moment_ms: int) -> float:
+        return max(moment_ms - NOON_MS, 0) / 1000
+
+
+class _Posing:
+    """The gateway, with the port and the place of a usual installation."""
+
+    def __init__(self, gateway: RunningGateway) -> None:
+        self._gateway = gateway
+
+    def snapshot(self) -> Snapshot:
+        seen = self._gateway.snapshot()
+        return replace(seen, dlms=replace(seen.dlms, port=4059), state_dir="/var/lib/cme-tui/demo")
+
+    def meter(self, key: int) -> Future[MeterDetail]:
+        return self._gateway.meter(key)
+
+    def read_meter(self, key: int) -> Future[MeterDetail]:
+        return self._gateway.read_meter(key)
+
+    def read_all(self) -> Future[None]:
+        return self._gateway.read_all()
+
+    def reload(self) -> Future[None]:
+        return self._gateway.reload()
+
+
+def _start(place: Path) -> RunningGateway:
+    state = StateDir(place)
+    state.create()
+    demo.write_config(state.config)
+    ConfigFile(state.config).set_values({"gateway.serial": "0016000000", "gateway.timezone": "Etc/UTC"})
+    gateway = open_gateway(RunOptions(place, demo=True, dlms_port=0), _StandingClock())
+    while gateway.snapshot().lines[0].state is not LineState.UP:
+        time.sleep(0.05)
+    return gateway
+
+
+async def _take(shot: Shot, gateway: _Posing) -> str:
     """The picture as SVG."""
     # Textual reads the environment when it is imported.
     from cme_tui.app import CmeApp
-    from cme_tui.recorded import RecordedGateway
 
-    gateway = RecordedGateway(shot.meters)
-    app = CmeApp(gateway, clock=gateway.clock, profile=shot.profile)
+    app = CmeApp(gateway, clock=lambda: NOON_MS, profile=shot.profile)
     async with app.run_test(size=shot.size) as pilot:
         await pilot.press(*shot.keys)
         await app.workers.wait_for_complete()

@@ -20,6 +20,9 @@ def run(options: RunOptions, *, serial_console: bool) -> int:
     terminal = open_terminal(serial_console)
     gateway = open_gateway(options)
     try:
+        # Stands on the terminal when the screens are left again.
+        for line in gateway.how_to_connect():
+            print(line)
         _log_to(options.state_dir / LOG_FILE)
         # Imported last: a gateway that cannot start says so without waiting for Textual.
         from cme_tui.app import run_app

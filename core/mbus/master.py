@@ -106,22 +106,25 @@ class Master:
         open_line: Opener = open_transport,
         more_follows: Callable[[bytes], bool] = telegram_follows,
         on_change: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`margin` in s is added to the answer time-out of 330 bit times + 50 ms; the transport's by default.
 
-        `repeats` is how often a request is sent again. `on_change` is called after every change of `state`.
+        `repeats` is how often a request is sent again. `on_change` is called after every change of `state`. `now` gives
+        the time of readouts and changes, in seconds since 1970-01-01 UTC.
         """
         self.url = url
         self.baud = baud
         self.state = LineState.CONNECTING
         self.reason = ""  # why the line is not up
-        self.since = time.time()  # of the state, seconds since 1970-01-01 UTC
+        self.since = now()  # of the state, seconds since 1970-01-01 UTC
         self._margin = margin
         self._repeats = repeats
         self._most_telegrams = most_telegrams
         self._open_line = open_line
         self._more_follows = more_follows
         self._on_change = on_change
+        self._now = now
         self._busy = asyncio.Lock()
         self._tried = asyncio.Event()  # set when the outcome of the first attempt to connect is known
         self._task: asyncio.Task[None] | None = None
@@ -153,7 +156,7 @@ class Master:
         async with self._busy:
             exchange = await self._connected()
             self._tries = 1
-            started = time.time()
+            started = self._now()
             try:
                 if isinstance(address, PrimaryAddress):
                     frames = await self._read_primary(exchange, address, expected)
@@ -161,7 +164,7 @@ class Master:
                     frames = await self._read_secondary(exchange, address, expected)
             except LineError as error:
                 raise LineDown(str(error)) from error
-            return Readout(tuple(frames), started, time.time(), self._tries)
+            return Readout(tuple(frames), started, self._now(), self._tries)
 
     async def _keep_connected(self) -> None:
         delay = FIRST_RETRY
@@ -195,7 +198,7 @@ class Master:
         if (state, reason) == (self.state, self.reason):
             return
         if state is not self.state:
-            self.since = time.time()
+            self.since = self._now()
         self.state, self.reason = state, reason
         lost = state is LineState.DOWN and self._task is not None
         log.log(logging.WARNING if lost else logging.INFO, "%s is %s. %s", self.url, state, reason)

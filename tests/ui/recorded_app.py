@@ -19,10 +19,10 @@ try:
 except TerminalError as error:
     sys.exit(str(error))
 
+from recorded import RecordedGateway  # noqa: E402
 from textual.drivers.linux_driver import LinuxDriver  # noqa: E402
 
 from cme_tui.app import CmeApp  # noqa: E402
-from cme_tui.recorded import RecordedGateway  # noqa: E402
 
 
 class BeatingGateway(RecordedGateway):

@@ -6,9 +6,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
+from recorded import NOW_MS, RecordedGateway
 
 from cme_tui.app import CmeApp
-from cme_tui.recorded import NOW_MS, RecordedGateway
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.help import HelpScreen
 from cme_tui.screens.meter import MeterScreen

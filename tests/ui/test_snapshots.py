@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from recorded import RecordedGateway
 
 from cme_tui.app import CmeApp
 from cme_tui.commands.screenshots import SHOTS, run
-from cme_tui.recorded import RecordedGateway
 
 SMALL, LARGE = (80, 24), (120, 40)
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"

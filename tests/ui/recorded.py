@@ -1,4 +1,4 @@
-"""A gateway that stands still, made of telegrams of real meters: for the screenshots and the tests of the screens."""
+"""A gateway that stands still, made of telegrams of real meters: for the tests of the screens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 NOW_MS: Final = 1_767_960_000_000
 """2026-01-09 12:00:00 UTC, the moment of every recording."""
 
-TELEGRAMS: Final = Path(__file__).parent.parent / "core" / "mbus" / "telegrams"
+TELEGRAMS: Final = Path(__file__).parents[2] / "core" / "mbus" / "telegrams"
 
 INSTALLED: Final = (
     ("water kitchen", "oms_frame2", MeterState.OK, 12),
