@@ -212,9 +212,10 @@ def _compile(entry: Entry, telegrams: Sequence[Telegram]) -> _Step:
 def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate | None, str]:
     """The first record that the key means and the entry can show, or the reason why none can be shown."""
     reason = ""
-    for index, record in enumerate(records):
-        if not _means(key, record):
-            continue
+    meant = [(index, record) for index, record in enumerate(records) if _means(key, record)]
+    # A maker's own texts may differ in nothing but the case of letters: "C" and "c".
+    meant.sort(key=lambda item: item[1].description != key.description)
+    for index, record in meant:
         try:
             converter, fit = _converter(entry, key, record)
         except units.UnitMismatchError as error:
@@ -234,7 +235,7 @@ def _means(key: Key, record: Record) -> bool:
         and record.tariff == key.tariff
         and record.subunit == key.subunit
         and record.function == key.function
-        and normal_description(record.description) == key.description
+        and normal_description(record.description) == normal_description(key.description)
     )
 
 

@@ -32,7 +32,7 @@ class Key:
     source: Source
     scaled: bool = False  # `.value`: the number in the unit of the VIF; else `.unmodifiedvalue`
     dib: str = ""  # hex, lower case
-    description: str = ""
+    description: str = ""  # one blank between words
     storage: int = 0
     tariff: int = 0
     subunit: int = 0
@@ -44,7 +44,7 @@ class KeyFormatError(ValueError):
 
 
 def parse_key(text: str) -> Key:
-    """Read one key; blanks around it do not count, nor does the case of letters.
+    """Read one key; blanks around it do not count, nor does the case of letters outside of a description.
 
     Descriptions may hold blanks and dots, so the four numbers are found from the right.
     Raises `KeyFormatError`.
@@ -56,11 +56,12 @@ def parse_key(text: str) -> Key:
     for source in (Source.FRAME, Source.DECODED_VALUE, Source.DECODED_HEADER):
         if folded == source.value:
             return Key(trimmed, source)
-    middle, dot, kind = folded.removeprefix(_DIB).rpartition(".")
-    if folded.startswith(_DIB) and dot and kind in ("unmodifiedvalue", "value"):
-        scaled = kind == "value"
-        if _HEX.fullmatch(middle):
-            return Key(trimmed, Source.DIB, scaled, dib=middle)
+    middle, _, kind = trimmed.rpartition(".")
+    if folded.startswith(_DIB) and kind.lower() in ("unmodifiedvalue", "value"):
+        scaled = kind.lower() == "value"
+        middle = middle[len(_DIB) :]
+        if _HEX.fullmatch(middle.lower()):
+            return Key(trimmed, Source.DIB, scaled, dib=middle.lower())
         numbered = _NUMBERED.fullmatch(middle)
         if numbered:
             storage, tariff, subunit, function = map(int, numbered.groups()[1:])
@@ -68,7 +69,7 @@ def parse_key(text: str) -> Key:
                 text=trimmed,
                 source=Source.DESCRIPTION,
                 scaled=scaled,
-                description=normal_description(numbered["description"]),
+                description=_BLANKS.sub(" ", numbered["description"].strip()),
                 storage=storage,
                 tariff=tariff,
                 subunit=subunit,

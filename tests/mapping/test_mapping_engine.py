@@ -16,7 +16,8 @@ from core.dlms.axdr import Tag
 from core.mapping.engine import MappedValue, Readout, columns, evaluate, objects, record_of
 from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
-from core.mbus.telegram import Telegram
+from core.mbus.telegram import Telegram, decode
+from tests.conftest import TELEGRAMS
 
 MakeTelegram = Callable[..., Telegram]
 MakeMapping = Callable[..., MappingFile]
@@ -214,6 +215,15 @@ def test_the_first_key_that_the_telegram_holds_is_used(
     file = mapping({"mbusKeys": ["mbus.dib.0c13.unmodifiedvalue", "mbus.dib.0413.unmodifiedvalue"]})
     assert content(one(file, site, telegram("0413010000000c13020000000c1303000000"))) == 2
     assert content(one(file, site, telegram("041301000000"))) == 1
+
+
+def test_texts_of_a_maker_that_differ_in_case_are_told_apart(mapping: MakeMapping, site: Site) -> None:
+    """A real meter sends "C" and "c"; where it sends only one of them, the case does not matter."""
+    frame = bytes.fromhex("".join((TELEGRAMS / "EDC.hex").read_text().split()))
+    for name, number in (("C", 3571), ("c", 1), ("COM", None)):
+        file = mapping({"mbusKeys": [f"mbus.dib.{name}.0.0.0.0.unmodifiedvalue"], "dlmsUnit": 255})
+        value = one(file, site, decode(frame))
+        assert value.encoded == (None if number is None else axdr.double_long_unsigned(number))
 
 
 def test_an_invalid_record_counts_as_missing(
