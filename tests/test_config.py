@@ -442,3 +442,12 @@ def test_config_get_refuses_an_unknown_key(
     assert command.get(tmp_path, key) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+
+
+def test_config_check_refuses_what_the_gateway_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A code for an object that does not exist keeps the gateway from starting, so the check says it too."""
+    (tmp_path / "config.toml").write_text('[obis]\nload_profil_1 = "1.0.99.1.0.255"\n')
+    assert command.check(tmp_path) == 2
+    assert "did you mean load_profile_1?" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import SECTIONS, ConfigError, load_config, nearest
+from core.cosem import codes
 from core.statedir import StateDir
 
 
@@ -16,6 +17,7 @@ def check(state_dir: Path) -> int:
     path = StateDir(state_dir).config
     try:
         config = load_config(path)
+        codes.resolve(config.obis)
     except ConfigError as error:
         return _refuse(str(error))
     if not path.exists():

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from core.config import load_config
+from core.errors import CmeError
 from core.secrets import load_secrets
 from core.statedir import StateDir
 
 
 def show(state_dir: Path, as_json: bool) -> int:
-    """Print system title, password and keys. Raises ConfigError; exit 1 before the first start."""
+    """Print system title, password and keys. Raises CmeError, also before the first start."""
     paths = StateDir(state_dir)
     gateway = load_config(paths.config).gateway
     if not gateway.serial or not paths.secrets.exists():
-        print(
-            f"There are no secrets in {state_dir} yet; start the gateway once, it makes them.",
-            file=sys.stderr,
-        )
-        return 1
+        raise CmeError(f"There are no secrets in {state_dir} yet; start the gateway once, it makes them.")
     secrets = load_secrets(paths.secrets)
     values = {
         "system_title": gateway.system_title.hex().upper(),
