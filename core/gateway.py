@@ -560,6 +560,8 @@ def _judge(meter: Meter, frames: tuple[bytes, ...]) -> tuple[MeterState, str, tu
     for telegram in telegrams:
         if telegram.application_error:
             return MeterState.UNDECODABLE, f"The meter reports: {telegram.application_error}.", ()
+        if telegram.alarm is not None:
+            return MeterState.UNDECODABLE, "The meter sent an alarm instead of its values.", ()
         if telegram.encrypted:
             return MeterState.UNDECODABLE, telegram.problem, ()
     return MeterState.OK, "", telegrams

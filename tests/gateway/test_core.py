@@ -179,9 +179,11 @@ async def test_broken_telegrams_are_kept_and_told(site: Site) -> None:
     server.close()
 
 
-async def test_an_application_error_is_told_by_name(site: Site) -> None:
-    """A meter that answers "too busy" has no reading, and says why."""
-    busy = bytes.fromhex("68040468080570087d16".replace("7d", f"{(0x08 + 0x05 + 0x70 + 0x08) & 0xFF:02x}"))
+@pytest.mark.parametrize(("application", "said"), [("7008", "busy"), ("7181", "alarm")])
+async def test_a_telegram_without_data_is_no_reading(site: Site, application: str, said: str) -> None:
+    """A meter that answers "too busy", or with an alarm (CI 71h), has no reading, and says why."""
+    content = bytes.fromhex("0805" + application)
+    busy = b"\x68\x04\x04\x68" + content + bytes((sum(content) & 0xFF, 0x16))
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while request := await reader.read(64):
@@ -191,7 +193,7 @@ async def test_an_application_error_is_told_by_name(site: Site) -> None:
     site.configure(port_of(server), "5")
     await asyncio.to_thread(site.start)
     seen = await site.meter_until("the error", lambda meter: meter.state is MeterState.UNDECODABLE)
-    assert "busy" in seen.reason
+    assert said in seen.reason
     server.close()
 
 
