@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input
 
-from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, meter_identity, moment, state, value
@@ -20,7 +20,7 @@ ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
 
 
-class MetersScreen(GatewayScreen):
+class MetersScreen(MeterTableScreen):
     """All meters; `/` narrows the list, Enter opens one."""
 
     TAB = "meters"
@@ -31,23 +31,16 @@ class MetersScreen(GatewayScreen):
         "s changes the order: name, state (what needs attention first), age (oldest first), medium, identification."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "open",
-            "Open",
-            key_display="Enter",
-            tooltip="open the meter under the cursor: values and telegrams",
-        ),
+        OPEN,
         Binding("slash", "filter", "Filter", key_display="/", tooltip="show only meters with these words"),
         Binding("s", "sort", "Sort", tooltip="next order: name, state, age, medium, identification"),
-        Binding("r", "read", "Read", tooltip="read the meter under the cursor now, in front of any sweep"),
-        Binding("R", "read_all", "Read all", tooltip="start a sweep of all lines now"),
+        READ,
+        READ_ALL,
         Binding("escape", "clear_filter", show=False),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._meters: list[MeterView] = []
         self._order = 0
 
     def body(self) -> ComposeResult:
@@ -78,8 +71,8 @@ class MetersScreen(GatewayScreen):
         words = self.query_one("#filter", Input).value.casefold().split()
         found = [m for m in snapshot.meters if all(word in _haystack(m) for word in words)]
         order = ORDERS[self._order]
-        self._meters = sorted(found, key=lambda meter: _sort_key(meter, order))
-        meters = self._meters
+        self.meters = sorted(found, key=lambda meter: _sort_key(meter, order))
+        meters = self.meters
         total = len(snapshot.meters)
         numbers = f"{len(found)} of {total}" if words else str(total)
         position = ("", "faint")
@@ -98,7 +91,7 @@ class MetersScreen(GatewayScreen):
         prompt.show([(" filter ", ("/", "strong"), " ")])
 
     def hint(self) -> Line:
-        meter = self._meter()
+        meter = self.meter
         if meter is None:
             return ()
         if meter.reason:
@@ -122,9 +115,6 @@ class MetersScreen(GatewayScreen):
     def on_table_moved(self) -> None:
         self.update_view()
 
-    def on_table_chosen(self) -> None:
-        self.action_open()
-
     def on_input_changed(self) -> None:
         self.update_view()
 
@@ -133,11 +123,6 @@ class MetersScreen(GatewayScreen):
 
     def action_keep_filter(self) -> None:
         self._leave_field()
-
-    def action_open(self) -> None:
-        meter = self._meter()
-        if meter is not None:
-            self.cme.open_meter(meter.key, [m.key for m in self._meters])
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -157,14 +142,6 @@ class MetersScreen(GatewayScreen):
         self._order = (self._order + 1) % len(ORDERS)
         self.update_view()
 
-    def action_read(self) -> None:
-        meter = self._meter()
-        if meter is not None:
-            self.run_worker(self.cme.read_meter(meter.key))
-
-    def action_read_all(self) -> None:
-        self.run_worker(self.cme.read_all())
-
     def _leave_field(self) -> None:
         field = self.query_one("#filter", Input)
         self.query_one("#list", Table).focus()
@@ -172,10 +149,6 @@ class MetersScreen(GatewayScreen):
 
     def _typing(self) -> bool:
         return isinstance(self.focused, Input)
-
-    def _meter(self) -> MeterView | None:
-        cursor = self.query_one("#list", Table).cursor
-        return self._meters[cursor] if cursor < len(self._meters) else None
 
 
 def _haystack(meter: MeterView) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import SYMBOLS, age, bar, count, meter_identity, moment, state, sweep_left, until, value
@@ -20,7 +20,7 @@ MAX_LINES = 4
 MAX_CLIENTS = 3
 
 
-class OverviewScreen(GatewayScreen):
+class OverviewScreen(MeterTableScreen):
     """Lines, meters, DLMS server and alarms of the gateway."""
 
     TAB = "overview"
@@ -32,15 +32,9 @@ class OverviewScreen(GatewayScreen):
         "After a change in config.toml or in mappings, c applies it without a restart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter",
-            "open",
-            "Open",
-            key_display="Enter",
-            tooltip="open the meter under the cursor: values and telegrams",
-        ),
-        Binding("r", "read", "Read", tooltip="read the meter under the cursor now, in front of any sweep"),
-        Binding("R", "read_all", "Read all", tooltip="start a sweep of all lines now"),
+        OPEN,
+        READ,
+        READ_ALL,
         Binding(
             "c",
             "reload",
@@ -48,10 +42,6 @@ class OverviewScreen(GatewayScreen):
             tooltip="read config.toml and mappings again and apply what changed",
         ),
     ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._meters: list[MeterView] = []
 
     def body(self) -> ComposeResult:
         yield Lines(id="identity")
@@ -79,10 +69,10 @@ class OverviewScreen(GatewayScreen):
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
         self.query_one("#alarms", Lines).show(_alarms(snapshot, self.size.width))
         self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
-        self._meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
+        self.meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
         self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
         table = self.query_one("#meters", Table)
-        meters = self._meters
+        meters = self.meters
         table.show([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
         table.display = bool(meters)
         if meters and self.focused is None:
@@ -93,7 +83,7 @@ class OverviewScreen(GatewayScreen):
         self.query_one("#dlms", Lines).show(_dlms(snapshot, now_ms, coarse))
 
     def hint(self) -> Line:
-        meter = self._meter()
+        meter = self.meter
         if meter is None:
             return ((f" State is kept in {self.cme.current.state_dir}", "faint"),)
         if meter.reason:
@@ -108,28 +98,8 @@ class OverviewScreen(GatewayScreen):
     def on_table_moved(self) -> None:
         self.update_status()
 
-    def on_table_chosen(self) -> None:
-        self.action_open()
-
-    def action_open(self) -> None:
-        meter = self._meter()
-        if meter is not None:
-            self.cme.open_meter(meter.key, [m.key for m in self._meters])
-
-    def action_read(self) -> None:
-        meter = self._meter()
-        if meter is not None:
-            self.run_worker(self.cme.read_meter(meter.key))
-
-    def action_read_all(self) -> None:
-        self.run_worker(self.cme.read_all())
-
     def action_reload(self) -> None:
         self.run_worker(self.cme.reload())
-
-    def _meter(self) -> MeterView | None:
-        cursor = self.query_one("#meters", Table).cursor
-        return self._meters[cursor] if cursor < len(self._meters) else None
 
 
 def _identity(snapshot: Snapshot, now_ms: int, coarse: bool) -> Line:
