@@ -65,6 +65,11 @@ def is_numeric(data_type: int) -> bool:
     return data_type in _INTEGERS or data_type in _FLOATS
 
 
+def is_float(data_type: int) -> bool:
+    """Whether the data type takes decimal fractions."""
+    return data_type in _FLOATS
+
+
 def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
     """Converter for a register's number: the sent number times `ratio`, which leads to unit and scaler.
 

@@ -127,6 +127,18 @@ def record_of(
     return shown
 
 
+def ratios(entry: Entry, record: Record) -> tuple[Fraction, Fraction]:
+    """What leads from the record's unit to the entry's, and from the number as sent to the one that is served.
+
+    Raises `UnitMismatchError`.
+    """
+    if _is_bare(record):
+        return Fraction(1), Fraction(1)
+    physical = record.unit and entry.class_id in _REGISTERS
+    factor = units.factor(record.unit, entry.unit) if physical else Fraction(1)
+    return factor, factor * Fraction(10) ** (record.exponent - entry.scaler)
+
+
 class _Candidate(NamedTuple):
     position: int  # in Telegram.records
     convert: Converter
@@ -244,11 +256,7 @@ def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, int]:
         return convert.clock, 2
     if not convert.is_numeric(entry.data_type):
         return convert.plain(key.scaled, entry.data_type), 2
-    factor, ratio = Fraction(1), Fraction(1)
-    if not _is_bare(record):
-        if record.unit and entry.class_id in _REGISTERS:
-            factor = units.factor(record.unit, entry.unit)
-        ratio = factor * Fraction(10) ** (record.exponent - entry.scaler)
+    factor, ratio = ratios(entry, record)
     lossless = record.coding is Coding.REAL or ratio.denominator == 1
     return convert.number(ratio, entry.scaler, entry.data_type), lossless + (lossless and factor == 1)
 

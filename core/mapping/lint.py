@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from core.mapping import convert, units
+from core.mapping import convert, engine, units
 from core.mapping.keys import Source
 from core.mapping.media import known_types
-from core.mapping.model import ANY_MANUFACTURER, ANY_VERSION, CLASSES, Entry, MappingFile
+from core.mapping.model import ANY_MANUFACTURER, ANY_VERSION, Entry, MappingFile
 from core.mapping.probe import record_for
+from core.mbus.values import Coding
 
 
 def warnings(mapping: MappingFile) -> tuple[str, ...]:
@@ -29,7 +30,6 @@ def warnings(mapping: MappingFile) -> tuple[str, ...]:
 
 
 def _doubts(entry: Entry) -> list[str]:
-    registers = (CLASSES["register"], CLASSES["extended_register"])
     doubts: list[str] = []
     for key in entry.keys:
         doubts.append("")
@@ -38,17 +38,19 @@ def _doubts(entry: Entry) -> list[str]:
         record = record_for(bytes.fromhex(key.dib))
         if record is None:
             doubts[-1] = f"{key.dib} is no DIF and VIF of a record"
-        elif convert.is_numeric(entry.data_type) and (record.unit or record.exponent):
-            exponent, factor_text = record.exponent, record.unit or "a bare number"
+        elif convert.is_numeric(entry.data_type):
             try:
-                physical = record.unit and entry.class_id in registers
-                factor = units.factor(record.unit, entry.unit) if physical else 1
+                factor, ratio = engine.ratios(entry, record)
             except units.UnitMismatchError as error:
                 doubts[-1] = f"never gives a value, as {error}"
                 continue
-            if exponent < entry.scaler and factor == 1:
-                doubts[-1] = (
-                    f"counts in 10^{exponent} {factor_text}, finer than dlmsScaler {entry.scaler}: "
-                    f"a value that is no whole number there is not shown; use dlmsScaler {exponent}"
-                )
+            if ratio.denominator == 1 or record.coding is Coding.REAL or convert.is_float(entry.data_type):
+                continue
+            converted = f"{units.symbol(entry.unit)} at " if factor != 1 else ""
+            doubts[-1] = (
+                f"counts in 10^{record.exponent} {record.unit or 'a bare number'}, finer than {converted}dlmsScaler "
+                f"{entry.scaler}: a value that is no whole number there is not shown"
+            )
+            if factor == 1:
+                doubts[-1] += f"; use dlmsScaler {record.exponent}"
     return doubts

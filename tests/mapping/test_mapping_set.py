@@ -110,10 +110,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_doubts_are_told_on_import() -> None:
     """What is valid but will not work as meant is warned of, with file and path."""
     register = {"dlmsClass": "register", "dlmsDataType": 6, "dlmsScaler": -3, "dlmsUnit": 13}
+    hours = {**register, "dlmsScaler": 0, "dlmsUnit": 5}
     keys = ["mbus.dib.0c13.unmodifiedvalue", "mbus.dib.0c12.unmodifiedvalue", "mbus.dib.0c06.unmodifiedvalue"]
     entries = [
         {**register, "dlmsObisCode": "8.0.1.0.0.255", "mbusKeys": [*keys, "mbus.dib.0fff.unmodifiedvalue"]},
         {**register, "dlmsObisCode": "8.0.2.0.0.255", "dlmsUnit": 200, "mbusKeys": ["mbus.frame.raw"]},
+        {**register, "dlmsObisCode": "8.0.3.0.0.255", "dlmsDataType": 24, "mbusKeys": [keys[1]]},
+        {**hours, "dlmsObisCode": "0.0.96.8.0.255", "mbusKeys": ["mbus.dib.0c25.unmodifiedvalue"]},
     ]
     document = {"type": "wine", "manufacturer": "all", "version": 7, "entries": entries}
     told = warnings(parse_mapping(json.dumps(document), "wine.json"))
@@ -124,6 +127,7 @@ def test_doubts_are_told_on_import() -> None:
         "wine.json: entries[0].mbusKeys[2]: never gives a value, as the meter's unit Wh cannot become m³",
         "wine.json: entries[0].mbusKeys[3]: 0fff is no DIF and VIF of a record",
         "wine.json: entries[1].dlmsUnit: 200 is no DLMS unit",
+        "wine.json: entries[3].mbusKeys[0]: counts in 10^0 min, finer than h at dlmsScaler 0",
     ]
     assert len(told) == len(starts)
     assert all(text.startswith(start) for text, start in zip(told, starts, strict=True)), told
