@@ -238,15 +238,12 @@ class Core:
         places = {_place(item): item for item in config.meters}
         stored = {(item.line, item.address): item for item in await self.store.meters()}
         now = self._clock.now_ms()
-        gone = [record for place, record in stored.items() if place not in places]
+        gone = {record.key: record for place, record in stored.items() if place not in places}
         new = [place for place in places if place not in stored]
-        for place in new:
-            moved = [record for record in gone if _is_meter_at(record, place)]
-            if len(moved) == 1:
-                await self.store.move_meter(moved[0].key, *place)
-                gone.remove(moved[0])
-        for record in gone:
-            await self.store.remove_meter(record.key, now)
+        for place, key in _moved(new, gone.values()):
+            if gone.pop(key, None):
+                await self.store.move_meter(key, *place)
+        await asyncio.gather(*(self.store.remove_meter(key, now) for key in gone))
         await asyncio.gather(*(self.store.install_meter(*place, now) for place in new))
         if new:
             stored = {(item.line, item.address): item for item in await self.store.meters()}
@@ -256,7 +253,7 @@ class Core:
             readings, failures = await self.store.latest_all(), await self.store.latest_failures()
             fields = await self.store.fields()
         meters: dict[int, Meter] = {}
-        for number, (key, (item, record)) in enumerate(known.items()):
+        for key, (item, record) in known.items():
             meter = self._meters.get(key)
             if meter is None:
                 meter = self._make_meter(item, record, frozenset(fields.get(key, ())))
@@ -264,8 +261,7 @@ class Core:
             else:
                 meter.configure(item, self._site(), self._secrets.meter_keys)
             meters[key] = meter
-            if number % 50 == 49:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
         self._meters = meters
         self._views = {key: view for key, view in self._views.items() if key in meters}
 
@@ -287,10 +283,9 @@ class Core:
         self._made.clear()
         # Kept rows show zone, keys and serial of their time.
         self._rows = RowCache()
-        for number, meter in enumerate(self._meters.values()):
+        for meter in self._meters.values():
             self._remap(meter)
-            if number % 50 == 49:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # each takes a few ms, one of a new type more: clients go on meanwhile
 
     def _show_devices(self) -> None:
         self._directory.set_meters(self._facts, self._devices)
@@ -525,16 +520,21 @@ def _place(meter: MeterConfig) -> tuple[str, str]:
     return meter.line, str(parse_address(str(meter.address)))
 
 
-def _is_meter_at(record: StoredMeter, place: tuple[str, str]) -> bool:
-    """Whether the secondary address at `place` is that of a meter known so far by another line or spelling."""
-    wanted, known = parse_address(place[1]), _identity(record) or parse_address(record.address)
-    return (
-        isinstance(wanted, SecondaryAddress)
-        and isinstance(known, SecondaryAddress)
-        and wanted.identification == known.identification
-        and "F" not in wanted.identification
-        and wanted.agrees(known)
-    )
+def _moved(
+    new: Iterable[tuple[str, str]], gone: Iterable[StoredMeter]
+) -> Iterable[tuple[tuple[str, str], int]]:
+    """Places whose secondary address is that of one meter known so far by another line or spelling; its key."""
+    known: dict[str, list[tuple[SecondaryAddress, int]]] = {}
+    for record in gone:
+        address = _identity(record) or parse_address(record.address)
+        if isinstance(address, SecondaryAddress) and "F" not in address.identification:
+            known.setdefault(address.identification, []).append((address, record.key))
+    for place in new:
+        wanted = parse_address(place[1])
+        if isinstance(wanted, SecondaryAddress):
+            found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
+            if len(found) == 1:
+                yield place, found[0]
 
 
 def _identity(record: StoredMeter) -> SecondaryAddress | None:
