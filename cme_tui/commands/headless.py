@@ -6,6 +6,7 @@ cleanly, SIGHUP reloads the configuration, or stops it when it comes because the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ log = logging.getLogger("cme_tui.headless")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TICK_S: Final = 1.0
+_HUNG_S: Final = 30.0
 
 
 def run(options: RunOptions) -> int:
@@ -51,7 +53,12 @@ def _serve(gateway: RunningGateway, had_terminal: bool) -> None:
         arrived = signal.sigtimedwait(_SIGNALS, _TICK_S)
         if arrived is None:
             # Answered by the core's own loop: a core that hangs must not look alive to the watchdog.
-            gateway.ping().result(timeout=30)
+            try:
+                gateway.ping().result(timeout=_HUNG_S)
+            except TimeoutError:
+                raise CmeError(
+                    f"The core has not answered for {_HUNG_S:.0f} s: the gateway ends; please report the log."
+                ) from None
             _notify("WATCHDOG=1")
         elif arrived.si_signo != signal.SIGHUP or (had_terminal and not _has_terminal()):
             log.info("Stopping on %s", signal.Signals(arrived.si_signo).name)
@@ -86,5 +93,6 @@ def _notify(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    # Without a listener meters are read all the same.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.sendto(state.encode(), address)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cme_tui.terminal import open_terminal
+from core.errors import CmeError
 from core.facade import RunOptions
 from core.launch import open_gateway
 
@@ -34,7 +35,14 @@ def run(options: RunOptions, *, serial_console: bool) -> int:
 
 def _log_to(path: Path) -> None:
     """Log to a file: on the terminal, log lines would run across the screen."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    try:
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
+        )
+    except OSError as error:
+        raise CmeError(
+            f"The log {path} cannot be written ({error.strerror}): give this user the right to, or remove it."
+        ) from error
     logging.basicConfig(
         handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )

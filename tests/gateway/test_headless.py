@@ -361,3 +361,15 @@ def test_a_host_that_can_be_none_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert re.findall(r"(?m)^cme-tui: .*$", done.stderr) == [done.stderr.splitlines()[-1]]
     assert "Traceback" not in done.stderr
+
+
+def test_a_service_manager_that_went_away_does_not_end_it(tmp_path: Path) -> None:
+    """Meters are read all the same."""
+    gateway = Process(
+        "--state-dir", str(tmp_path), "--headless", "--dlms-port", "0", "--dlms-host", "127.0.0.1",
+        env={"NOTIFY_SOCKET": str(tmp_path / "nobody")},
+    )  # fmt: skip
+    gateway.wait_for("DLMS server listening")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.wait_for("Configuration reloaded")
+    assert gateway.stop() == 0
