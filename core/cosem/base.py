@@ -96,6 +96,7 @@ class Context:
     peer: str
     directory: DeviceDirectory
     selected: int = field(init=False)  # SAP of the device that the association talks to
+    selected_name: str = field(init=False, default="")  # of that device
     mechanism: int = 0  # authentication mechanism: 0 none, 1 low
     conformance: int = 0  # negotiated, 24 bits
     client_pdu: int = 0  # largest APDU that the client takes, as negotiated; 0 = any
@@ -103,17 +104,23 @@ class Context:
 
     def __post_init__(self) -> None:
         self.selected = self.addressed
+        self.select(self.addressed)
 
     @property
     def device(self) -> LogicalDevice | None:
-        """The selected logical device; None if it is gone."""
-        return self.directory.device(self.selected)
+        """The selected logical device; None if it is gone, also where another one has taken its SAP.
+
+        A client that goes on would take the values of one meter for those of the other.
+        """
+        device = self.directory.device(self.selected)
+        return device if device is not None and device.name == self.selected_name else None
 
     def select(self, sap: int) -> bool:
         """Talk to logical device `sap` from now on; False, and nothing changes, if there is none."""
-        if self.directory.device(sap) is None:
+        device = self.directory.device(sap)
+        if device is None:
             return False
-        self.selected = sap
+        self.selected, self.selected_name = sap, device.name
         return True
 
 

@@ -108,7 +108,7 @@ class Association:
             diagnostic = Diagnostic.NO_REASON_GIVEN
             return acse.aare_rejected(diagnostic, xdlms.initiate_error(error)), diagnostic
         self._pdu = min(initiate.client_pdu or self._limits.apdu, self._limits.apdu)
-        context.selected = context.addressed
+        context.select(context.addressed)
         context.mechanism = request.mechanism or 0
         context.conformance = conformance
         context.client_pdu = initiate.client_pdu

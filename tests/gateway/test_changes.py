@@ -213,3 +213,16 @@ async def test_devices_that_a_reload_adds_never_break_the_picture(changes: Chang
     await asyncio.wrap_future(changes.site.gateway.reload())
     await changes.site.until("one meter", lambda s: len(s.meters) == 1)
     server.close()
+
+
+async def test_a_client_is_not_handed_over_to_another_meter(changes: Changes) -> None:
+    """Its meter was replaced under the same number: it gets nothing more until it associates or selects again."""
+    server = await changes.start()
+    async with Wire(changes.site.gateway.snapshot().dlms.port) as wire:
+        await wire.ask(aarq(changes.password()))
+        assert axdr.decode(await fetch(wire, NAME)).content == b"ELS70112345070A"
+        await changes.edit(lambda text: text.replace(FALCON, "06855817.KAM.08.04"))
+        assert (await wire.ask(NAME))[3:] == bytes((1, DataAccessResult.OBJECT_UNAVAILABLE))
+        assert (await wire.ask(set_(1, CHANNEL, 2, axdr.long_unsigned(16))))[3] == 0
+        assert axdr.decode(await fetch(wire, NAME)).content == b"KAM068558170408"
+    server.close()
