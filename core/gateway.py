@@ -278,7 +278,9 @@ class Core:
         )
 
     async def _load_mappings(self) -> None:
-        self._mappings = await asyncio.to_thread(MappingSet.from_directory, self._state.mappings)
+        self._mappings = await asyncio.to_thread(
+            MappingSet.from_directory, self._state.mappings, self._mappings
+        )
         self._devices.clear()
         self._made.clear()
         # Kept rows show zone, keys and serial of their time.

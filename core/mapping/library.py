@@ -34,21 +34,32 @@ class MappingSet:
         self.problems: tuple[MappingError, ...] = tuple(found)
 
     @classmethod
-    def from_directory(cls, directory: Path) -> MappingSet:
-        """All `*.json` in a directory, by name. A file that is not valid is a problem, and stops no other."""
+    def from_directory(cls, directory: Path, active: MappingSet | None = None) -> MappingSet:
+        """All `*.json` in a directory, by name. A file that is not valid is a problem, and stops no other.
+
+        In its place counts the file of that name in `active`, which was valid; so does one that did not change.
+        """
+        known = {file.name: file for file in active.files} if active else {}
         files: list[MappingFile] = []
         problems: list[MappingError] = []
         try:
-            paths = sorted(directory.glob("*.json"))
-        except OSError as error:
+            # Not glob: to that a directory that cannot be read is an empty one.
+            paths = sorted(path for path in directory.iterdir() if path.suffix == ".json")
+        except FileNotFoundError:
             paths = []
+        except OSError as error:
             problems.append(MappingError(str(directory), "", f"cannot be read: {error.strerror}"))
+            return cls(known.values(), problems)
         for path in paths:
+            before = known.get(path.name)
             try:
-                files.append(read_mapping(path))
+                file = read_mapping(path)
             except MappingError as error:
                 log.warning("mapping refused: %s", error)
                 problems.append(error)
+                files += [before] if before else []
+            else:
+                files.append(before if before and before.document == file.document else file)
         return cls(files, problems)
 
     @property

@@ -131,3 +131,41 @@ def test_doubts_are_told_on_import() -> None:
     ]
     assert len(told) == len(starts)
     assert all(text.startswith(start) for text, start in zip(told, starts, strict=True)), told
+
+
+def test_a_file_that_becomes_invalid_leaves_what_was_active(tmp_path: Path) -> None:
+    """A slip of the pen takes no value from a client: the file is a problem, its last valid content counts."""
+    path = tmp_path / "water.json"
+    path.write_text('{"type": "water", "manufacturer": "all", "version": 0, "entries": []}')
+    first = MappingSet.from_directory(tmp_path)
+    path.write_text('{"type": "water", "manufacturer": "all", "version": "x", "entries": []}')
+    second = MappingSet.from_directory(tmp_path, first)
+    assert second.files == first.files
+    assert [problem.file for problem in second.problems] == ["water.json"]
+    path.unlink()
+    assert MappingSet.from_directory(tmp_path, second).files == ()
+
+
+def test_a_file_that_did_not_change_is_the_same_one(tmp_path: Path) -> None:
+    """So that reading the directory again costs the meters nothing."""
+    path = tmp_path / "water.json"
+    path.write_text('{"type": "water", "manufacturer": "all", "version": 0, "entries": []}')
+    first = MappingSet.from_directory(tmp_path)
+    assert MappingSet.from_directory(tmp_path, first).files[0] is first.files[0]
+    path.write_text('{"type": "water", "manufacturer": "all", "version": 7, "entries": []}')
+    assert MappingSet.from_directory(tmp_path, first).files[0].version == 7
+
+
+def test_a_directory_that_cannot_be_read_is_a_problem_and_takes_nothing(tmp_path: Path) -> None:
+    """It is not an empty one: what was active stays active."""
+    directory = tmp_path / "mappings"
+    directory.mkdir()
+    (directory / "water.json").write_text(
+        '{"type": "water", "manufacturer": "all", "version": 0, "entries": []}'
+    )
+    first = MappingSet.from_directory(directory)
+    directory.rename(tmp_path / "away")
+    directory.touch()
+    second = MappingSet.from_directory(directory, first)
+    assert second.files == first.files
+    assert "cannot be read" in str(second.problems[0])
