@@ -199,7 +199,7 @@ class Core:
         await self._install(config)
         await self._load_mappings()
         self._set_lines(config)
-        self._touch()
+        self._publish()  # now: who asked for it looks next
 
     async def _move_server(self, config: Config) -> None:
         if not config.dlms.enabled:
@@ -471,7 +471,8 @@ class Core:
             yield f"Mapping {problem}"
         for meter in self._meters.values():
             if meter.state is MeterState.WRONG_METER:
-                yield f"{meter.name}: {meter.reason}"
+                way_out = " If it was replaced, give its new secondary address in config.toml."
+                yield f"{meter.name}: {meter.reason}{way_out}"
             elif meter.reading is not None and meter.mapping is None:
                 yield f"{meter.name}: no mapping file for it, so clients see no values; add one to mappings/."
 

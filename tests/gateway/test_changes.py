@@ -226,3 +226,24 @@ async def test_a_client_is_not_handed_over_to_another_meter(changes: Changes) ->
         assert (await wire.ask(set_(1, CHANNEL, 2, axdr.long_unsigned(16))))[3] == 0
         assert axdr.decode(await fetch(wire, NAME)).content == b"KAM068558170408"
     server.close()
+
+
+async def test_a_meter_that_was_replaced_behind_its_primary_address_is_taken_up_as_the_alarm_says(
+    changes: Changes,
+) -> None:
+    """With the secondary address of the new one it has the number of the old one, and none of its rows."""
+    bus = SimulatedBus([simulated("70112345", 5), simulated("06855817", 99)])
+    server = await changes.start("5", bus=bus)
+    (old,) = changes.site.gateway.snapshot().meters
+    falcon, heat = sorted(bus.meters, key=lambda meter: meter.address)
+    falcon.address, heat.address = 98, 5
+    with pytest.raises(CmeError, match="06855817"):
+        await changes.site.read(old.key)
+    await changes.edit(lambda text: text.replace('address = "5"', 'address = "06855817"'))
+    await changes.read()
+    (new,) = changes.site.gateway.snapshot().meters
+    assert new.key != old.key
+    assert new.logical_device == old.logical_device
+    assert len(await changes.rows()) == 1
+    assert (await changes.ask(16, NAME)).content == b"KAM068558170408"
+    server.close()

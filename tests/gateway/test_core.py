@@ -137,7 +137,7 @@ async def test_another_meter_at_a_known_address_is_not_taken_for_it(site: Site) 
         await site.read(before.key)
     after = await site.meter_until("the alarm", lambda meter: meter.state is MeterState.WRONG_METER)
     assert (after.identification, after.headline) == (before.identification, before.headline)
-    assert any("00182007" in alarm for alarm in site.gateway.snapshot().alarms)
+    assert any("00182007" in alarm and "replaced" in alarm for alarm in site.gateway.snapshot().alarms)
     with open_readonly(site.state_dir / "gateway.db") as store:
         kept = store.latest_failures()[before.key]
     assert kept.result is MeterState.WRONG_METER
