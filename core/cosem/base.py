@@ -108,12 +108,14 @@ class Context:
 
     @property
     def device(self) -> LogicalDevice | None:
-        """The selected logical device; None if it is gone, also where another one has taken its SAP.
+        """The selected logical device; None if it is gone, also where another meter has taken its SAP.
 
         A client that goes on would take the values of one meter for those of the other.
         """
         device = self.directory.device(self.selected)
-        return device if device is not None and device.name == self.selected_name else None
+        if device is None or device.name == self.selected_name or self.selected == MANAGEMENT_DEVICE:
+            return device
+        return None
 
     def select(self, sap: int) -> bool:
         """Talk to logical device `sap` from now on; False, and nothing changes, if there is none."""
