@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 from core.errors import CmeError
 from core.facade import RunOptions
@@ -37,9 +37,9 @@ def run(options: RunOptions) -> int:
     try:
         dlms = gateway.snapshot().dlms
         if dlms.enabled:
-            print(f"DLMS server listening on {dlms.host}:{dlms.port}", flush=True)
+            _say(sys.stdout, f"DLMS server listening on {dlms.host}:{dlms.port}")
         for line in gateway.how_to_connect():
-            print(line, file=sys.stderr, flush=True)
+            _say(sys.stderr, line)
         _notify("READY=1")
         _serve(gateway, had_terminal)
         _notify("STOPPING=1")
@@ -76,6 +76,15 @@ def _reload(gateway: RunningGateway) -> None:
         log.exception("The configuration could not be reloaded for an unforeseen reason; please report this")
     else:
         log.info("Configuration reloaded")
+
+
+def _say(stream: TextIO, line: str) -> None:
+    """Print a line. Whoever reads it may have gone away: no reason to end the readouts.
+
+    Not through the stream's buffer, which would complain of the same line again when the process ends.
+    """
+    with contextlib.suppress(OSError):
+        os.write(stream.fileno(), f"{line}\n".encode())
 
 
 def _has_terminal() -> bool:

@@ -90,6 +90,7 @@ def test_a_hang_up_of_its_terminal_ends_it_cleanly(tmp_path: Path) -> None:
     seen = b""
     while b"DLMS server listening" not in seen:
         seen += os.read(terminal, 1024)
+    # At once, and often in the middle of the ready line, which then cannot be written.
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
