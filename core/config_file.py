@@ -8,7 +8,8 @@ from __future__ import annotations
 import secrets
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ _FIRST_TEXT = """\
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a gateway gave itself and its meters before; head-end systems know them by it."""
+
+    serial: str = ""
+    devices: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Logical device address by line and canonical address."""
+
+
 class ConfigFile:
     """config.toml as something that can be changed.
 
@@ -62,9 +72,10 @@ class ConfigFile:
         """What the file says now."""
         return load_config(self.path)
 
-    def prepare(self) -> Config:
+    def prepare(self, before: Given = Given()) -> Config:
         """Give the gateway its serial, and each meter that has none its logical device address; both once.
 
+        A file that lost them, because somebody put another one in its place, gets those from `before` again.
         Called before a configuration is put to use, so that what a head-end system sees is on disk first.
         """
         config = self.load()
@@ -73,11 +84,10 @@ class ConfigFile:
 
         def change(document: TOMLDocument) -> None:
             if not config.gateway.serial:
-                _section(document, "gateway")["serial"] = new_serial()
-            free = _free_devices(config)
-            for table, meter in zip(document.get("meter", []), config.meters, strict=True):
-                if meter.logical_device is None:
-                    table["logical_device"] = next(free)
+                _section(document, "gateway")["serial"] = before.serial or new_serial()
+            for table, device in zip(document.get("meter", []), _devices(config, before), strict=True):
+                if "logical_device" not in table:
+                    table["logical_device"] = device
 
         return self._change(change)
 
@@ -154,9 +164,17 @@ def new_serial() -> str:
     return f"{_PRODUCT}{secrets.randbelow(1_000_000):06d}"
 
 
-def _free_devices(config: Config) -> Iterator[int]:
-    taken = {meter.logical_device for meter in config.meters}
-    return (number for number in range(FIRST_LOGICAL_DEVICE, 1 << 16) if number not in taken)
+def _devices(config: Config, before: Given) -> list[int]:
+    """The logical device address of each meter: as configured, else as before, else the next free one."""
+    devices = [meter.logical_device for meter in config.meters]
+    taken = set(devices)
+    for number, meter in enumerate(config.meters):
+        known = before.devices.get((meter.line, str(parse_address(str(meter.address)))))
+        if devices[number] is None and known is not None and known not in taken:
+            devices[number] = known
+            taken.add(known)
+    free = (number for number in range(FIRST_LOGICAL_DEVICE, 1 << 16) if number not in taken)
+    return [next(free) if device is None else device for device in devices]
 
 
 def _section(document: TOMLDocument, name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
 from core.clock import Clock
-from core.config import Config, LineConfig, MeterConfig, system_title, system_zone
-from core.config_file import ConfigFile
+from core.config import Config, LineConfig, system_title, system_zone
+from core.config_file import ConfigFile, Given
 from core.cosem import codes
 from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
 from core.dlms.admission import Level
@@ -22,29 +21,23 @@ from core.dlms.observer import Observer, SessionView
 from core.dlms.server import DlmsServer
 from core.errors import CmeError
 from core.facade import RunOptions
+from core.fleet import Fleet, place_of
 from core.interval import Interval
 from core.mapping.library import MappingSet
 from core.mapping.simplified import Site
-from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.master import (
-    Garbled,
-    Incomplete,
-    LineDown,
     Master,
     MbusError,
-    NoAnswer,
-    NoData,
     Readout,
-    WrongMeter,
 )
-from core.mbus.telegram import Telegram, TelegramError
-from core.meter import Columns, Fields, Meter, sent_fields
+from core.meter import Columns, Meter
+from core.outcome import judge
 from core.profiles import MeterRows, RowCache, period_s
 from core.reader import LineReader
 from core.secrets import Secrets, load_secrets
 from core.snapshot import DlmsView, LineState, LineView, MeterDetail, MeterState, MeterView, Snapshot
 from core.statedir import StateDir
-from core.store import Reading, Store, StoredMeter
+from core.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +47,9 @@ PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
-_OPEN: Final = 0xFF
-"""A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
-
 _PUBLISH_S: Final = 0.2
 _TICK_S: Final = 1.0
 _CUT_WAIT_S: Final = 3.0
-
-_STATES: Final[dict[type[MbusError], MeterState]] = {
-    NoAnswer: MeterState.NO_ANSWER,
-    NoData: MeterState.NO_ANSWER,
-    Garbled: MeterState.GARBLED,
-    Incomplete: MeterState.GARBLED,
-    WrongMeter: MeterState.WRONG_METER,
-    LineDown: MeterState.LINE_DOWN,
-}
 
 
 @dataclass(slots=True)
@@ -92,7 +73,7 @@ class Core:
         self._clock = clock
         self._started_ms = clock.now_ms()
         self._lines: dict[str, _Line] = {}
-        self._meters: dict[int, Meter] = {}
+        self._fleet = Fleet(clock, self._read)
         self._devices: dict[int, Device] = {}
         self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
         self._views: dict[int, MeterView] = {}
@@ -101,7 +82,6 @@ class Core:
         self._facts = self._make_facts(config)
         self._directory = Directory(self._facts)
         self._server = DlmsServer(self._directory, _Credentials(self), self._limits(), _Watcher(self._touch))
-        self._dlms_reason = ""
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,10 +96,6 @@ class Core:
     @property
     def secrets(self) -> Secrets:
         return self._secrets
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return self._facts.zone
 
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
@@ -154,14 +130,14 @@ class Core:
 
     async def detail(self, key: int) -> MeterDetail:
         """Values and telegrams of a meter. Raises `CmeError` if there is none."""
-        meter = self._meter(key)
+        meter = self._fleet.meter(key)
         telegrams = views.telegram_views(meter.reading.telegrams) if meter.reading else ()
         count, oldest = await self.store.readings_count(key), await self.store.oldest(key)
         return views.meter_detail(meter, telegrams, count, oldest)
 
     async def read_meter(self, key: int) -> MeterDetail:
         """Read a meter now. Raises `CmeError` with the reason if that does not give a good reading."""
-        meter = self._meter(key)
+        meter = self._fleet.meter(key)
         await self._read(meter)
         if meter.state is not MeterState.OK:
             raise CmeError(meter.reason)
@@ -178,7 +154,9 @@ class Core:
     async def reload(self) -> None:
         """Read config.toml, secrets and mappings again and apply what changed. Raises `CmeError`, changing nothing."""
         async with self._applying:
-            config = await asyncio.to_thread(ConfigFile(self._state.config).prepare)
+            now = self._config
+            given = Given(now.gateway.serial, {place_of(m): m.logical_device or 0 for m in now.meters})
+            config = await asyncio.to_thread(ConfigFile(self._state.config).prepare, given)
             secrets = await asyncio.to_thread(load_secrets, self._state.secrets)
             try:
                 await self._apply(config, secrets)
@@ -234,48 +212,9 @@ class Core:
         return Site(self._config.gateway.serial, self._facts.zone)
 
     async def _install(self, config: Config) -> None:
-        """Make the meters those of `config`; one whose settings did not change goes on undisturbed."""
-        places = {_place(item): item for item in config.meters}
-        stored = {(item.line, item.address): item for item in await self.store.meters()}
-        now = self._clock.now_ms()
-        gone = {record.key: record for place, record in stored.items() if place not in places}
-        new = [place for place in places if place not in stored]
-        for place, key in _moved(new, gone.values()):
-            if gone.pop(key, None):
-                await self.store.move_meter(key, *place)
-        await asyncio.gather(*(self.store.remove_meter(key, now) for key in gone))
-        await asyncio.gather(*(self.store.install_meter(*place, now) for place in new))
-        if new:
-            stored = {(item.line, item.address): item for item in await self.store.meters()}
-        known = {(stored[place].key): (item, stored[place]) for place, item in places.items()}
-        readings, failures, fields = {}, {}, {}
-        if any(key not in self._meters for key in known):
-            readings, failures = await self.store.latest_all(), await self.store.latest_failures()
-            fields = await self.store.fields()
-        meters: dict[int, Meter] = {}
-        for key, (item, record) in known.items():
-            meter = self._meters.get(key)
-            if meter is None:
-                meter = self._make_meter(item, record, frozenset(fields.get(key, ())))
-                _recall(meter, readings.get(key), failures.get(key))
-            else:
-                meter.configure(item, self._site(), self._secrets.meter_keys)
-            meters[key] = meter
-            await asyncio.sleep(0)
-        self._meters = meters
-        self._views = {key: view for key, view in self._views.items() if key in meters}
-
-    def _make_meter(self, item: MeterConfig, record: StoredMeter, fields: Fields) -> Meter:
-        return Meter(
-            record.key,
-            item,
-            site=self._site(),
-            clock=self._clock,
-            read=self._read,
-            keys=self._secrets.meter_keys,
-            identity=_identity(record),
-            fields=fields,
-        )
+        await self._fleet.install(self.store, config, self._secrets, self._site())
+        installed = {meter.key for meter in self._fleet}
+        self._views = {key: view for key, view in self._views.items() if key in installed}
 
     async def _load_mappings(self) -> None:
         self._mappings = await asyncio.to_thread(
@@ -285,7 +224,7 @@ class Core:
         self._made.clear()
         # Kept rows show zone, keys and serial of their time.
         self._rows = RowCache()
-        for meter in self._meters.values():
+        for meter in self._fleet:
             self._remap(meter)
             await asyncio.sleep(0)  # each takes a few ms, one of a new type more: clients go on meanwhile
 
@@ -324,7 +263,7 @@ class Core:
             if name not in self._lines:
                 self._lines[name] = self._open_line(line_config)
         for name, line in self._lines.items():
-            line.reader.set_meters(meter for meter in self._meters.values() if meter.config.line == name)
+            line.reader.set_meters(self._fleet.on_line(name))
 
     def _open_line(self, config: LineConfig) -> _Line:
         def changed() -> None:
@@ -350,56 +289,20 @@ class Core:
 
     async def _read(self, meter: Meter) -> None:
         line = self._lines.get(meter.config.line)
-        if line is None or self._meters.get(meter.key) is not meter:
+        if line is None or meter not in self._fleet:
             raise CmeError(f"{meter.name} is no longer installed.")
         await line.reader.read(meter)
 
-    async def _record(self, meter: Meter, outcome: Readout | MbusError) -> None:
-        """Store what a readout came to; only then let it be seen."""
-        now = self._clock.now_ms()
-        telegrams: tuple[Telegram, ...] = ()
-        if isinstance(outcome, Readout):
-            time_ms, frames = round(outcome.started * 1000), outcome.frames
-            state, reason, telegrams = _judge(meter, frames)
-        else:
-            time_ms, frames = now, _bytes_of(outcome)
-            state, reason = _STATES.get(type(outcome), MeterState.GARBLED), str(outcome)
-        if state is not MeterState.LINE_DOWN:
-            await self._store(Reading(meter.key, meter.config.line, time_ms, state, frames, reason))
-        if state is MeterState.OK:
-            await self._learn(meter, telegrams)
-            meter.accept(telegrams, time_ms)
-        else:
-            meter.fail(state, reason, now)
-        if self._meters.get(meter.key) is meter:
-            self._show(meter)
-
-    async def _store(self, reading: Reading) -> None:
+    async def _record(self, meter: Meter, result: Readout | MbusError) -> None:
         try:
-            await self.store.add_reading(reading)
+            await self._fleet.take(meter, judge(meter, result, self._clock.now_ms()))
         except CmeError as error:
             self._store_reason = str(error)
             self._touch()
             raise
         self._store_reason = ""
-
-    async def _learn(self, meter: Meter, telegrams: tuple[Telegram, ...]) -> None:
-        """Keep who answered at this address, and which fields it sends."""
-        first = telegrams[0]
-        if meter.identity is None and first.identification:
-            known = SecondaryAddress(
-                first.identification.upper(),
-                first.manufacturer if first.manufacturer.isalpha() else None,
-                first.version if first.manufacturer and first.version < _OPEN else None,
-                first.medium_code if first.medium_code < _OPEN else None,
-            )
-            await self.store.learn_identity(
-                meter.key, known.identification, known.manufacturer or "", known.version, known.medium
-            )
-            meter.identity = known
-        new = sent_fields(telegrams) - meter.fields
-        if new:
-            await self.store.learn_fields(meter.key, sorted(new))
+        if meter in self._fleet:
+            self._show(meter)
 
     def _show(self, meter: Meter) -> None:
         """Let clients and screens see a meter as it is now."""
@@ -407,12 +310,6 @@ class Core:
         if self._remap(meter) and not self._applying.locked():
             self._show_devices()
         self._touch()
-
-    def _meter(self, key: int) -> Meter:
-        meter = self._meters.get(key)
-        if meter is None:
-            raise CmeError("There is no such meter; it may have been removed.")
-        return meter
 
     def _touch(self) -> None:
         """Something changed: make a new snapshot soon, one for all that changes meanwhile."""
@@ -443,7 +340,7 @@ class Core:
                 logical_devices=1 + len(self._devices),
             ),
             lines=tuple(self._line_view(line) for line in self._lines.values()),
-            meters=tuple(self._views[key] for key in self._meters if key in self._views),
+            meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(views.association_view(session) for session in self._server.sessions()),
             alarms=tuple(self._alarms()),
         )
@@ -456,7 +353,7 @@ class Core:
             state=line.master.state,
             reason=line.master.reason,
             since_ms=round(line.master.since * 1000),
-            meters=sum(meter.config.line == line.config.name for meter in self._meters.values()),
+            meters=len(self._fleet.on_line(line.config.name)),
             sweep=line.reader.sweep,
             next_sweep_ms=line.reader.next_sweep_ms,
         )
@@ -469,7 +366,7 @@ class Core:
                 yield f"Line {line.config.name}: {line.master.reason}"
         for problem in self._mappings.problems:
             yield f"Mapping {problem}"
-        for meter in self._meters.values():
+        for meter in self._fleet:
             if meter.state is MeterState.WRONG_METER:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
@@ -518,74 +415,12 @@ class _Watcher(Observer):
         self._touch()
 
 
-def _place(meter: MeterConfig) -> tuple[str, str]:
-    # The canonical spelling: a meter whose address is written another way keeps its history.
-    return meter.line, str(parse_address(str(meter.address)))
-
-
-def _moved(
-    new: Iterable[tuple[str, str]], gone: Iterable[StoredMeter]
-) -> Iterable[tuple[tuple[str, str], int]]:
-    """Places whose secondary address is that of one meter known so far by another line or spelling; its key."""
-    known: dict[str, list[tuple[SecondaryAddress, int]]] = {}
-    for record in gone:
-        address = _identity(record) or parse_address(record.address)
-        if isinstance(address, SecondaryAddress) and "F" not in address.identification:
-            known.setdefault(address.identification, []).append((address, record.key))
-    for place in new:
-        wanted = parse_address(place[1])
-        if isinstance(wanted, SecondaryAddress):
-            found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
-            if len(found) == 1:
-                yield place, found[0]
-
-
-def _identity(record: StoredMeter) -> SecondaryAddress | None:
-    if not record.identification:
-        return None
-    return SecondaryAddress(record.identification, record.manufacturer or None, record.version, record.medium)
-
-
 def _titled_intervals(config: Config) -> dict[str, Interval]:
     return {title: getattr(config.profiles, title) for title in PROFILES}
 
 
 def _intervals(config: Config) -> Mapping[int, Interval]:
     return {PROFILES[title]: interval for title, interval in _titled_intervals(config).items()}
-
-
-def _judge(meter: Meter, frames: tuple[bytes, ...]) -> tuple[MeterState, str, tuple[Telegram, ...]]:
-    """Whether a readout that the line brought can be used."""
-    try:
-        telegrams = meter.decode(frames)
-    except TelegramError as error:
-        return MeterState.UNDECODABLE, str(error), ()
-    for telegram in telegrams:
-        if telegram.application_error:
-            return MeterState.UNDECODABLE, f"The meter reports: {telegram.application_error}.", ()
-        if telegram.alarm is not None:
-            return MeterState.UNDECODABLE, "The meter sent an alarm instead of its values.", ()
-        if telegram.encrypted:
-            return MeterState.UNDECODABLE, telegram.problem, ()
-    return MeterState.OK, "", telegrams
-
-
-def _bytes_of(error: MbusError) -> tuple[bytes, ...]:
-    match error:
-        case Garbled(raw=raw):
-            return (raw,)
-        case Incomplete(frames=frames) | WrongMeter(frames=frames):
-            return frames
-    return ()
-
-
-def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> None:
-    """Bring a meter to where it was when the gateway stopped."""
-    if reading is not None:
-        with contextlib.suppress(TelegramError):
-            meter.accept(meter.decode(reading.frames), reading.time_ms)
-    if failure is not None and (reading is None or failure.time_ms > reading.time_ms):
-        meter.fail(failure.result, failure.detail, failure.time_ms)
 
 
 async def _close(line: _Line) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core import demo
 from core.clock import Clock, SystemClock
-from core.config_file import ConfigFile
+from core.config_file import ConfigFile, Given
 from core.facade import RunOptions
 from core.gateway import Core
 from core.mapping.model import dump
@@ -19,6 +19,7 @@ from core.runtime import CoreThread
 from core.secrets import ensure_secrets
 from core.snapshot import MeterDetail, Snapshot
 from core.statedir import StateDir, write_atomically
+from core.store import StoreError, open_readonly
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,24 @@ def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGate
         cleanup.enter_context(state.lock())
         if not state.database.exists():
             _first_start(state, options)
-        config = ConfigFile(state.config).prepare()
+        config = ConfigFile(state.config).prepare(_given(state))
         secrets = ensure_secrets(state.secrets)
         thread = CoreThread(lambda: Core(state, config, secrets, options, clock or SystemClock()))
         core = thread.start()
         return RunningGateway(thread, core, cleanup.pop_all())
+
+
+def _given(state: StateDir) -> Given:
+    """What the gateway gave itself and its meters when it ran before."""
+    # A database that is new, of an older version or damaged: `Store.open` deals with it, and says so.
+    with contextlib.suppress(StoreError), open_readonly(state.database) as store:
+        devices = {
+            (meter.line, meter.address): meter.logical_device
+            for meter in store.meters()
+            if meter.logical_device is not None
+        }
+        return Given(store.serial(), devices)
+    return Given()
 
 
 def _first_start(state: StateDir, options: RunOptions) -> None:

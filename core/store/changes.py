@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -75,6 +75,14 @@ class StoreChanges:
         """Take a meter out; its readings stay."""
         self._connection.execute(
             "UPDATE meter SET removed_ms = ? WHERE key = ? AND removed_ms IS NULL", (now_ms, key)
+        )
+
+    def remember(self, serial: str, devices: Mapping[int, int]) -> None:
+        """Keep what head-end systems know this gateway and its meters (by key) by."""
+        self._connection.execute("INSERT OR REPLACE INTO gateway VALUES (1, ?)", (serial,))
+        self._connection.executemany(
+            "UPDATE meter SET logical_device = ? WHERE key = ?",
+            [(device, key) for key, device in devices.items()],
         )
 
     def learn_identity(

@@ -42,9 +42,14 @@ class StoreReader:
         where = "" if removed else "WHERE removed_ms IS NULL"
         rows = self._connection.execute(
             "SELECT key, line, address, identification, manufacturer, version, medium, installed_ms, "
-            f"removed_ms FROM meter {where} ORDER BY key"
+            f"removed_ms, logical_device FROM meter {where} ORDER BY key"
         )
         return [StoredMeter(*row) for row in rows]
+
+    def serial(self) -> str:
+        """The serial that the gateway had when it ran last, "" before the first time."""
+        found = self._connection.execute("SELECT serial FROM gateway").fetchone()
+        return str(found[0]) if found else ""
 
     def reading(self, number: int) -> Reading | None:
         """The reading with this id."""

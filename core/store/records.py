@@ -49,6 +49,8 @@ class StoredMeter:
     medium: int | None
     installed_ms: int
     removed_ms: int | None
+    logical_device: int | None = None
+    """The address that it had when the gateway ran last."""
 
 
 class ProfileRow(NamedTuple):

@@ -23,8 +23,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             version INTEGER,
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
-            removed_ms INTEGER
+            removed_ms INTEGER,
+            logical_device INTEGER
         ) STRICT""",
+        "CREATE TABLE gateway (id INTEGER PRIMARY KEY CHECK (id = 1), serial TEXT NOT NULL) STRICT",
         "CREATE UNIQUE INDEX meter_place ON meter (line, address) WHERE removed_ms IS NULL",
         # The record. All else about values can be made from it again.
         """CREATE TABLE reading (

@@ -64,6 +64,13 @@ class Store:
         """Take a meter out; its readings stay."""
         await self._writer.do(lambda changes: changes.remove_meter(key, now_ms))
 
+    async def remember(self, serial: str, devices: Mapping[int, int]) -> None:
+        """Keep the gateway's serial and the meters' logical device addresses, by key.
+
+        config.toml is what counts; this is for the day on which somebody replaces it by one without them.
+        """
+        await self._writer.do(lambda changes: changes.remember(serial, devices))
+
     async def learn_identity(
         self, key: int, identification: str, manufacturer: str, version: int | None, medium: int | None
     ) -> None:

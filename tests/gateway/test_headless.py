@@ -213,6 +213,38 @@ async def test_meters_come_and_go_while_a_client_is_connected(
         assert (await devices(wire))[17] == b"EFE049902540600"
 
 
+async def test_a_configuration_without_serial_and_addresses_gets_them_again(
+    tmp_path: Path, start: Callable[..., GatewayProcess]
+) -> None:
+    """A config.toml put in place of the old one changes neither names nor logical devices, on reload or at a start."""
+    config = tmp_path / "config.toml"
+    config.write_text(TWO_METERS)
+    gateway = start(tmp_path)
+    async with Wire(gateway.port, client=16, server=1) as wire:
+        await wire.ask(AARQ_NONE)
+        before = await devices(wire)
+        first, second = TWO_METERS.split("[[meter]]")[1:]
+        swapped = TWO_METERS.split("[[meter]]")[0] + f"[[meter]]{second}[[meter]]{first}"
+        config.write_text(swapped)
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.wait_for("Configuration reloaded")
+        assert await devices(wire) == before
+    gateway.stop()
+    config.write_text(swapped)
+    gateway = start(tmp_path)
+    async with Wire(gateway.port, client=16, server=1) as wire:
+        await wire.ask(AARQ_NONE)
+        assert await devices(wire) == before
+
+
+def test_a_start_that_was_killed_before_its_first_table_is_no_obstacle(
+    tmp_path: Path, start: Callable[..., GatewayProcess]
+) -> None:
+    """An empty database file is what a crash in the first moment leaves."""
+    tmp_path.joinpath("gateway.db").touch()
+    assert start(tmp_path).stop() == 0
+
+
 async def test_a_reload_that_fails_changes_nothing(
     tmp_path: Path, start: Callable[..., GatewayProcess]
 ) -> None:

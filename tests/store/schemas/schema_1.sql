@@ -8,9 +8,12 @@ CREATE TABLE meter (
             version INTEGER,
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
-            removed_ms INTEGER
+            removed_ms INTEGER,
+            logical_device INTEGER
         ) STRICT;
-INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL);
+INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16);
+CREATE TABLE gateway (id INTEGER PRIMARY KEY CHECK (id = 1), serial TEXT NOT NULL) STRICT;
+INSERT INTO "gateway" VALUES(1,'0016000000');
 CREATE TABLE meter_field (
             id INTEGER PRIMARY KEY,
             meter INTEGER NOT NULL,

@@ -1,0 +1,182 @@
+"""The installed meters: those of the configuration, with what the store knows of each.
+
+The configuration says which meters there are; the store knows who answered at their addresses, what they ever
+sent, and their last readings. Both meet here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Final
+
+from core.clock import Clock
+from core.config import Config, MeterConfig
+from core.errors import CmeError
+from core.mapping.simplified import Site
+from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.telegram import Telegram, TelegramError
+from core.meter import Fields, Meter, sent_fields
+from core.outcome import Outcome
+from core.secrets import Secrets
+from core.snapshot import MeterState
+from core.store import Reading, Store, StoredMeter
+
+Place = tuple[str, str]
+"""Line and canonical address: a meter whose address is written another way keeps its history."""
+
+_OPEN: Final = 0xFF
+"""A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
+
+
+class Fleet:
+    """All installed meters by key. Belongs to the core's event loop."""
+
+    def __init__(self, clock: Clock, read: Callable[[Meter], Awaitable[None]]) -> None:
+        """`read` makes a readout of a meter that a client asks for."""
+        self._clock = clock
+        self._read = read
+        self._meters: dict[int, Meter] = {}
+        self._store: Store
+
+    def __iter__(self) -> Iterator[Meter]:
+        return iter(self._meters.values())
+
+    def __contains__(self, meter: Meter) -> bool:
+        return self._meters.get(meter.key) is meter
+
+    def on_line(self, name: str) -> list[Meter]:
+        """The meters of one line, in the order of the configuration."""
+        return [meter for meter in self if meter.config.line == name]
+
+    def meter(self, key: int) -> Meter:
+        """Raises `CmeError` if there is no such meter."""
+        meter = self._meters.get(key)
+        if meter is None:
+            raise CmeError("There is no such meter; it may have been removed.")
+        return meter
+
+    async def install(self, store: Store, config: Config, secrets: Secrets, site: Site) -> None:
+        """Make the meters those of `config`; one whose settings did not change goes on undisturbed."""
+        self._store = store
+        places = {place_of(item): item for item in config.meters}
+        stored = await self._settle(places)
+        known = {stored[place].key: (item, stored[place]) for place, item in places.items()}
+        await store.remember(
+            config.gateway.serial, {key: item.logical_device or 0 for key, (item, _) in known.items()}
+        )
+        readings, failures, fields = {}, {}, {}
+        if any(key not in self._meters for key in known):
+            readings, failures = await store.latest_all(), await store.latest_failures()
+            fields = await store.fields()
+        meters: dict[int, Meter] = {}
+        for key, (item, record) in known.items():
+            meter = self._meters.get(key)
+            if meter is None:
+                meter = self._make(item, record, secrets, site, frozenset(fields.get(key, ())))
+                _recall(meter, readings.get(key), failures.get(key))
+            else:
+                meter.configure(item, site, secrets.meter_keys)
+            meters[key] = meter
+            await asyncio.sleep(0)
+        self._meters = meters
+
+    async def take(self, meter: Meter, outcome: Outcome) -> None:
+        """Store what a readout came to; only then let it be seen. Raises `StoreError`, and then nothing is seen."""
+        if outcome.state is not MeterState.LINE_DOWN:
+            await self._store.add_reading(
+                Reading(
+                    meter.key,
+                    meter.config.line,
+                    outcome.time_ms,
+                    outcome.state,
+                    outcome.frames,
+                    outcome.reason,
+                )
+            )
+        if outcome.state is MeterState.OK:
+            await self._learn(meter, outcome.telegrams)
+            meter.accept(outcome.telegrams, outcome.time_ms)
+        else:
+            meter.fail(outcome.state, outcome.reason, self._clock.now_ms())
+
+    async def _settle(self, places: Iterable[Place]) -> dict[Place, StoredMeter]:
+        """Bring the store to the places of the configuration; its meters by place."""
+        store, now = self._store, self._clock.now_ms()
+        stored = {(item.line, item.address): item for item in await store.meters()}
+        gone = {record.key: record for place, record in stored.items() if place not in places}
+        new = [place for place in places if place not in stored]
+        for place, key in _moved(new, gone.values()):
+            if gone.pop(key, None):
+                await store.move_meter(key, *place)
+        await asyncio.gather(*(store.remove_meter(key, now) for key in gone))
+        await asyncio.gather(*(store.install_meter(*place, now) for place in new))
+        return {(item.line, item.address): item for item in await store.meters()} if new else stored
+
+    def _make(
+        self, item: MeterConfig, record: StoredMeter, secrets: Secrets, site: Site, fields: Fields
+    ) -> Meter:
+        return Meter(
+            record.key,
+            item,
+            site=site,
+            clock=self._clock,
+            read=self._read,
+            keys=secrets.meter_keys,
+            identity=_identity(record),
+            fields=fields,
+        )
+
+    async def _learn(self, meter: Meter, telegrams: tuple[Telegram, ...]) -> None:
+        """Keep who answered at this address, and which fields it sends."""
+        first = telegrams[0]
+        if meter.identity is None and first.identification:
+            known = SecondaryAddress(
+                first.identification.upper(),
+                first.manufacturer if first.manufacturer.isalpha() else None,
+                first.version if first.manufacturer and first.version < _OPEN else None,
+                first.medium_code if first.medium_code < _OPEN else None,
+            )
+            await self._store.learn_identity(
+                meter.key, known.identification, known.manufacturer or "", known.version, known.medium
+            )
+            meter.identity = known
+        new = sent_fields(telegrams) - meter.fields
+        if new:
+            await self._store.learn_fields(meter.key, sorted(new))
+
+
+def place_of(meter: MeterConfig) -> Place:
+    """Where a configured meter is."""
+    return meter.line, str(parse_address(str(meter.address)))
+
+
+def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[Place, int]]:
+    """Places whose secondary address is that of one meter known so far by another line or spelling; its key."""
+    known: dict[str, list[tuple[SecondaryAddress, int]]] = {}
+    for record in gone:
+        address = _identity(record) or parse_address(record.address)
+        if isinstance(address, SecondaryAddress) and "F" not in address.identification:
+            known.setdefault(address.identification, []).append((address, record.key))
+    for place in new:
+        wanted = parse_address(place[1])
+        if isinstance(wanted, SecondaryAddress):
+            found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
+            if len(found) == 1:
+                yield place, found[0]
+
+
+def _identity(record: StoredMeter) -> SecondaryAddress | None:
+    if not record.identification:
+        return None
+    return SecondaryAddress(record.identification, record.manufacturer or None, record.version, record.medium)
+
+
+def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> None:
+    """Bring a meter to where it was when the gateway stopped."""
+    if reading is not None:
+        with contextlib.suppress(TelegramError):
+            meter.accept(meter.decode(reading.frames), reading.time_ms)
+    if failure is not None and (reading is None or failure.time_ms > reading.time_ms):
+        meter.fail(failure.result, failure.detail, failure.time_ms)

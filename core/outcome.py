@@ -1,0 +1,73 @@
+"""What a readout came to: a state, a reason for people, and telegrams where it was good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from core.mbus.master import (
+    Garbled,
+    Incomplete,
+    LineDown,
+    MbusError,
+    NoAnswer,
+    NoData,
+    Readout,
+    WrongMeter,
+)
+from core.mbus.telegram import Telegram, TelegramError
+from core.meter import Meter
+from core.snapshot import MeterState
+
+_STATES: Final[dict[type[MbusError], MeterState]] = {
+    NoAnswer: MeterState.NO_ANSWER,
+    NoData: MeterState.NO_ANSWER,
+    Garbled: MeterState.GARBLED,
+    Incomplete: MeterState.GARBLED,
+    WrongMeter: MeterState.WRONG_METER,
+    LineDown: MeterState.LINE_DOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A readout, judged."""
+
+    state: MeterState
+    reason: str  # a sentence where `state` is not OK
+    time_ms: int  # when it began, or when it failed
+    frames: tuple[bytes, ...]  # as received, good or not
+    telegrams: tuple[Telegram, ...] = ()  # of a good one
+
+
+def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
+    """Whether what the line brought for `meter` can be used."""
+    if isinstance(result, MbusError):
+        state = _STATES.get(type(result), MeterState.GARBLED)
+        return Outcome(state, str(result), now_ms, _bytes_of(result))
+    time_ms = round(result.started * 1000)
+    try:
+        telegrams = meter.decode(result.frames)
+    except TelegramError as error:
+        return Outcome(MeterState.UNDECODABLE, str(error), time_ms, result.frames)
+    for telegram in telegrams:
+        if reason := _unusable(telegram):
+            return Outcome(MeterState.UNDECODABLE, reason, time_ms, result.frames)
+    return Outcome(MeterState.OK, "", time_ms, result.frames, telegrams)
+
+
+def _unusable(telegram: Telegram) -> str:
+    if telegram.application_error:
+        return f"The meter reports: {telegram.application_error}."
+    if telegram.alarm is not None:
+        return "The meter sent an alarm instead of its values."
+    return telegram.problem if telegram.encrypted else ""
+
+
+def _bytes_of(error: MbusError) -> tuple[bytes, ...]:
+    match error:
+        case Garbled(raw=raw):
+            return (raw,)
+        case Incomplete(frames=frames) | WrongMeter(frames=frames):
+            return frames
+    return ()
