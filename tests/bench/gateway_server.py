@@ -1,7 +1,7 @@
 """A whole gateway to be measured: `python gateway_server.py STATE_DIR`. Prints the ready line and serves.
 
-One heat meter on a simulated line, 1000 rows of load profile 1 in the store, and a mapping of 9 registers, so that
-a row has 10 columns. The LLS password is 12345678.
+One heat meter on a simulated line, 1000 rows of load profile 1 in the store, and a mapping of 9 registers of 32 bits,
+so that a row has 10 columns and as many bytes as the peer's. The LLS password is 12345678.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.config_file import ConfigFile
+from core.dlms.axdr import Tag
 from core.interval import Interval
 from core.mapping.ready import ready_mappings
 from core.mbus.simulator import load_meters
@@ -55,7 +56,9 @@ def prepare(state: StateDir) -> None:
     save_secrets(state.secrets, replace(Secrets.generate(), lls_password="12345678"))
     heat = next(mapping for mapping in ready_mappings() if mapping.name == "heat.json")
     entries = [
-        entry for entry in heat.document["entries"] if entry["dlmsObisCode"].rpartition(".")[0] in CODES
+        {**entry, "dlmsDataType": Tag.DOUBLE_LONG}
+        for entry in heat.document["entries"]
+        if entry["dlmsObisCode"].rpartition(".")[0] in CODES
     ]
     (state.mappings / "heat.json").write_text(json.dumps({**heat.document, "entries": entries}))
     asyncio.run(fill(state))
