@@ -104,7 +104,7 @@ def load_meters(directory: Path | None = None) -> list[SimulatedMeter]:
         except SimulationError as error:
             raise SimulationError(f"{path}: {error}") from error
         if meters.setdefault(meter.header, meter) is not meter:
-            log.info("%s is left out: there is a meter %s already.", path, meter.identity)
+            log.debug("%s is left out: there is a meter %s already.", path, meter.identity)
     _spread(meters.values())
     return list(meters.values())
 
