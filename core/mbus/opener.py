@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 from core.mbus.serial_port import open_serial
-from core.mbus.simulator import SimulatedBus, load_meters, open_simulated
+from core.mbus.simulator import SimulatedBus, SimulationError, load_meters, open_simulated
 from core.mbus.transport import LineError, Transport, TransportProtocol
 
 _TCP_MARGIN = 0.5  # s; a level converter gathers bytes into packets, and networks take their time
@@ -14,10 +15,11 @@ _CONNECT_TIMEOUT = 5.0  # s
 
 
 async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None) -> Transport:
-    """Open `serial:/dev/ttyUSB0`, `tcp:host:port` or `sim:`.
+    """Open `serial:/dev/ttyUSB0`, `tcp:host:port`, `sim:` or `sim:folder`.
 
-    `baud` is the rate on the bus, 300..38400; over TCP the level converter must be set to the same. `bus` is
-    what `sim:` leads to, by default one with all telegrams that come with the program. Raises `LineError`.
+    `baud` is the rate on the bus, 300..38400; over TCP the level converter must be set to the same. `sim:` leads to
+    `bus`, by default one of all telegrams that come with the program; with a folder of .hex files to those.
+    Raises `LineError`.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "serial" and rest:
@@ -25,8 +27,15 @@ async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None
     if scheme == "tcp":
         return await _open_tcp(*_split_host_port(url, rest))
     if scheme == "sim":
-        return open_simulated(bus or SimulatedBus(load_meters()), baud)
+        return open_simulated(bus or await _simulated_bus(rest), baud)
     raise LineError(f"{url!r} names no line: use serial:/dev/ttyUSB0, tcp:HOST:PORT or sim:.")
+
+
+async def _simulated_bus(folder: str) -> SimulatedBus:
+    try:
+        return SimulatedBus(await asyncio.to_thread(load_meters, Path(folder) if folder else None))
+    except SimulationError as error:
+        raise LineError(str(error)) from error
 
 
 async def _open_tcp(host: str, port: int) -> Transport:

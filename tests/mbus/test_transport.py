@@ -125,6 +125,15 @@ async def test_unreachable_converters_are_told_apart() -> None:
             await open_transport(url, 2400)
 
 
+async def test_a_simulated_line_can_have_telegrams_of_its_own(tmp_path: Path) -> None:
+    """`sim:folder` leads to the telegrams in there; a folder without any is told, not played as the usual ones."""
+    with pytest.raises(LineError, match="no telegrams"):
+        await open_transport(f"sim:{tmp_path}", 38400)
+    (tmp_path / "meter.hex").write_text((TELEGRAMS / "els_falcon.hex").read_text())
+    line = await open_transport(f"sim:{tmp_path}", 38400)
+    line.close()
+
+
 async def test_simulated_line_needs_nothing() -> None:
     """`sim:` leads to the telegrams that come with the program."""
     line = await open_transport("sim:", 38400)
