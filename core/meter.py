@@ -34,7 +34,7 @@ dead waits for one time-out and not for 20."""
 
 CLOCK: Final = CaptureObject(8, bytes((0, 0, 1, 0, 0, 255)), 2)
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
-_SERVED: Final = (CLASSES["data"], *_REGISTERS)
+_SERVED: Final = (CLASSES["data"], CLASSES["clock"], *_REGISTERS)
 _UNKNOWN_MAKER: Final = "XXX"
 
 Fields = frozenset[tuple[int, str]]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar
 
 from core.cosem import datetime as cosem_time
-from core.cosem.base import CosemObject, DataAccessError, Setter
+from core.cosem.base import CosemObject, DataAccessError, Setter, Source
 from core.dlms.axdr import Tag, Value, boolean, date_time, enum, integer, long, unsigned
 from core.dlms.errors import DecodeError
 from core.dlms.xdlms import DataAccessResult
@@ -79,6 +79,20 @@ class Clock(CosemObject):
         raw = cosem_time.encode(int(local.timestamp() * 1000), UTC)
         status = 0 if begin else cosem_time.DAYLIGHT_SAVING
         return raw[:9] + deviation.to_bytes(2, "big", signed=True) + bytes((status,))
+
+
+class MeterClock(CosemObject):
+    """Class 8 for the clock inside of a meter: its local time (2).
+
+    An M-Bus telegram says nothing of zone and daylight saving, so those attributes cannot be read.
+    """
+
+    class_id: ClassVar[int] = 8
+    method_count: ClassVar[int] = 6
+
+    def __init__(self, logical_name: bytes, time: Source) -> None:
+        """`time` gives 12 bytes of date-time as an octet-string."""
+        super().__init__(logical_name, (time, *(None,) * 7))
 
 
 def _minutes(span: timedelta) -> int:

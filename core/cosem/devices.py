@@ -33,6 +33,7 @@ TEST_OBJECT: Final = bytes((0, 0, 96, 1, 4, 255))
 EXTENDED_REGISTER: Final = 4
 REGISTER: Final = 3
 DATA: Final = 1
+CLOCK: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def _mapped_object(meter: Meter, position: int) -> cosem.CosemObject:
     value = meter.source(position)
     if mapped.class_id == DATA:
         return cosem.Data(mapped.obis, value)
+    if mapped.class_id == CLOCK:
+        return cosem.MeterClock(mapped.obis, value)
     scaler, unit = mapped.entry.scaler, mapped.entry.unit
     if mapped.class_id == EXTENDED_REGISTER:
         return cosem.ExtendedRegister(

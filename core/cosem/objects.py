@@ -16,7 +16,7 @@ from core.cosem.base import (
     Setter,
     Source,
 )
-from core.cosem.clock import Clock
+from core.cosem.clock import Clock, MeterClock
 from core.cosem.profile import CaptureObject, ProfileGeneric, RowSource
 from core.cosem.registers import ChannelSelection, Data, ExtendedRegister, Register, scaler_unit
 from core.cosem.sap import SapAssignment
@@ -39,6 +39,7 @@ __all__ = [
     "DeviceDirectory",
     "ExtendedRegister",
     "LogicalDevice",
+    "MeterClock",
     "ProfileGeneric",
     "Register",
     "Rights",
