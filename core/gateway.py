@@ -47,6 +47,11 @@ PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
+NO_HLS: Final = (
+    "Only the public client is let in: the management client needs authentication high, which this version does "
+    'not have yet; set authentication = "low" under [dlms] in config.toml.'
+)
+
 _PUBLISH_S: Final = 0.2
 _TICK_S: Final = 1.0
 _CUT_WAIT_S: Final = 3.0
@@ -111,6 +116,8 @@ class Core:
         self._set_lines(self._config)
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
+            if self._admits_no_management():
+                log.warning(NO_HLS)
         self._publish()
         self._spawn(self._tick())
 
@@ -372,6 +379,12 @@ class Core:
                 yield f"{meter.name}: {meter.reason}{way_out}"
             elif meter.reading is not None and meter.mapping is None:
                 yield f"{meter.name}: no mapping file for it, so clients see no values; add one to mappings/."
+
+        if self._admits_no_management():
+            yield NO_HLS
+
+    def _admits_no_management(self) -> bool:
+        return self._config.dlms.enabled and self._config.dlms.authentication == "high"
 
     async def _tick(self) -> None:
         """What changes without anybody saying so, such as the counters of the connections."""
