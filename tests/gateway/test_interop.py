@@ -42,14 +42,14 @@ def password(gateway: GatewayProcess) -> str:
 
 
 def recent_telegrams(gateway: GatewayProcess, device: int) -> list[Telegram]:
-    """All telegrams that a meter of the demo sent in the last minutes, decoded."""
+    """All telegrams that a meter sent in the last minutes, decoded: a tour may see values of more than one."""
+    since = datetime.now(UTC) - timedelta(minutes=7)
     with open_readonly(gateway.state_dir / "gateway.db") as store:
-        key = sorted(meter.key for meter in store.meters())[device - 16]
-        since = datetime.now(UTC) - timedelta(minutes=7)
-        rows = store.profile_rows(key, 1, round(since.timestamp() * 1000), 1 << 53, 1000)
-        latest = store.latest(key)
-    assert latest is not None
-    return [decode(frame) for frames in (*(row.frames for row in rows), latest.frames) for frame in frames]
+        (key,) = (meter.key for meter in store.meters() if meter.logical_device == device)
+        found = store.good_times(key, (round(since.timestamp() * 1000), 0), 1000)
+        readings = [store.reading(number) for _, number in found]
+    assert readings
+    return [decode(frame) for reading in readings if reading for frame in reading.frames]
 
 
 @pytest.mark.parametrize("client", CLIENTS)
