@@ -382,6 +382,8 @@ class Core:
 
         if self._admits_no_management():
             yield NO_HLS
+        if any(report.enabled for report in self._config.push.reports):
+            yield "Push reports are configured, but this version sends none yet: poll the gateway meanwhile."
 
     def _admits_no_management(self) -> bool:
         return self._config.dlms.enabled and self._config.dlms.authentication == "high"

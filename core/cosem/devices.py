@@ -31,7 +31,6 @@ SYSTEM_TITLE: Final = bytes((0, 0, 96, 1, 0, 255))
 FIRMWARE_VERSION: Final = bytes((1, 0, 0, 2, 0, 255))
 TEST_OBJECT: Final = bytes((0, 0, 96, 1, 4, 255))
 EXTENDED_REGISTER: Final = 4
-REGISTER: Final = 3
 DATA: Final = 1
 CLOCK: Final = 8
 

@@ -8,7 +8,6 @@ from core.dlms.errors import DlmsError
 
 VERSION = 1
 HEADER_SIZE = 8
-DEFAULT_PORT = 4059
 
 _HEADER = struct.Struct(">HHHH")  # version, source SAP, destination SAP, length of the APDU
 

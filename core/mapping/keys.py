@@ -88,11 +88,6 @@ def description_key(description: str, storage: int, tariff: int, subunit: int, f
     return f"{_DIB}{description}.{storage}.{tariff}.{subunit}.{function}.unmodifiedvalue"
 
 
-def dib_key(dib: str) -> str:
-    """The text of the key that names a record by its DIF and VIF bytes."""
-    return f"{_DIB}{dib}.unmodifiedvalue"
-
-
 def normal_description(text: str) -> str:
     """The form in which descriptions are compared: lower case, one blank between words."""
     return _BLANKS.sub(" ", text.strip().lower())

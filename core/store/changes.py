@@ -11,8 +11,6 @@ from core.interval import Interval
 from core.snapshot import MeterState
 from core.store.records import Reading
 
-_PURGE_SLICE = 2000
-
 
 @dataclass(slots=True)
 class Series:
@@ -186,29 +184,3 @@ class StoreChanges:
                 "DELETE FROM profile_row WHERE series = ? AND meter = ?", (series, meter)
             )
         return True
-
-    def purge_meter(self, meter: int, before_ms: int) -> int:
-        """Delete a slice of the readings of a meter that are older; how many. Never its last good one."""
-        last = self._connection.execute(
-            "SELECT max(time_ms) FROM reading WHERE meter = ? AND result = 'ok'", (meter,)
-        ).fetchone()[0]
-        good_before = before_ms if last is None else min(before_ms, last)
-        deleted = 0
-        for result, before in (("= 'ok'", good_before), ("<> 'ok'", before_ms)):
-            deleted += self._connection.execute(
-                "DELETE FROM reading WHERE id IN (SELECT id FROM reading WHERE meter = ? "
-                f"AND result {result} AND time_ms < ? ORDER BY time_ms LIMIT ?)",
-                (meter, before, _PURGE_SLICE),
-            ).rowcount
-        oldest = self._connection.execute(
-            "SELECT min(time_ms) FROM reading WHERE meter = ? AND result = 'ok'", (meter,)
-        ).fetchone()[0]
-        if oldest is not None:
-            for series in self._series:
-                # A row never stands before its boundary: all that begins at or after `oldest` stays.
-                self._connection.execute(
-                    "DELETE FROM profile_row "
-                    "WHERE series = ? AND meter = ? AND boundary_ms <= ? AND time_ms < ?",
-                    (series.id, meter, oldest, oldest),
-                )
-        return deleted

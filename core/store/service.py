@@ -153,19 +153,8 @@ class Store:
             while await self._writer.do(lambda changes: changes.drop_retired()):
                 pass
 
-    async def purge(self, before_ms: int) -> int:
-        """Delete readings older than `before_ms`, but never the last good one of a meter; how many went."""
-        total = 0
-        for meter in await self.meters(removed=True):
-            while deleted := await self._purge_slice(meter.key, before_ms):
-                total += deleted
-        return total
-
     async def _add_slice(self, readings: Sequence[Reading]) -> list[int]:
         return await self._writer.do(lambda changes: changes.add_readings(readings))
-
-    async def _purge_slice(self, key: int, before_ms: int) -> int:
-        return await self._writer.do(lambda changes: changes.purge_meter(key, before_ms))
 
     async def _rebuild(self, profile: int, interval: Interval, zone: ZoneInfo) -> None:
         series = await self._writer.do(lambda changes: changes.begin_series(profile, interval, zone))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.mapping.keys import KeyFormatError, Source, description_key, dib_key, parse_key
+from core.mapping.keys import KeyFormatError, Source, description_key, parse_key
 
 
 def test_a_dib_key_names_the_bytes() -> None:
@@ -78,6 +78,5 @@ def test_any_text_is_a_key_or_refused(text: str) -> None:
 
 def test_keys_that_are_written_can_be_read() -> None:
     """The writers and the reader agree."""
-    assert parse_key(dib_key("0c13")).dib == "0c13"
     key = parse_key(description_key("flow-temp", 4, 3, 2, 1))
     assert (key.description, key.storage, key.tariff, key.subunit, key.function) == ("flow-temp", 4, 3, 2, 1)

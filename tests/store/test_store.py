@@ -247,25 +247,6 @@ async def test_a_profile_answers_by_entry(store: Store) -> None:
     assert await store.profile_entries(meter, 2, 1, 0) == []
 
 
-async def test_old_readings_are_let_go_but_never_the_last_good_one(store: Store) -> None:
-    """With the rows that were made of them, and nothing else."""
-    busy, silent = [await store.install_meter("cellar", str(number), 1) for number in (5, 6)]
-    await store.set_profiles({1: Interval.parse("1 h")}, STOCKHOLM)
-    await store.add_readings([good(busy, START + number * HOUR // 4) for number in range(9000)])
-    await store.add_readings([failed(busy, START), good(silent, START), good(silent, START + 1)])
-    cut = START + 1000 * HOUR
-    assert await store.purge(cut) == 4000 + 1 + 1
-    assert await store.oldest(busy) == cut
-    assert await store.readings_count(busy) == 5000
-    rows = await store.profile_rows(busy, 1, *EVER, limit=10_000)
-    assert [row.time_ms for row in rows] == [cut + number * HOUR for number in range(1250)]
-    latest = await store.latest(silent)
-    assert latest is not None
-    assert latest.time_ms == START + 1
-    assert await store.latest_failures() == {}
-    assert await store.purge(cut) == 0
-
-
 async def test_changes_that_wait_together_are_each_done_or_refused_alone(store: Store) -> None:
     """One that fails does not take the others with it."""
     meter = await store.install_meter("cellar", "5", 1)
