@@ -33,6 +33,11 @@ _FIXED_UNITS: Final[tuple[tuple[str, str, int], ...]] = (
 _FIXED_HISTORIC: Final = 0x3E
 
 
+_REGISTER_DIFE = 0x00
+"""As the last DIFE it says that the storage number is the number of a historic register (OMS vol. 2, annex G): the
+first of them is no value at the due date."""
+
+
 class Walk:
     """The structure of the records between two offsets of a frame.
 
@@ -96,6 +101,8 @@ class Walk:
         if text_at and text_at != vif_at + 1:
             vife_at, text = self._text(text_at)
         meaning = resolve(bytes(vib), text)
+        if storage and self._body[vif_at - 1] == _REGISTER_DIFE:
+            meaning = meaning._replace(modifiers=(*meaning.modifiers, "register"))
         data_at = vife_at
         size = _SIZES[field]
         if size is None:

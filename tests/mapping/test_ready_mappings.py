@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -107,6 +108,13 @@ def test_the_gateway_clock_is_never_a_meter_value() -> None:
     """No ready file maps anything to 0.0.1.0.0.255."""
     codes = {entry.obis_text for file in ready_mappings() for entry in file.entries}
     assert "0.0.1.0.0.255" not in codes
+
+
+def test_a_historic_register_is_not_taken_for_the_due_date(telegram: Callable[[str], Telegram]) -> None:
+    """Storage 1 behind a final DIFE of 0 is register 1; the due date value is missing then, not wrong."""
+    codes = {value.object.entry.obis_text for value in held(telegram("4c13 34120000"))}
+    assert "8.0.1.2.0.255" in codes
+    assert held(telegram("cc0013 34120000")) == []
 
 
 def test_the_first_entry_of_water_is_that_of_the_manual() -> None:

@@ -75,6 +75,14 @@ def test_not_available_is_never_a_number(records: str) -> None:
     assert record.error == values.NOT_AVAILABLE
 
 
+def test_a_final_dife_of_zero_names_a_register() -> None:
+    """Register 1 is not the value at the due date, which has the same storage number."""
+    assert only_record("4c 13 34120000").description == "volume"
+    register = only_record("cc00 13 34120000")
+    assert (register.storage, register.description) == (1, "volume register")
+    assert only_record("8c00 13 34120000").description == "volume"
+
+
 def test_a_wrong_digit_keeps_its_text_and_the_other_records() -> None:
     """A BCD error digit spoils its own record only."""
     records = decode(long_frame("0A 13 E412  0C 13 46590800  0A 5A F412")).records
