@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterable
 from concurrent.futures import Future
-from pathlib import Path
 
 from core import demo
 from core.clock import Clock, SystemClock
@@ -18,10 +16,8 @@ from core.mapping.ready import ready_mappings
 from core.runtime import CoreThread
 from core.secrets import ensure_secrets
 from core.snapshot import MeterDetail, Snapshot
-from core.statedir import StateDir, write_atomically
+from core.statedir import StateDir, StateDirError, write_atomically
 from core.store import StoreError, open_readonly
-
-log = logging.getLogger(__name__)
 
 
 class RunningGateway:
@@ -91,9 +87,14 @@ def _given(state: StateDir) -> Given:
 
 def _first_start(state: StateDir, options: RunOptions) -> None:
     """Give a new gateway the ready mapping files; they are the technician's from then on."""
-    for mapping in ready_mappings():
-        path: Path = state.mappings / mapping.name
-        if not path.exists():
-            write_atomically(path, dump(mapping).encode(), 0o600)
+    try:
+        for mapping in ready_mappings():
+            path = state.mappings / mapping.name
+            if not path.exists():
+                write_atomically(path, dump(mapping).encode(), 0o600)
+    except OSError as error:
+        raise StateDirError(
+            f"The ready mapping files cannot be written to {state.mappings} ({error.strerror}); free space there."
+        ) from error
     if options.demo and not state.config.exists():
         demo.write_config(state.config)

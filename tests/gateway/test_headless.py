@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import struct
@@ -323,6 +324,20 @@ def test_a_state_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "cannot be written" in line
+
+
+def test_a_disk_that_is_full_at_the_first_start_is_told(tmp_path: Path) -> None:
+    """The ready mapping files do not fit: one line that says where, and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cme_tui", "--state-dir", str(tmp_path), "--headless", "--dlms-port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path) in line
 
 
 def test_a_mapping_file_with_a_wrong_type_stops_no_other(
