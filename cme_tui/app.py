@@ -115,6 +115,11 @@ class CmeApp(App[None]):
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_status()
 
+    def _say_nothing(self) -> None:
+        self.message = ()
+        if isinstance(self.screen, GatewayScreen):
+            self.screen.update_status()
+
     async def answer(self, future: Future[Any], doing: str) -> bool:
         """Wait for a command; shows progress, and the sentence of an error. False after an error."""
         waiting = asyncio.wrap_future(future)
@@ -131,6 +136,7 @@ class CmeApp(App[None]):
                 self.say(f"{doing} ... {int(now - started)} s", "strong", seconds=3600)
             if shown_at is not None:
                 await asyncio.sleep(max(0.0, shown_at + PROGRESS_AT_LEAST_SECONDS - time.monotonic()))
+                self._say_nothing()
             await waiting
             return True
         except CmeError as error:

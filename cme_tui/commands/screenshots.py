@@ -23,6 +23,9 @@ from core.statedir import StateDir
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from textual.pilot import Pilot
+
+    from cme_tui.app import CmeApp
     from cme_tui.terminal import Profile
 
 SMALL: Final = (80, 24)
@@ -121,9 +124,16 @@ async def _take(shot: Shot, gateway: _Posing) -> str:
 
     app = CmeApp(gateway, clock=lambda: NOON_MS, profile=shot.profile)
     async with app.run_test(size=shot.size) as pilot:
-        await pilot.press(*shot.keys)
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        for key in shot.keys:
+            await pilot.press(key)
+            await _settled(app, pilot)
         app.pull()
-        await pilot.pause()
+        await _settled(app, pilot)
         return app.export_screenshot(title="cme-tui")
+
+
+async def _settled(app: CmeApp, pilot: Pilot[None]) -> None:
+    """Return when the last key has done its work: where the next one leads depends on what has been loaded."""
+    await pilot.pause()
+    await app.workers.wait_for_complete()
+    await pilot.pause()

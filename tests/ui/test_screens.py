@@ -346,6 +346,20 @@ async def test_a_slow_readout_shows_progress(session):
         assert f"read {len(slow.result().values)} values" in s.status
 
 
+async def test_the_progress_of_a_slow_load_goes_away(session):
+    """Loading a meter has no result to say: the hint of the row is back when it is done."""
+    gateway = RecordedGateway()
+    detail, slow = gateway.meter(1), Future()
+    gateway.meter = lambda key: slow
+    async with session(gateway) as s:
+        await s.pilot.press("f6", "enter")
+        while "Loading the meter ..." not in s.status:
+            await s.pilot.pause(0.02)
+        slow.set_result(detail.result())
+        await s.settle()
+        assert "Loading" not in s.status
+
+
 async def test_quit_asks_and_names_what_stops(session):
     """The question counts clients and meters; Enter and n stay, y quits."""
     async with session(clients=2) as s:
