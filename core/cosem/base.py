@@ -22,12 +22,19 @@ CHANNEL_SELECTION = (1, bytes((0, 128, 1, 0, 0, 255)))  # class and logical name
 Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 """Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""
 
-Setter: TypeAlias = Callable[[Value], Awaitable[None] | None]
+Setter: TypeAlias = "Callable[[Value, Context], Awaitable[None] | None]"
 """Takes what a client writes to an attribute; raises `DataAccessError` to refuse it."""
+
+Method: TypeAlias = "Callable[[Value | None, Context], bytes | None | Awaitable[bytes | None]]"
+"""Does what a client invokes, with its parameter if there is one; gives the encoded return parameter, None for
+none; raises `DataAccessError` to refuse it."""
 
 
 class DataAccessError(Exception):
-    """An attribute cannot be read or written; the client gets `code` (Green Book 9.5, Data-Access-Result)."""
+    """An attribute cannot be read or written, or a method not be invoked; the client gets `code`.
+
+    Data-Access-Result and Action-Result have the same numbers (Green Book 9.5).
+    """
 
     def __init__(self, code: DataAccessResult) -> None:
         super().__init__(code.name.lower().replace("_", "-"))
@@ -97,10 +104,17 @@ class Context:
     directory: DeviceDirectory
     selected: int = field(init=False)  # SAP of the device that the association talks to
     selected_name: str = field(init=False, default="")  # of that device
-    mechanism: int = 0  # authentication mechanism: 0 none, 1 low
+    mechanism: int = 0  # authentication mechanism: 0 none, 1 low, 5 high with GMAC
     conformance: int = 0  # negotiated, 24 bits
     client_pdu: int = 0  # largest APDU that the client takes, as negotiated; 0 = any
     server_pdu: int = 0
+    local: str = ""  # IP address that the client connected to; "" where that is unknown
+    client_title: bytes = b""  # system title from the AARQ, 8 bytes; empty without one
+    ciphered: bool = False  # whether the application context is the one with ciphering
+    errors: int = 0  # requests that were refused or failed
+    last_error: str = ""  # the last of them, a few words: "get 3 8.0.1.0.0.255/2: object unavailable"
+    after_answer: list[Callable[[], None]] = field(default_factory=list)
+    """Called once when the answer to the present request is protected: new keys hold from then on."""
 
     def __post_init__(self) -> None:
         self.selected = self.addressed
@@ -130,9 +144,9 @@ class CosemObject:
     """An object made of one source for each attribute behind the logical name.
 
     `sources[0]` is attribute 2; None stands for an attribute that cannot be read. An attribute with a setter,
-    or in `writable`, can be written by the management client. The public client reads the object if `public`, only.
-    Subclasses say class, version and number of methods; those whose values depend on the association override
-    `read` or `write`.
+    or in `writable`, can be written by the management client, and the methods in `methods` (or `invocable`) can be
+    invoked by it. The public client reads the object if `public`, only. Subclasses say class, version and number of
+    methods; those whose values depend on the association override `read`, `write` or `act`.
     """
 
     class_id: ClassVar[int]
@@ -148,6 +162,8 @@ class CosemObject:
         public: bool = False,
         setters: Mapping[int, Setter] | None = None,
         writable: Iterable[int] = (),
+        methods: Mapping[int, Method] | None = None,
+        invocable: Iterable[int] = (),
     ) -> None:
         if len(logical_name) != 6:
             raise ValueError(f"a logical name has 6 bytes, not {len(logical_name)}")
@@ -157,18 +173,20 @@ class CosemObject:
         self._setters = dict(setters or {})
         written = {*self._setters, *writable}
         readable = [Access.READ if source is not None else Access.NONE for source in self._sources]
-        methods = (False,) * self.method_count
-        nothing = Rights((Access.NONE,) * self.attribute_count, methods)
+        self._methods = dict(methods or {})
+        granted = {*self._methods, *invocable}
+        no_method = (False,) * self.method_count
+        nothing = Rights((Access.NONE,) * self.attribute_count, no_method)
         management = Rights(
             tuple(
                 Access(mode | (Access.WRITE if number in written else Access.NONE))
                 for number, mode in enumerate(readable, 1)
             ),
-            methods,
+            tuple(number in granted for number in range(1, self.method_count + 1)),
         )
         self._rights = {
             MANAGEMENT_CLIENT: management,
-            PUBLIC_CLIENT: Rights(tuple(readable), methods) if public else nothing,
+            PUBLIC_CLIENT: Rights(tuple(readable), no_method) if public else nothing,
         }
         self._nothing = nothing
 
@@ -192,4 +210,13 @@ class CosemObject:
         setter = self._setters.get(attribute)
         if setter is None:
             raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
-        return setter(value)
+        return setter(value, context)
+
+    def act(
+        self, method: int, parameter: Value | None, context: Context
+    ) -> bytes | Awaitable[bytes | None] | None:
+        """Invoke a method (1..`method_count`); the encoded return parameter, if any. Raises `DataAccessError`."""
+        action = self._methods.get(method)
+        if action is None:
+            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
+        return action(parameter, context)

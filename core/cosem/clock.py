@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar
 
 from core.cosem import datetime as cosem_time
-from core.cosem.base import CosemObject, DataAccessError, Setter, Source
+from core.cosem.base import Context, CosemObject, DataAccessError, Setter, Source
 from core.dlms.axdr import Tag, Value, boolean, date_time, enum, integer, long, unsigned
 from core.dlms.errors import DecodeError
 from core.dlms.xdlms import DataAccessResult
@@ -15,13 +15,16 @@ from core.dlms.xdlms import DataAccessResult
 CLOCK_BASE_NETWORK = 4  # the gateway's time comes from its operating system, which keeps it by NTP
 CLOCK_NAME = bytes((0, 0, 1, 0, 0, 255))
 
+SetTime = Callable[[int, Context], Awaitable[None] | None]
+"""Sets the clock to milliseconds since 1970 UTC; may raise `DataAccessError`."""
+
 
 class Clock(CosemObject):
     """Class 8: time (2), time zone (3), status (4), daylight saving begin (5), end (6), deviation (7),
     enabled (8), clock base (9).
 
-    `now` gives milliseconds since 1970 UTC. `set_time` gets the milliseconds that a client wrote; without it
-    the time cannot be written. It may raise `DataAccessError`.
+    `now` gives milliseconds since 1970 UTC. `set_time` gets what a client wrote; without it the time cannot
+    be written.
     """
 
     class_id: ClassVar[int] = 8
@@ -33,7 +36,7 @@ class Clock(CosemObject):
         zone: Callable[[], tzinfo] | tzinfo,
         *,
         logical_name: bytes = CLOCK_NAME,
-        set_time: Callable[[int], Awaitable[None] | None] | None = None,
+        set_time: SetTime | None = None,
         public: bool = True,
     ) -> None:
         self._now = now
@@ -54,15 +57,15 @@ class Clock(CosemObject):
             setters={2: self._setter(set_time)} if set_time else None,
         )
 
-    def _setter(self, set_time: Callable[[int], Awaitable[None] | None]) -> Setter:
-        def write(value: Value) -> Awaitable[None] | None:
+    def _setter(self, set_time: SetTime) -> Setter:
+        def write(value: Value, context: Context) -> Awaitable[None] | None:
             if value.tag not in (Tag.OCTET_STRING, Tag.DATE_TIME) or not isinstance(value.content, bytes):
                 raise DataAccessError(DataAccessResult.TYPE_UNMATCHED)
             try:
                 ms = cosem_time.decode(value.content, self._zone())
             except DecodeError:
                 raise DataAccessError(DataAccessResult.TYPE_UNMATCHED) from None
-            return set_time(ms)
+            return set_time(ms, context)
 
         return write
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Awaitable
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.cosem.base import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from core.dlms.acse import LN_CONTEXT, AssociateRequest, Diagnostic, Mechanism
@@ -19,13 +20,57 @@ class Level(IntEnum):
     HIGH = 2
 
 
+class Policy(IntEnum):
+    """Security policy of suite 0 (Blue Book 4.4.7, security_policy of version 0)."""
+
+    NONE = 0
+    AUTHENTICATED_ENCRYPTED = 3
+
+
+class Keys(NamedTuple):
+    """The global keys of suite 0, 16 bytes each."""
+
+    encryption: bytes
+    authentication: bytes
+
+
+class Counters(Protocol):
+    """The invocation counters under the present encryption key, 0..2^32-1 (Green Book 9.2.3.3.7)."""
+
+    def next(self) -> int:
+        """A counter for one protected message of the gateway; none is ever given out twice, whatever happens.
+
+        Raises `CounterError` where no more can be given out under this key.
+        """
+
+    def last(self, title: bytes) -> int:
+        """The last counter accepted from the client with this system title; -1 before the first."""
+
+    def accept(self, title: bytes, counter: int) -> Awaitable[None] | None:
+        """Note `counter`, greater than `last`, as accepted.
+
+        From the return on it is refused for ever. Where it has to wait for the disk, it returns an awaitable,
+        and the message must not be acted upon before. Raises `CounterError`.
+        """
+
+
 class Credentials(Protocol):
-    """What clients must know; asked anew with every AARQ, so that a change applies at once."""
+    """What clients must know, and the gateway's keys; asked anew with every use, so that a change applies at once."""
+
+    @property
+    def counters(self) -> Counters: ...
 
     def level(self) -> Level: ...
 
+    def policy(self) -> Policy: ...
+
     def lls_password(self) -> bytes:
         """The LLS password; an empty one fits no client."""
+
+    def keys(self) -> Keys: ...
+
+    def system_title(self) -> bytes:
+        """The gateway's, 8 bytes."""
 
 
 def judge(

@@ -74,9 +74,12 @@ class Connection(asyncio.Protocol):
             sap=context.addressed if context else None,
             channel=context.selected if context else None,
             authentication=Mechanism(context.mechanism).name.lower() if context else "",
+            ciphering="none" if context else "",
             since_ms=round((now + self._since) * 1000),
             last_ms=round((now + self._last) * 1000),
             requests=self._requests,
+            errors=context.errors if context else 0,
+            last_error=context.last_error if context else "",
         )
 
     def close(self, reason: str) -> None:

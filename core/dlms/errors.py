@@ -15,3 +15,7 @@ class DecodeError(DlmsError):
 
 class EncodeError(DlmsError):
     """A value that does not fit into the data type that it should have."""
+
+
+class CounterError(DlmsError):
+    """No invocation counter can be used: the key is used up, or the disk does not keep them."""

@@ -13,14 +13,19 @@ class SessionView:
     client_sap: int | None  # None before the AARQ
     sap: int | None  # the addressed logical device
     channel: int | None  # the selected logical device
-    authentication: str  # "none", "low"; "" before the AARQ
+    authentication: str  # "none", "low", "high"; "" before the AARQ
+    ciphering: str  # of the last request: "none", "glo", "ded", "general-glo", "general-ded"
     since_ms: int
     last_ms: int
     requests: int
+    errors: int  # requests that were refused or failed
+    last_error: str  # the last of them in a few words, "" for none
 
 
 class Observer:
     """Called in the server's loop; override what matters. The methods must not block or raise."""
+
+    tracing = False  # whether `apdu` is to be called
 
     def connected(self, peer: str) -> None:
         """A client opened a connection."""
@@ -33,6 +38,19 @@ class Observer:
 
     def authentication_failed(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
         """An AARQ was refused for its client, logical device or authentication; `reason` is a few words."""
+
+    def not_deciphered(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
+        """A ciphered APDU was refused: wrong tag, wrong key, or a protection that is not allowed."""
+
+    def replayed(self, peer: str, client_sap: int, sap: int, counter: int, last: int) -> None:
+        """An APDU with a genuine tag had a counter that is not above the last accepted one."""
+
+    def apdu(
+        self, peer: str, client_sap: int, sap: int, apdu: bytes, *, sent: bool, protection: str, size: int
+    ) -> None:
+        """An APDU in clear, as received or before it is sent; `protection` says how it went over the wire
+        ("", "glo 30", "ded 30", "general-glo 10", ...) and `size` how many bytes it had there. An APDU that
+        could not be deciphered comes as it was received. Only while `tracing`."""
 
     def released(self, peer: str, client_sap: int, sap: int) -> None:
         """An association ended, by release or with its connection."""

@@ -67,7 +67,7 @@ def test_a_clock_that_cannot_be_set_does_not_say_that_it_can() -> None:
     with pytest.raises(DataAccessError, match="read-write-denied"):
         fixed.write(2, axdr.decode(axdr.date_time(cosem_time.encode(SUMMER, UTC))), CONTEXT)
     times: list[int] = []
-    settable = Clock(lambda: SUMMER, UTC, set_time=times.append)
+    settable = Clock(lambda: SUMMER, UTC, set_time=lambda ms, _: times.append(ms))
     assert settable.access(1).attributes[1] is Access.READ_WRITE
     assert settable.access(16).attributes[1] is Access.READ
     settable.write(2, axdr.decode(axdr.date_time(cosem_time.encode(WINTER, UTC))), CONTEXT)

@@ -72,7 +72,7 @@ def test_any_other_client_has_no_right_at_all() -> None:
 def test_the_secret_is_written_and_never_read() -> None:
     """Association LN, attribute 7, for the management client only."""
     secrets: list[object] = []
-    association = AssociationLN(set_secret=lambda value: secrets.append(value.content))
+    association = AssociationLN(set_secret=lambda value, _: secrets.append(value.content))
     assert association.access(1).attributes[6] == 2
     assert association.access(16).attributes[6] == 0
     context = Context(1, 1, "test", Plant().directory)

@@ -19,6 +19,7 @@ from core.cosem.objects import (
     CaptureObject,
     ChannelSelection,
     Clock,
+    Context,
     CosemObject,
     Data,
     DataAccessError,
@@ -148,7 +149,7 @@ class Plant:
         common = (
             SapAssignment(),
             AssociationLN(),
-            Clock(lambda: NOW_MS, ZONE, set_time=self.times.append),
+            Clock(lambda: NOW_MS, ZONE, set_time=lambda ms, _: self.times.append(ms)),
             Data(NAME, axdr.octet_string(name.encode()), public=True),
             ChannelSelection(),
         )
@@ -178,7 +179,7 @@ class Plant:
     async def _silent(self) -> bytes:
         raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE)
 
-    async def _set_note(self, value: axdr.Value) -> None:
+    async def _set_note(self, value: axdr.Value, _: Context) -> None:
         await asyncio.sleep(0)
         if value.tag != axdr.Tag.OCTET_STRING or not isinstance(value.content, bytes):
             raise DataAccessError(DataAccessResult.TYPE_UNMATCHED)
