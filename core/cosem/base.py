@@ -25,7 +25,7 @@ Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 Setter: TypeAlias = "Callable[[Value, Context], Awaitable[None] | None]"
 """Takes what a client writes to an attribute; raises `DataAccessError` to refuse it."""
 
-Method: TypeAlias = "Callable[[Value | None, Context], bytes | None | Awaitable[bytes | None]]"
+Method: TypeAlias = "Callable[[Value | None, Context], bytes | Awaitable[bytes | None] | None]"
 """Does what a client invokes, with its parameter if there is one; gives the encoded return parameter, None for
 none; raises `DataAccessError` to refuse it."""
 
