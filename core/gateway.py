@@ -15,7 +15,7 @@ from core.config import Config, LineConfig, system_title, system_zone
 from core.config_file import ConfigFile, Given
 from core.cosem import codes
 from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
-from core.dlms.admission import Level
+from core.dlms.admission import Keys, Level, Policy
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer, SessionView
 from core.dlms.server import DlmsServer
@@ -402,9 +402,35 @@ class Core:
         return task
 
 
+class _Counters:
+    def __init__(self) -> None:
+        self._sent = 0
+        self._accepted: dict[bytes, int] = {}
+
+    def next(self) -> int:
+        self._sent += 1
+        return self._sent
+
+    def last(self, title: bytes) -> int:
+        return self._accepted.get(title, -1)
+
+    def accept(self, title: bytes, counter: int) -> None:
+        self._accepted[title] = counter
+
+
 class _Credentials:
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.counters = _Counters()
+
+    def policy(self) -> Policy:
+        return Policy.NONE
+
+    def keys(self) -> Keys:
+        return Keys(self._core.secrets.encryption_key, self._core.secrets.authentication_key)
+
+    def system_title(self) -> bytes:
+        return self._core.config.gateway.system_title
 
     def level(self) -> Level:
         return Level[self._core.config.dlms.authentication.upper()]
