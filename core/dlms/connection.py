@@ -12,10 +12,11 @@ from core.cosem.base import DataAccessError, DeviceDirectory
 from core.dlms import acse
 from core.dlms.acse import Diagnostic, Mechanism
 from core.dlms.admission import Credentials
-from core.dlms.association import MALFORMED, NOT_POSSIBLE, Association
+from core.dlms.association import Association
 from core.dlms.errors import DecodeError
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer, SessionView
+from core.dlms.services import MALFORMED, NOT_POSSIBLE
 from core.dlms.throttle import Throttle
 from core.dlms.wrapper import HEADER_SIZE, Deframer, WrapperError, frame
 from core.dlms.xdlms import DataAccessResult

@@ -7,8 +7,8 @@ from dlms_wire import AARQ_LLS, AARQ_NONE
 
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic, Mechanism
-from core.dlms.association import SERVED
 from core.dlms.errors import DecodeError
+from core.dlms.services import SERVED
 
 
 def test_the_aarq_of_the_green_book_without_authentication_is_understood() -> None:
