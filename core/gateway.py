@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
 from core.clock import Clock
-from core.config import Config, LineConfig, system_title, system_zone
+from core.config import Config, system_title, system_zone
 from core.config_file import ConfigFile, Given
 from core.cosem import codes
-from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
+from core.cosem.devices import GatewayFacts
 from core.dlms.admission import Keys, Level, Policy
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer, SessionView
@@ -22,27 +22,18 @@ from core.dlms.server import DlmsServer
 from core.errors import CmeError
 from core.facade import RunOptions
 from core.fleet import Fleet, place_of
-from core.interval import Interval
-from core.mapping.library import MappingSet
+from core.lines import Lines, line_view
+from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping.simplified import Site
-from core.mbus.master import (
-    Master,
-    MbusError,
-    Readout,
-)
-from core.meter import Columns, Meter
+from core.mbus.master import MbusError, Readout
+from core.meter import Meter
 from core.outcome import judge
-from core.profiles import MeterRows, RowCache, period_s
-from core.reader import LineReader
 from core.secrets import Secrets, load_secrets
-from core.snapshot import DlmsView, LineState, LineView, MeterDetail, MeterState, MeterView, Snapshot
+from core.snapshot import DlmsView, LineState, MeterDetail, MeterState, MeterView, Snapshot
 from core.statedir import StateDir
 from core.store import Store
 
 log = logging.getLogger(__name__)
-
-PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 3}
-"""Number of each profile in the store, by its name in the configuration and in the table of codes."""
 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
@@ -55,13 +46,6 @@ NO_HLS: Final = (
 _PUBLISH_S: Final = 0.2
 _TICK_S: Final = 1.0
 _CUT_WAIT_S: Final = 3.0
-
-
-@dataclass(slots=True)
-class _Line:
-    config: LineConfig
-    master: Master
-    reader: LineReader
 
 
 class Core:
@@ -77,20 +61,17 @@ class Core:
         self._options = options
         self._clock = clock
         self._started_ms = clock.now_ms()
-        self._lines: dict[str, _Line] = {}
+        self._lines = Lines(clock, self._record, self._span, self._touch)
         self._fleet = Fleet(clock, self._read)
-        self._devices: dict[int, Device] = {}
-        self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
         self._views: dict[int, MeterView] = {}
-        self._mappings = MappingSet()
-        self._rows = RowCache()
         self._facts = self._make_facts(config)
-        self._directory = Directory(self._facts)
-        self._server = DlmsServer(self._directory, _Credentials(self), self._limits(), _Watcher(self._touch))
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._applying = asyncio.Lock()
+        self._parts = AsyncExitStack()
+        self._devices: LogicalDevices
+        self._server: DlmsServer
         self.store: Store
         self.snapshot: Snapshot
 
@@ -105,15 +86,23 @@ class Core:
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
         self.store = await Store.open(self._state.database)
-        cut = self._spawn(self.store.set_profiles(_intervals(self._config), self._facts.zone))
+        self._parts.push_async_callback(self.store.close)
+        self._parts.push_async_callback(self._end_tasks)
+        cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
         await asyncio.wait([cut], timeout=_CUT_WAIT_S)
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
+        self._devices = LogicalDevices(self.store, self._facts, self._config)
+        self._server = DlmsServer(
+            self._devices.directory, _Credentials(self), self._limits(), _Watcher(self._touch)
+        )
         await self._install(self._config)
-        await self._load_mappings()
-        self._show_devices()
-        self._set_lines(self._config)
+        await self._load_mappings(self._config)
+        self._devices.show()
+        self._parts.push_async_callback(self._lines.close)
+        self._lines.use(self._config.lines, self._fleet.on_line)
+        self._parts.push_async_callback(self._server.stop)
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
             if self._admits_no_management():
@@ -122,18 +111,15 @@ class Core:
         self._spawn(self._tick())
 
     async def stop(self) -> None:
-        """Let clients go, end the readout that runs, and close the store; may be called after a failed start."""
-        await self._server.stop()
-        for line in self._lines.values():
-            await line.reader.stop()
-            await line.master.close()
+        """Let clients go, end the readouts that run, and close the store; may be called after a failed start."""
+        await self._parts.aclose()
+
+    async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._publishing:
             self._publishing.cancel()
-        if hasattr(self, "store"):
-            await self.store.close()
 
     async def detail(self, key: int) -> MeterDetail:
         """Values and telegrams of a meter. Raises `CmeError` if there is none."""
@@ -152,8 +138,7 @@ class Core:
 
     async def read_all(self) -> None:
         """Start a sweep of every line."""
-        for line in self._lines.values():
-            line.reader.sweep_now()
+        self._lines.sweep_now()
 
     async def ping(self) -> None:
         """Answered by the loop, so that others know that it is alive."""
@@ -168,7 +153,7 @@ class Core:
             try:
                 await self._apply(config, secrets)
             finally:
-                self._show_devices()
+                self._devices.show()
 
     async def _apply(self, config: Config, secrets: Secrets) -> None:
         old, self._facts = self._facts, self._make_facts(config)
@@ -177,13 +162,14 @@ class Core:
         except CmeError:
             self._facts = old
             raise
-        if _intervals(config) != _intervals(self._config) or self._facts.zone != old.zone:
-            self._spawn(self.store.set_profiles(_intervals(config), self._facts.zone))
+        intervals = profile_intervals(config)
+        if intervals != profile_intervals(self._config) or self._facts.zone != old.zone:
+            self._spawn(self.store.set_profiles(intervals, self._facts.zone))
         self._config, self._secrets = config, secrets
         self._server.limits = self._limits()
         await self._install(config)
-        await self._load_mappings()
-        self._set_lines(config)
+        await self._load_mappings(config)
+        self._lines.use(config.lines, self._fleet.on_line)
         self._publish()  # now: who asked for it looks next
 
     async def _move_server(self, config: Config) -> None:
@@ -223,82 +209,25 @@ class Core:
         installed = {meter.key for meter in self._fleet}
         self._views = {key: view for key, view in self._views.items() if key in installed}
 
-    async def _load_mappings(self) -> None:
-        self._mappings = await asyncio.to_thread(
-            MappingSet.from_directory, self._state.mappings, self._mappings
-        )
-        self._devices.clear()
-        self._made.clear()
-        # Kept rows show zone, keys and serial of their time.
-        self._rows = RowCache()
+    async def _load_mappings(self, config: Config) -> None:
+        await self._devices.load(self._state.mappings, self._facts, config)
         for meter in self._fleet:
             self._remap(meter)
             await asyncio.sleep(0)  # each takes a few ms, one of a new type more: clients go on meanwhile
 
-    def _show_devices(self) -> None:
-        self._directory.set_meters(self._facts, self._devices)
-
     def _remap(self, meter: Meter) -> bool:
-        """Map the meter's last reading; whether its logical device was made anew."""
-        known = meter.known
-        mapping = None
-        if known is not None:
-            mapping = self._mappings.match(known.medium, known.manufacturer or "", known.version)
-        meter.remap(mapping)
+        made_anew = self._devices.remap(meter)
         self._views[meter.key] = views.meter_view(meter)
-        name = meter.logical_device_name
-        if name is None or self._made.get(meter.key) == (name, meter.columns):
-            return False
-        self._made[meter.key] = (name, meter.columns)
-        self._devices[meter.logical_device] = self._make_device(meter, name)
-        return True
-
-    def _make_device(self, meter: Meter, name: str) -> Device:
-        rows: dict[bytes, MeterRows] = {}
-        for title, interval in _titled_intervals(self._config).items():
-            period = period_s(interval, meter.config.interval or self._config.readout.interval)
-            rows[getattr(self._facts.codes, title)] = MeterRows(
-                meter, PROFILES[title], period, self.store, self._rows, self._site()
-            )
-        return meter_device(self._facts, meter, name, rows)
-
-    def _set_lines(self, config: Config) -> None:
-        wanted = {line.name: line for line in config.lines}
-        for name in [name for name, line in self._lines.items() if wanted.get(name) != line.config]:
-            self._spawn(_close(self._lines.pop(name)))
-        for name, line_config in wanted.items():
-            if name not in self._lines:
-                self._lines[name] = self._open_line(line_config)
-        for name, line in self._lines.items():
-            line.reader.set_meters(self._fleet.on_line(name))
-
-    def _open_line(self, config: LineConfig) -> _Line:
-        def changed() -> None:
-            reader.line_changed(up=master.state is LineState.UP)
-            self._touch()
-
-        master = Master(
-            config.url,
-            config.baud,
-            margin=config.margin_ms / 1000 if config.margin_ms else None,
-            repeats=config.repeats,
-            on_change=changed,
-            now=lambda: self._clock.now_ms() / 1000,
-        )
-        reader = LineReader(master, self._record, self._span, self._clock, self._touch)
-        master.start()
-        reader.start()
-        return _Line(config, master, reader)
+        return made_anew
 
     def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
         interval = meter.config.interval or self._config.readout.interval
         return interval.span(now_ms, self._facts.zone)
 
     async def _read(self, meter: Meter) -> None:
-        line = self._lines.get(meter.config.line)
-        if line is None or meter not in self._fleet:
+        if meter not in self._fleet:
             raise CmeError(f"{meter.name} is no longer installed.")
-        await line.reader.read(meter)
+        await self._lines.read(meter)
 
     async def _record(self, meter: Meter, result: Readout | MbusError) -> None:
         try:
@@ -315,7 +244,7 @@ class Core:
         """Let clients and screens see a meter as it is now."""
         # A reload that is under way shows all devices at its end, and none of them half-way.
         if self._remap(meter) and not self._applying.locked():
-            self._show_devices()
+            self._devices.show()
         self._touch()
 
     def _touch(self) -> None:
@@ -344,34 +273,21 @@ class Core:
                 listening=self._server.listening,
                 reason="" if config.dlms.enabled else "DLMS is switched off in config.toml.",
                 authentication=config.dlms.authentication,
-                logical_devices=1 + len(self._devices),
+                logical_devices=self._devices.count,
             ),
-            lines=tuple(self._line_view(line) for line in self._lines.values()),
+            lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(views.association_view(session) for session in self._server.sessions()),
             alarms=tuple(self._alarms()),
         )
 
-    def _line_view(self, line: _Line) -> LineView:
-        return LineView(
-            name=line.config.name,
-            url=line.config.url,
-            baud=line.config.baud,
-            state=line.master.state,
-            reason=line.master.reason,
-            since_ms=round(line.master.since * 1000),
-            meters=len(self._fleet.on_line(line.config.name)),
-            sweep=line.reader.sweep,
-            next_sweep_ms=line.reader.next_sweep_ms,
-        )
-
     def _alarms(self) -> Iterable[str]:
         if self._store_reason:
             yield self._store_reason
-        for line in self._lines.values():
+        for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
-        for problem in self._mappings.problems:
+        for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:
             if meter.state is MeterState.WRONG_METER:
@@ -454,19 +370,6 @@ class _Watcher(Observer):
 
     def disconnected(self, peer: str, reason: str) -> None:
         self._touch()
-
-
-def _titled_intervals(config: Config) -> dict[str, Interval]:
-    return {title: getattr(config.profiles, title) for title in PROFILES}
-
-
-def _intervals(config: Config) -> Mapping[int, Interval]:
-    return {PROFILES[title]: interval for title, interval in _titled_intervals(config).items()}
-
-
-async def _close(line: _Line) -> None:
-    await line.reader.stop()
-    await line.master.close()
 
 
 async def _logged(work: Awaitable[None]) -> None:

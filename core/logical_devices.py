@@ -1,0 +1,94 @@
+"""The logical devices that clients see now: mapping files and readings made into COSEM objects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from core.config import Config
+from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
+from core.interval import Interval
+from core.mapping.library import MappingSet
+from core.mapping.model import MappingError
+from core.mapping.simplified import Site
+from core.meter import Columns, Meter
+from core.profiles import MeterRows, RowCache, period_s
+from core.store import Store
+
+PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 3}
+"""Number of each profile in the store, by its name in the configuration and in the table of codes."""
+
+
+class LogicalDevices:
+    """Management and meter devices, by server SAP. Belongs to the core's event loop."""
+
+    def __init__(self, store: Store, facts: GatewayFacts, config: Config) -> None:
+        self.directory = Directory(facts)
+        self._store = store
+        self._facts = facts
+        self._config = config
+        self._mappings = MappingSet()
+        self._rows = RowCache()
+        self._devices: dict[int, Device] = {}
+        self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
+
+    @property
+    def problems(self) -> Sequence[MappingError]:
+        """What is wrong with mapping files that cannot be used."""
+        return self._mappings.problems
+
+    @property
+    def count(self) -> int:
+        """How many logical devices there are, with that of the gateway."""
+        return 1 + len(self._devices)
+
+    async def load(self, mappings: Path, facts: GatewayFacts, config: Config) -> None:
+        """Read the mapping files anew and begin afresh with other facts or settings.
+
+        Each meter is to be remapped then; clients see the old devices until `show`.
+        """
+        self._facts, self._config = facts, config
+        self._mappings = await asyncio.to_thread(MappingSet.from_directory, mappings, self._mappings)
+        self._devices = {}
+        self._made.clear()
+        # Kept rows show zone, keys and serial of their time.
+        self._rows = RowCache()
+
+    def remap(self, meter: Meter) -> bool:
+        """Map the meter's last reading; whether its logical device was made anew."""
+        known = meter.known
+        mapping = None
+        if known is not None:
+            mapping = self._mappings.match(known.medium, known.manufacturer or "", known.version)
+        meter.remap(mapping)
+        name = meter.logical_device_name
+        if name is None or self._made.get(meter.key) == (name, meter.columns):
+            return False
+        self._made[meter.key] = (name, meter.columns)
+        self._devices[meter.logical_device] = meter_device(self._facts, meter, name, self._profiles(meter))
+        return True
+
+    def show(self) -> None:
+        """Let clients see the devices as they are now."""
+        self.directory.set_meters(self._facts, self._devices)
+
+    def _profiles(self, meter: Meter) -> dict[bytes, MeterRows]:
+        site = Site(self._config.gateway.serial, self._facts.zone)
+        readout = meter.config.interval or self._config.readout.interval
+        return {
+            getattr(self._facts.codes, title): MeterRows(
+                meter, PROFILES[title], period_s(interval, readout), self._store, self._rows, site
+            )
+            for title, interval in _titled(self._config).items()
+        }
+
+
+def profile_intervals(config: Config) -> Mapping[int, Interval]:
+    """The interval of each profile, by its number in the store."""
+    return {PROFILES[title]: interval for title, interval in _titled(config).items()}
+
+
+def _titled(config: Config) -> dict[str, Interval]:
+    return {title: getattr(config.profiles, title) for title in PROFILES}
