@@ -4,10 +4,24 @@
 """
 
 from core.store.queries import StoreReader, open_readonly
-from core.store.records import ProfileRow, Reading, StoredMeter, StoreError, split_frames
+from core.store.records import (
+    CounterRun,
+    Event,
+    LastRun,
+    Log,
+    ProfileRow,
+    Reading,
+    StoredMeter,
+    StoreError,
+    split_frames,
+)
 from core.store.service import Store
 
 __all__ = [
+    "CounterRun",
+    "Event",
+    "LastRun",
+    "Log",
     "ProfileRow",
     "Reading",
     "Store",

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from core.interval import Interval
 from core.snapshot import MeterState
-from core.store.records import Reading
+from core.store.records import CounterRun, Event, Reading, capacity
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class StoreChanges:
 
     def remember(self, serial: str, devices: Mapping[int, int]) -> None:
         """Keep what head-end systems know this gateway and its meters (by key) by."""
-        self._connection.execute("INSERT OR REPLACE INTO gateway VALUES (1, ?)", (serial,))
+        self._connection.execute("UPDATE gateway SET serial = ?", (serial,))
         self._connection.executemany(
             "UPDATE meter SET logical_device = ? WHERE key = ?",
             [(device, key) for key, device in devices.items()],
@@ -122,6 +122,37 @@ class StoreChanges:
     def add_readings(self, readings: Sequence[Reading]) -> list[int]:
         """Record many at once."""
         return [self.add_reading(reading) for reading in readings]
+
+    def add_events(self, events: Sequence[Event]) -> list[int]:
+        """Put events, in this order, into their logs; the oldest rows make room."""
+        ids = []
+        for event in events:
+            inserted = self._connection.execute(
+                "INSERT INTO event (meter, log, time_ms, code, message) VALUES (?, ?, ?, ?, ?)",
+                (event.meter, event.log, event.time_ms, event.code, event.message),
+            )
+            ids.append(inserted.lastrowid or 0)
+        for meter, log in {(event.meter, event.log) for event in events}:
+            self._connection.execute(
+                "DELETE FROM event WHERE meter IS :meter AND log = :log AND id <= (SELECT id FROM event "
+                "WHERE meter IS :meter AND log = :log ORDER BY id DESC LIMIT 1 OFFSET :rows)",
+                {"meter": meter, "log": log, "rows": capacity(meter)},
+            )
+        return ids
+
+    def begin_run(self, version: str, now_ms: int) -> None:
+        """Note that the gateway runs."""
+        self._connection.execute(
+            "UPDATE gateway SET version = ?, heartbeat_ms = ?, stopped = 0", (version, now_ms)
+        )
+
+    def heartbeat(self, now_ms: int, stopped: bool) -> None:
+        """Note that the gateway still runs, or that it ends now."""
+        self._connection.execute("UPDATE gateway SET heartbeat_ms = ?, stopped = ?", (now_ms, stopped))
+
+    def set_clock_offset(self, offset_ms: int) -> None:
+        """Note how far the gateway's clock is ahead of the machine's."""
+        self._connection.execute("UPDATE gateway SET clock_offset_ms = ?", (offset_ms,))
 
     def begin_series(self, profile: int, interval: Interval, zone: ZoneInfo) -> Series | None:
         """A new, still empty series for a profile; `None` where the one in use is cut like that already.
@@ -184,3 +215,20 @@ class StoreChanges:
                 "DELETE FROM profile_row WHERE series = ? AND meter = ?", (series, meter)
             )
         return True
+
+    def save_counters(
+        self, ceilings: Mapping[tuple[bytes, bytes], int | None], run: CounterRun | None = None
+    ) -> None:
+        """Set ceilings by (key, title), `None` to delete one; and the run that they belong to."""
+        self._connection.executemany(
+            "DELETE FROM invocation_counter WHERE key = ? AND title = ?",
+            [place for place, ceiling in ceilings.items() if ceiling is None],
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO invocation_counter (key, title, ceiling) VALUES (?, ?, ?)",
+            [(*place, ceiling) for place, ceiling in ceilings.items() if ceiling is not None],
+        )
+        if run is not None:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO counter_run (id, mark, before, clean) VALUES (1, ?, ?, ?)", run
+            )

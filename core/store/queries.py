@@ -7,17 +7,23 @@ from pathlib import Path
 from types import TracebackType
 
 from core.snapshot import MeterState
-from core.store.records import ProfileRow, Reading, StoredMeter, split_frames
+from core.store.records import (
+    CounterRun,
+    Event,
+    LastRun,
+    Log,
+    ProfileRow,
+    Reading,
+    StoredMeter,
+    split_frames,
+)
 from core.store.schema import open_for_reading
 
 _READING = "id, meter, line, time_ms, result, detail, frames"
 _SERIES = "(SELECT id FROM profile_series WHERE profile = :profile AND state = 'current')"
-_LAST_GOOD = (
-    "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY time_ms DESC, id DESC LIMIT 1"
-)
-_LAST_FAILED = (
-    "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY time_ms DESC, id DESC LIMIT 1"
-)
+_LAST_GOOD = "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY id DESC LIMIT 1"
+_LAST_FAILED = "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY id DESC LIMIT 1"
+_EVENT = "meter, log, time_ms, code, message, id"
 
 
 class StoreReader:
@@ -57,25 +63,24 @@ class StoreReader:
         return _reading(found) if found else None
 
     def latest(self, meter: int) -> Reading | None:
-        """The last good reading of a meter."""
+        """The good reading of a meter that was taken last, whatever the clock said then."""
         found = self._connection.execute(
             f"SELECT {_READING} FROM reading WHERE id = ({_LAST_GOOD.format('?')})", (meter,)
         ).fetchone()
         return _reading(found) if found else None
 
     def latest_all(self) -> dict[int, Reading]:
-        """The last good reading of every installed meter that has one."""
+        """The good reading that was taken last, of every installed meter that has one."""
         return self._last_of_each(_LAST_GOOD)
 
     def latest_failures(self) -> dict[int, Reading]:
-        """The last readout that failed, of every installed meter that has one."""
+        """The failed readout that was made last, of every installed meter that has one."""
         return self._last_of_each(_LAST_FAILED)
 
     def _last_of_each(self, last: str) -> dict[int, Reading]:
-        columns = ", ".join(f"reading.{name}" for name in _READING.split(", "))
         rows = self._connection.execute(
-            f"SELECT {columns} FROM meter JOIN reading ON reading.id = ({last.format('meter.key')}) "
-            "WHERE meter.removed_ms IS NULL"
+            f"SELECT {_columns('reading', _READING)} FROM meter "
+            f"JOIN reading ON reading.id = ({last.format('meter.key')}) WHERE meter.removed_ms IS NULL"
         )
         return {row[1]: _reading(row) for row in rows}
 
@@ -153,10 +158,96 @@ class StoreReader:
             (meter, *after, limit),
         ).fetchall()
 
+    def counters(self) -> tuple[dict[tuple[bytes, bytes], int], CounterRun | None]:
+        """Ceilings of invocation counters by (key, title), and the run that they belong to."""
+        rows = self._connection.execute("SELECT key, title, ceiling FROM invocation_counter")
+        run = self._connection.execute("SELECT mark, before, clean FROM counter_run").fetchone()
+        return {(key, title): ceiling for key, title, ceiling in rows}, CounterRun(
+            run[0], run[1], bool(run[2])
+        ) if run else None
+
+    def last_run(self) -> LastRun:
+        """How the gateway ran before."""
+        version, heartbeat_ms, stopped = self._connection.execute(
+            "SELECT version, heartbeat_ms, stopped FROM gateway"
+        ).fetchone()
+        newest = self._connection.execute(
+            "SELECT max(time_ms) FROM (SELECT heartbeat_ms AS time_ms FROM gateway "
+            "UNION ALL SELECT * FROM (SELECT time_ms FROM reading ORDER BY id DESC LIMIT 1) "
+            "UNION ALL SELECT * FROM (SELECT time_ms FROM event ORDER BY id DESC LIMIT 1))"
+        ).fetchone()[0]
+        return LastRun(version, heartbeat_ms, bool(stopped), newest)
+
+    def clock_offset(self) -> int:
+        """How far the gateway's clock is ahead of the machine's, ms."""
+        return self._number("SELECT clock_offset_ms FROM gateway") or 0
+
+    def last_events(self) -> list[Event]:
+        """The last event of every log that has one."""
+        logs = "SELECT 'standard' AS log UNION ALL SELECT 'fraud'"
+        devices = "SELECT NULL AS meter UNION ALL SELECT key FROM meter"
+        rows = self._connection.execute(
+            f"SELECT {_columns('event', _EVENT)} FROM ({devices}) AS device JOIN ({logs}) AS kind "
+            "JOIN event ON event.id = (SELECT id FROM event WHERE meter IS device.meter AND log = kind.log "
+            "ORDER BY id DESC LIMIT 1)"
+        )
+        return [_event(row) for row in rows]
+
+    def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
+        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_EVENT} FROM event WHERE log = ifnull(?, log) ORDER BY id DESC LIMIT ?",
+            (log, -1 if limit is None else limit),
+        ).fetchall()
+        return [_event(row) for row in reversed(rows)]
+
+    def event_rows(
+        self, meter: int | None, log: Log, start_ms: int, end_ms: int, limit: int = 1000
+    ) -> list[Event]:
+        """Events from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_EVENT} FROM event WHERE meter IS ? AND log = ? AND time_ms BETWEEN ? AND ? "
+            "ORDER BY id DESC LIMIT ?",
+            (meter, log, start_ms, end_ms, limit),
+        ).fetchall()
+        return [_event(row) for row in reversed(rows)]
+
+    def event_entries(
+        self, meter: int | None, log: Log, first: int, last: int, limit: int = 1000
+    ) -> list[Event]:
+        """Events number `first` to `last`, both included: the newest `limit` of them, oldest first.
+
+        Entry 1 is the oldest row; `last` 0 is the newest one (Blue Book, profile generic, entry descriptor).
+        """
+        count = self.event_count(meter, log)
+        end = count if last == 0 else min(last, count)
+        start = max(first, 1, end - limit + 1)
+        rows = self._connection.execute(
+            f"SELECT {_EVENT} FROM event WHERE meter IS ? AND log = ? ORDER BY id LIMIT ? OFFSET ?",
+            (meter, log, max(end - start + 1, 0), start - 1),
+        )
+        return [_event(row) for row in rows]
+
+    def event_count(self, meter: int | None, log: Log) -> int:
+        """How many rows an event log has."""
+        found: int = self._connection.execute(
+            "SELECT count(*) FROM event WHERE meter IS ? AND log = ?", (meter, log)
+        ).fetchone()[0]
+        return found
+
 
 def open_readonly(path: Path) -> StoreReader:
     """Look at the database of a running or stopped gateway. Raises StoreError."""
     return StoreReader(open_for_reading(path))
+
+
+def _columns(table: str, names: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in names.split(", "))
+
+
+def _event(row: tuple[int | None, str, int, int, str, int]) -> Event:
+    meter, log, time_ms, code, message, number = row
+    return Event(meter, Log(log), time_ms, code, message, number)
 
 
 def _reading(row: tuple[int, int, str, int, str, str, bytes]) -> Reading:

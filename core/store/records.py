@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import CmeError
 from core.snapshot import MeterState
+
+GATEWAY_EVENTS = 1000
+"""Rows that are kept in each event log of the gateway; a further one takes the place of the oldest."""
+METER_EVENTS = 500
+"""Rows that are kept in each event log of a meter."""
 
 _LONG_START = 0x68
 _LONG_OVERHEAD = 6  # 68 L L 68 before and checksum 16 after what L counts (EN 13757-2, FT1.2)
@@ -67,6 +73,58 @@ class ProfileRow(NamedTuple):
     def frames(self) -> tuple[bytes, ...]:
         """Whole frames as received."""
         return split_frames(self.joined)
+
+
+class CounterRun(NamedTuple):
+    """The last run of the gateway, as far as its invocation counters go."""
+
+    mark: bytes
+    """At random, 16 bytes: stands in the file of live counters of this run too."""
+    before: bytes
+    """The mark that the file had at the start of that run; empty for none."""
+    clean: bool
+    """Whether the run ended in order, so that the ceilings are the exact values."""
+
+
+class Log(StrEnum):
+    """An event log of a logical device."""
+
+    STANDARD = "standard"
+    FRAUD = "fraud"
+
+
+class Event(NamedTuple):
+    """Something that happened, as a row of an event log."""
+
+    meter: int | None
+    """Key of the meter whose log it is in, `None` for the gateway."""
+    log: Log
+    time_ms: int
+    """When it happened by the gateway's clock, milliseconds since 1970 UTC."""
+    code: int
+    """0..65535, `core.events.codes`."""
+    message: str
+    """A line for people, at most 128 bytes of UTF-8; "" where the code says all."""
+    id: int = 0
+    """Given by the store; grows with each event and is never used again."""
+
+
+class LastRun(NamedTuple):
+    """How the gateway ran before this start."""
+
+    version: str
+    """"" before the first start, and then the rest says nothing."""
+    heartbeat_ms: int | None
+    """When it was last known to run, milliseconds since 1970 UTC."""
+    stopped: bool
+    """Whether it was stopped, and did not just end."""
+    newest_ms: int | None
+    """The latest of heartbeat, last reading and last event: the clock cannot be earlier now."""
+
+
+def capacity(meter: int | None) -> int:
+    """How many rows each event log of this device keeps."""
+    return GATEWAY_EVENTS if meter is None else METER_EVENTS
 
 
 def split_frames(joined: bytes) -> tuple[bytes, ...]:

@@ -26,7 +26,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             removed_ms INTEGER,
             logical_device INTEGER
         ) STRICT""",
-        "CREATE TABLE gateway (id INTEGER PRIMARY KEY CHECK (id = 1), serial TEXT NOT NULL) STRICT",
+        # One row: what the gateway knows of itself and of its last run.
+        """CREATE TABLE gateway (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            serial TEXT NOT NULL DEFAULT '',
+            version TEXT NOT NULL DEFAULT '',
+            heartbeat_ms INTEGER,
+            stopped INTEGER NOT NULL DEFAULT 1 CHECK (stopped IN (0, 1)),
+            clock_offset_ms INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
+        "INSERT INTO gateway (id) VALUES (1)",
         "CREATE UNIQUE INDEX meter_place ON meter (line, address) WHERE removed_ms IS NULL",
         # The record. All else about values can be made from it again.
         """CREATE TABLE reading (
@@ -39,7 +48,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             frames BLOB NOT NULL
         ) STRICT""",
         "CREATE INDEX reading_good ON reading (meter, time_ms) WHERE result = 'ok'",
-        "CREATE INDEX reading_failed ON reading (meter, time_ms) WHERE result <> 'ok'",
+        # An index ends in the id: these two find the reading that was taken last, whatever the clock said then.
+        "CREATE INDEX reading_last_good ON reading (meter) WHERE result = 'ok'",
+        "CREATE INDEX reading_last_failed ON reading (meter) WHERE result <> 'ok'",
         # A series is one profile cut at one interval in one time zone. A new cut is built beside the one in
         # use, so that clients never see half of one.
         """CREATE TABLE profile_series (
@@ -66,6 +77,31 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             dib TEXT NOT NULL,
             UNIQUE (meter, telegram, dib)
         ) STRICT""",
+        # No number above a ceiling was ever used. A key is known by its fingerprint; no title = sending.
+        """CREATE TABLE invocation_counter (
+            key BLOB NOT NULL,
+            title BLOB NOT NULL,
+            ceiling INTEGER NOT NULL,
+            PRIMARY KEY (key, title)
+        ) STRICT, WITHOUT ROWID""",
+        # Which file of live counters belongs to this database: that of the last run, or of the one before it.
+        """CREATE TABLE counter_run (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            mark BLOB NOT NULL,
+            before BLOB NOT NULL,
+            clean INTEGER NOT NULL CHECK (clean IN (0, 1))
+        ) STRICT""",
+        # No meter = the gateway itself. The order of a log is that of the ids: the clock may be set back. A log is
+        # so short that its index serves a range of time too.
+        """CREATE TABLE event (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            meter INTEGER,
+            log TEXT NOT NULL CHECK (log IN ('standard', 'fraud')),
+            time_ms INTEGER NOT NULL,
+            code INTEGER NOT NULL,
+            message TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX event_log ON event (meter, log)",
     ),
 )
 """Statements that lead from schema n to n + 1."""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from core.interval import Interval
 from core.store.changes import Series
-from core.store.records import ProfileRow, Reading, StoredMeter
+from core.store.records import CounterRun, Event, LastRun, Log, ProfileRow, Reading, StoredMeter
 from core.store.workers import Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,65 @@ class Store:
     async def profile_count(self, key: int, profile: int) -> int:
         """How many rows a profile of a meter has."""
         return await self._reader.do(lambda reader: reader.profile_count(key, profile))
+
+    async def counters(self) -> tuple[dict[tuple[bytes, bytes], int], CounterRun | None]:
+        """Ceilings of invocation counters by (fingerprint of the key, title), and the run they belong to."""
+        return await self._reader.do(lambda reader: reader.counters())
+
+    async def save_counters(
+        self, ceilings: Mapping[tuple[bytes, bytes], int | None], run: CounterRun | None = None
+    ) -> None:
+        """Set ceilings of invocation counters, `None` to delete one; and the run that they belong to."""
+        await self._writer.do(lambda changes: changes.save_counters(ceilings, run))
+
+    async def add_events(self, events: Sequence[Event]) -> list[int]:
+        """Put events, in this order, into their logs, all or none; the oldest rows make room. Returns their ids."""
+        wanted = list(events)
+        return await self._writer.do(lambda changes: changes.add_events(wanted))
+
+    async def last_events(self) -> list[Event]:
+        """The last event of every log that has one."""
+        return await self._reader.do(lambda reader: reader.last_events())
+
+    async def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
+        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.recent_events(limit, log))
+
+    async def event_rows(
+        self, meter: int | None, log: Log, start_ms: int, end_ms: int, limit: int = 1000
+    ) -> list[Event]:
+        """Events from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.event_rows(meter, log, start_ms, end_ms, limit))
+
+    async def event_entries(
+        self, meter: int | None, log: Log, first: int, last: int, limit: int = 1000
+    ) -> list[Event]:
+        """Events number `first` (1 = oldest) to `last` (0 = newest): the newest `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.event_entries(meter, log, first, last, limit))
+
+    async def event_count(self, meter: int | None, log: Log) -> int:
+        """How many rows an event log has."""
+        return await self._reader.do(lambda reader: reader.event_count(meter, log))
+
+    async def last_run(self) -> LastRun:
+        """How the gateway ran before; to be asked before `begin_run`."""
+        return await self._reader.do(lambda reader: reader.last_run())
+
+    async def begin_run(self, version: str, now_ms: int) -> None:
+        """Note that this version of the gateway runs since now."""
+        await self._writer.do(lambda changes: changes.begin_run(version, now_ms))
+
+    async def heartbeat(self, now_ms: int, *, stopped: bool = False) -> None:
+        """Note that the gateway still runs, or with `stopped` that it ends now."""
+        await self._writer.do(lambda changes: changes.heartbeat(now_ms, stopped))
+
+    async def clock_offset(self) -> int:
+        """How far the gateway's clock is ahead of the machine's, ms; 0 before it was ever set."""
+        return await self._reader.do(lambda reader: reader.clock_offset())
+
+    async def set_clock_offset(self, offset_ms: int) -> None:
+        """Keep how far the gateway's clock is ahead of the machine's."""
+        await self._writer.do(lambda changes: changes.set_clock_offset(offset_ms))
 
     async def set_profiles(self, intervals: Mapping[int, Interval], zone: ZoneInfo) -> None:
         """Cut each profile (by number) at its interval in this zone; returns when all rows are there.

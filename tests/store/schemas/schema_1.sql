@@ -12,8 +12,25 @@ CREATE TABLE meter (
             logical_device INTEGER
         ) STRICT;
 INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16);
-CREATE TABLE gateway (id INTEGER PRIMARY KEY CHECK (id = 1), serial TEXT NOT NULL) STRICT;
-INSERT INTO "gateway" VALUES(1,'0016000000');
+CREATE TABLE gateway (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            serial TEXT NOT NULL DEFAULT '',
+            version TEXT NOT NULL DEFAULT '',
+            heartbeat_ms INTEGER,
+            stopped INTEGER NOT NULL DEFAULT 1 CHECK (stopped IN (0, 1)),
+            clock_offset_ms INTEGER NOT NULL DEFAULT 0
+        ) STRICT;
+INSERT INTO "gateway" VALUES(1,'0016000000','0.1.0',1761256860000,0,-1500);
+CREATE TABLE event (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            meter INTEGER,
+            log TEXT NOT NULL CHECK (log IN ('standard', 'fraud')),
+            time_ms INTEGER NOT NULL,
+            code INTEGER NOT NULL,
+            message TEXT NOT NULL
+        ) STRICT;
+INSERT INTO "event" VALUES(1,NULL,'standard',1761256800000,2,'Version 0.1.0');
+INSERT INTO "event" VALUES(2,1,'standard',1761256801000,4004,'power low');
 CREATE TABLE meter_field (
             id INTEGER PRIMARY KEY,
             meter INTEGER NOT NULL,
@@ -52,11 +69,14 @@ INSERT INTO "reading" VALUES(1,1,'cellar',1761256800000,'ok','',X'683C3C68080872
 INSERT INTO "reading" VALUES(2,1,'cellar',1761256801000,'no answer','It does not answer.',X'');
 CREATE UNIQUE INDEX meter_place ON meter (line, address) WHERE removed_ms IS NULL;
 CREATE INDEX reading_good ON reading (meter, time_ms) WHERE result = 'ok';
-CREATE INDEX reading_failed ON reading (meter, time_ms) WHERE result <> 'ok';
+CREATE INDEX reading_last_good ON reading (meter) WHERE result = 'ok';
+CREATE INDEX reading_last_failed ON reading (meter) WHERE result <> 'ok';
+CREATE INDEX event_log ON event (meter, log);
 CREATE UNIQUE INDEX profile_current ON profile_series (profile) WHERE state = 'current';
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('meter',1);
 INSERT INTO "sqlite_sequence" VALUES('profile_series',1);
 INSERT INTO "sqlite_sequence" VALUES('reading',2);
+INSERT INTO "sqlite_sequence" VALUES('event',2);
 COMMIT;
 PRAGMA user_version = 1;
