@@ -161,10 +161,9 @@ class StoreReader:
     def counters(self) -> tuple[dict[tuple[bytes, bytes], int], CounterRun | None]:
         """Ceilings of invocation counters by (key, title), and the run that they belong to."""
         rows = self._connection.execute("SELECT key, title, ceiling FROM invocation_counter")
+        ceilings = {(key, title): ceiling for key, title, ceiling in rows}
         run = self._connection.execute("SELECT mark, before, clean FROM counter_run").fetchone()
-        return {(key, title): ceiling for key, title, ceiling in rows}, CounterRun(
-            run[0], run[1], bool(run[2])
-        ) if run else None
+        return ceilings, CounterRun(run[0], run[1], bool(run[2])) if run else None
 
     def last_run(self) -> LastRun:
         """How the gateway ran before."""

@@ -39,6 +39,19 @@ CREATE TABLE meter_field (
             UNIQUE (meter, telegram, dib)
         ) STRICT;
 INSERT INTO "meter_field" VALUES(1,1,0,'0c13');
+CREATE TABLE invocation_counter (
+            key BLOB NOT NULL,
+            title BLOB NOT NULL,
+            ceiling INTEGER NOT NULL,
+            PRIMARY KEY (key, title)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "invocation_counter" VALUES(X'00112233445566778899AABBCCDDEEFF',X'',4096);
+CREATE TABLE counter_run (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            mark BLOB NOT NULL,
+            before BLOB NOT NULL,
+            clean INTEGER NOT NULL CHECK (clean IN (0, 1))
+        ) STRICT;
 CREATE TABLE profile_row (
             series INTEGER NOT NULL,
             meter INTEGER NOT NULL,
