@@ -15,6 +15,7 @@ class ServerLimits:
     inactivity: float = 180.0  # without a request, then the connection is closed
     first_request: float = 60.0  # for a connection that has no association yet
     apdu: int = 8192  # largest request taken, and largest answer before blocks; 64..65535
+    request: int = 1 << 16  # largest request over all its blocks
     answer: int = 4 << 20  # largest answer over all its blocks
     references: int = 512  # attributes in one request with a list
     wait: float = 25.0  # for values that need a meter; past it temporary-failure; below a HES's time-out

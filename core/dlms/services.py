@@ -146,7 +146,7 @@ class Services:
         negotiated = self._context.conformance & Conformance.BLOCK_TRANSFER_WITH_GET
         if not negotiated or len(data) > self._limits.answer + LIST_OVERHEAD:
             return xdlms.get_result(invoke_id, DataAccessResult.DATA_BLOCK_UNAVAILABLE)
-        self._blocks = _Blocks(data, xdlms.block_capacity(self._room))
+        self._blocks = _Blocks(data, xdlms.octet_capacity(self._room - 9))
         return self._blocks.send(invoke_id)
 
     def _next_block(self, invoke_id: int, received: int) -> bytes:

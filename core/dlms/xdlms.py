@@ -230,10 +230,14 @@ def get_block_error(invoke_id: int, number: int, result: DataAccessResult) -> by
     )
 
 
-def block_capacity(pdu: int) -> int:
-    """Bytes of data that fit into one GET-Response-With-Datablock of at most `pdu` bytes (64..65535)."""
-    room = pdu - 9
-    return room - 1 if room - 1 < 0x80 else max(0x7F, room - 2 if room - 2 < 0x100 else room - 3)
+def octet_capacity(room: int) -> int:
+    """Bytes of the longest octet-string that fits, with its length, into `room` bytes (2 to 16 million)."""
+    for size, longest in ((1, 0x7F), (2, 0xFF), (3, 0xFFFF)):
+        if room - size <= longest:
+            return room - size
+        if room - size - 1 <= longest:
+            return longest
+    return room - 4
 
 
 def set_result(invoke_id: int, result: DataAccessResult) -> bytes:
