@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Protocol, TypeAlias
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
+from core.cosem import names
 from core.dlms.axdr import Value, octet_string
 from core.dlms.xdlms import DataAccessResult
 
 PUBLIC_CLIENT = 16
 MANAGEMENT_CLIENT = 1
 MANAGEMENT_DEVICE = 1  # server SAP of the management logical device
-CHANNEL_SELECTION = (1, bytes((0, 128, 1, 0, 0, 255)))  # class and logical name
+CHANNEL_SELECTION = (1, names.CHANNEL_SELECTION)  # class and logical name
 
 Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 """Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""
@@ -83,7 +86,7 @@ class LogicalDevice(Protocol):
 
     @property
     def objects(self) -> Mapping[tuple[int, bytes], CosemObject]:
-        """By class and logical name, in the order of the object list."""
+        """By class and logical name, in the order of the object list. Other objects come as another mapping."""
 
 
 class DeviceDirectory(Protocol):
@@ -149,6 +152,9 @@ class CosemObject:
     methods; those whose values depend on the association override `read`, `write` or `act`.
     """
 
+    # A gateway has tens of thousands of objects: no dictionary for each.
+    __slots__ = ("_methods", "_rights", "_setters", "_sources", "attribute_count", "logical_name")
+
     class_id: ClassVar[int]
     version: ClassVar[int] = 0
     method_count: ClassVar[int] = 0
@@ -170,29 +176,22 @@ class CosemObject:
         self.logical_name = logical_name
         self.attribute_count = 1 + len(sources)
         self._sources: tuple[Source | None, ...] = (octet_string(logical_name), *sources)
-        self._setters = dict(setters or {})
-        written = {*self._setters, *writable}
-        readable = [Access.READ if source is not None else Access.NONE for source in self._sources]
-        self._methods = dict(methods or {})
-        granted = {*self._methods, *invocable}
-        no_method = (False,) * self.method_count
-        nothing = Rights((Access.NONE,) * self.attribute_count, no_method)
-        management = Rights(
-            tuple(
-                Access(mode | (Access.WRITE if number in written else Access.NONE))
-                for number, mode in enumerate(readable, 1)
-            ),
-            tuple(number in granted for number in range(1, self.method_count + 1)),
+        self._setters: Mapping[int, Setter] = setters or _NOTHING
+        self._methods: Mapping[int, Method] = methods or _NOTHING
+        self._rights = _rights(
+            tuple(source is not None for source in self._sources),
+            frozenset((*self._setters, *writable)),
+            frozenset((*self._methods, *invocable)),
+            self.method_count,
+            public,
         )
-        self._rights = {
-            MANAGEMENT_CLIENT: management,
-            PUBLIC_CLIENT: Rights(tuple(readable), no_method) if public else nothing,
-        }
-        self._nothing = nothing
 
     def access(self, client_sap: int) -> Rights:
         """What client `client_sap` may do; the association enforces it before it reads or writes."""
-        return self._rights.get(client_sap, self._nothing)
+        management, public, nothing = self._rights
+        if client_sap == MANAGEMENT_CLIENT:
+            return management
+        return public if client_sap == PUBLIC_CLIENT else nothing
 
     def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
         """The encoded value of an attribute (1..`attribute_count`). Raises `DataAccessError`."""
@@ -220,3 +219,24 @@ class CosemObject:
         if action is None:
             raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
         return action(parameter, context)
+
+
+_NOTHING: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
+@lru_cache(maxsize=1024)
+def _rights(
+    readable: tuple[bool, ...], written: frozenset[int], granted: frozenset[int], methods: int, public: bool
+) -> tuple[Rights, Rights, Rights]:
+    """Of the management client, the public client, and any other; one for all objects that are alike."""
+    reading = tuple(Access.READ if can else Access.NONE for can in readable)
+    no_method = (False,) * methods
+    nothing = Rights((Access.NONE,) * len(readable), no_method)
+    management = Rights(
+        tuple(
+            Access(mode | (Access.WRITE if number in written else Access.NONE))
+            for number, mode in enumerate(reading, 1)
+        ),
+        tuple(number in granted for number in range(1, methods + 1)),
+    )
+    return management, Rights(reading, no_method) if public else nothing, nothing

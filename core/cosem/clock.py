@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import ClassVar
 
 from core.cosem import datetime as cosem_time
+from core.cosem import names
 from core.cosem.base import Context, CosemObject, DataAccessError, Setter, Source
 from core.dlms.axdr import Tag, Value, boolean, date_time, enum, integer, long, unsigned
 from core.dlms.errors import DecodeError
 from core.dlms.xdlms import DataAccessResult
 
-CLOCK_BASE_NETWORK = 4  # the gateway's time comes from its operating system, which keeps it by NTP
-CLOCK_NAME = bytes((0, 0, 1, 0, 0, 255))
+CLOCK_BASE_CRYSTAL = 1  # that of the computer; whether its operating system corrects it is not known here
+CLOCK_NAME = names.CLOCK
+
+_SECOND = timedelta(seconds=1)
 
 SetTime = Callable[[int, Context], Awaitable[None] | None]
 """Sets the clock to milliseconds since 1970 UTC; may raise `DataAccessError`."""
@@ -23,9 +27,13 @@ class Clock(CosemObject):
     """Class 8: time (2), time zone (3), status (4), daylight saving begin (5), end (6), deviation (7),
     enabled (8), clock base (9).
 
-    `now` gives milliseconds since 1970 UTC. `set_time` gets what a client wrote; without it the time cannot
-    be written.
+    Time zone is normal time to UTC in minutes with the sign of every deviation, -60 in Berlin. Begin and end are
+    the dates of this year in local time before the change, UNSPECIFIED where there is none; zone and daylight saving
+    follow the configured time zone and are not written. `now` gives milliseconds since 1970 UTC. `set_time`
+    gets what a client wrote; without it the time cannot be written. Methods are not granted.
     """
+
+    __slots__ = ("_now", "_zone")
 
     class_id: ClassVar[int] = 8
     method_count: ClassVar[int] = 6
@@ -50,8 +58,8 @@ class Clock(CosemObject):
                 lambda: date_time(self._change(begin=True)),
                 lambda: date_time(self._change(begin=False)),
                 lambda: integer(_minutes(_saving(self._now(), self._zone()))),
-                lambda: boolean(_changes(self._now(), self._zone()) is not None),
-                enum(CLOCK_BASE_NETWORK),
+                lambda: boolean(_saving(self._now(), self._zone()) > timedelta()),
+                enum(CLOCK_BASE_CRYSTAL),
             ),
             public=public,
             setters={2: self._setter(set_time)} if set_time else None,
@@ -72,16 +80,13 @@ class Clock(CosemObject):
     def _change(self, *, begin: bool) -> bytes:
         """Local time, before the change, at which daylight saving begins or ends this year or next."""
         zone = self._zone()
-        changes = _changes(self._now(), zone)
-        if changes is None:
+        moment = _changes(_at(self._now(), zone).year, zone)[0 if begin else 1]
+        if moment is None:
             return cosem_time.UNSPECIFIED
-        moment = changes[0] if begin else changes[1]
-        before = moment - timedelta(milliseconds=1)
-        local = moment.replace(tzinfo=UTC) + (before.astimezone(zone).utcoffset() or timedelta())
-        deviation = -_minutes(before.astimezone(zone).utcoffset() or timedelta())
-        raw = cosem_time.encode(int(local.timestamp() * 1000), UTC)
+        offset = (moment - _SECOND).astimezone(zone).utcoffset() or timedelta()
+        raw = cosem_time.encode(int((moment + offset).timestamp() * 1000), UTC)
         status = 0 if begin else cosem_time.DAYLIGHT_SAVING
-        return raw[:9] + deviation.to_bytes(2, "big", signed=True) + bytes((status,))
+        return raw[:9] + (-_minutes(offset)).to_bytes(2, "big", signed=True) + bytes((status,))
 
 
 class MeterClock(CosemObject):
@@ -89,6 +94,8 @@ class MeterClock(CosemObject):
 
     An M-Bus telegram says nothing of zone and daylight saving, so those attributes cannot be read.
     """
+
+    __slots__ = ()
 
     class_id: ClassVar[int] = 8
     method_count: ClassVar[int] = 6
@@ -108,49 +115,39 @@ def _at(ms: int, zone: tzinfo) -> datetime:
 
 def _standard_offset(ms: int, zone: tzinfo) -> timedelta:
     t = _at(ms, zone)
-    return (t.utcoffset() or timedelta()) - (t.dst() or timedelta())
+    return (t.utcoffset() or timedelta()) - cosem_time.saving(t)
 
 
 def _saving(ms: int, zone: tzinfo) -> timedelta:
     """By how much daylight saving moves the clock, also outside of it; none where the zone has none."""
-    changes = _changes(ms, zone)
-    if changes is None:
-        return timedelta()
-    return (changes[0] + timedelta(days=1)).astimezone(zone).dst() or timedelta()
+    t = _at(ms, zone)
+    begin, end = _changes(t.year, zone)
+    if begin is None or end is None:
+        return cosem_time.saving(t)
+    return cosem_time.saving((begin + timedelta(days=1)).astimezone(zone))
 
 
-def _changes(ms: int, zone: tzinfo) -> tuple[datetime, datetime] | None:
-    """When daylight saving begins and ends next after the start of this year, UTC; None without it."""
-    start = datetime(_at(ms, zone).year, 1, 1, tzinfo=UTC)
-    return _changes_of(start, zone)
-
-
-def _changes_of(start: datetime, zone: tzinfo) -> tuple[datetime, datetime] | None:
-    known = _KNOWN.get((zone, start))
-    if known is None:
-        if len(_KNOWN) > 64:
-            _KNOWN.clear()
-        known = _KNOWN[(zone, start)] = (
-            _next_change(start, zone, to=True),
-            _next_change(start, zone, to=False),
-        )
-    begin, end = known
-    return (begin, end) if begin is not None and end is not None else None
-
-
-_KNOWN: dict[tuple[tzinfo, datetime], tuple[datetime | None, datetime | None]] = {}
+@lru_cache(maxsize=64)
+def _changes(year: int, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """When daylight saving begins and ends next after the start of `year`, UTC; None for never."""
+    start = datetime(year, 1, 1, tzinfo=UTC)
+    return _next_change(start, zone, to=True), _next_change(start, zone, to=False)
 
 
 def _next_change(start: datetime, zone: tzinfo, *, to: bool) -> datetime | None:
     """The first second from `start` on, within 400 days, at which daylight saving turns to `to`."""
+
+    def saves(moment: datetime) -> bool:
+        return bool(cosem_time.saving(moment.astimezone(zone)))
+
     for day in range(400):
         low = start + timedelta(days=day)
         high = low + timedelta(days=1)
-        if bool(low.astimezone(zone).dst()) == to or bool(high.astimezone(zone).dst()) != to:
+        if saves(low) == to or saves(high) != to:
             continue
-        while high - low > timedelta(seconds=1):
+        while high - low > _SECOND:
             middle = (low + (high - low) / 2).replace(microsecond=0)
-            if bool(middle.astimezone(zone).dst()) == to:
+            if saves(middle) == to:
                 high = middle
             else:
                 low = middle

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from core.config import ConfigError, nearest
-from core.cosem import obis
+from core.cosem import names, obis
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,21 @@ class Codes:
     """One logical name (6 bytes) for each decided object; the names are the keys of `[obis]`."""
 
     gateway_name: bytes = bytes((0, 128, 42, 0, 0, 255))
+    meter_firmware_version: bytes = bytes((1, 0, 0, 2, 0, 255))
     meter_manufacturer: bytes = bytes((0, 0, 96, 1, 1, 255))
     meter_device_type: bytes = bytes((0, 0, 96, 1, 2, 255))
     load_profile_1: bytes = bytes((1, 0, 99, 1, 0, 255))
     load_profile_2: bytes = bytes((1, 0, 99, 2, 0, 255))
     billing_profile: bytes = bytes((0, 0, 98, 1, 0, 255))
+    push_load_profile_1: bytes = bytes((0, 1, 25, 9, 0, 255))
+    push_load_profile_2: bytes = bytes((0, 2, 25, 9, 0, 255))
+    push_billing_profile: bytes = bytes((0, 3, 25, 9, 0, 255))
+    push_standard_event_log: bytes = bytes((0, 5, 25, 9, 0, 255))
+    push_fraud_event_log: bytes = bytes((0, 6, 25, 9, 0, 255))
 
 
 def resolve(overrides: Mapping[str, str]) -> Codes:
-    """The table with the user's own codes. Raises `ConfigError` for an unknown name or one code used twice."""
+    """The table with the user's own codes. Raises `ConfigError` for an unknown name or a code that is taken."""
     known = [field.name for field in fields(Codes)]
     for name in overrides:
         if name not in known:
@@ -33,7 +39,13 @@ def resolve(overrides: Mapping[str, str]) -> Codes:
     codes = replace(Codes(), **{name: obis.parse(text) for name, text in overrides.items()})
     names_of: dict[bytes, str] = {}
     for name in known:
-        first = names_of.setdefault(getattr(codes, name), name)
+        code = getattr(codes, name)
+        if code in names.OF_METERS:
+            raise ConfigError(
+                f"config.toml: [obis] gives {name} the code {obis.text(code)}, which another object of every "
+                "meter has; choose a different one."
+            )
+        first = names_of.setdefault(code, name)
         if first != name:
             raise ConfigError(
                 f"config.toml: [obis] gives {first} and {name} the same code; change one of the two."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import struct
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 from core.dlms.errors import DecodeError
 
@@ -34,8 +35,25 @@ def encode(ms: int, zone: tzinfo) -> bytes:
         t.second,
         ms % 1000 // 10,
         -(offset.days * 1440 + offset.seconds // 60),
-        DAYLIGHT_SAVING if t.dst() else 0,
+        DAYLIGHT_SAVING if saving(t) else 0,
     )
+
+
+def saving(moment: datetime) -> timedelta:
+    """By how much daylight saving has moved the local clock of `moment`, an aware time; zero or more.
+
+    The time zone database says of Ireland and Morocco that they *save back* in winter; a head-end expects, there as
+    everywhere, that the normal time is the one that is behind.
+    """
+    zone, dst = moment.tzinfo, moment.dst() or timedelta()
+    return dst - _least_saving(zone, moment.year) if zone is not None else dst
+
+
+@lru_cache(maxsize=256)
+def _least_saving(zone: tzinfo, year: int) -> timedelta:
+    # Every ten days: Morocco's normal time lasts for a month.
+    days = (datetime(year, month, day, tzinfo=zone) for month in range(1, 13) for day in (5, 15, 25))
+    return min(timedelta(), *((day.dst() or timedelta()) for day in days))
 
 
 def decode(raw: bytes, zone: tzinfo) -> int:

@@ -17,16 +17,19 @@ from core.cosem.base import (
     Setter,
     Source,
 )
-from core.cosem.clock import Clock, MeterClock
+from core.cosem.clock import Clock, MeterClock, SetTime
 from core.cosem.profile import CaptureObject, ProfileGeneric, RowSource
-from core.cosem.registers import ChannelSelection, Data, ExtendedRegister, Register, scaler_unit
+from core.cosem.push_setup import PUSH_TIMING, PushSetup, PushTiming
+from core.cosem.registers import ChannelSelection, Data, ExtendedRegister, IpAddress, Register, scaler_unit
 from core.cosem.sap import SapAssignment
+from core.cosem.security_setup import SecurityAccess, SecuritySetup
 from core.dlms.xdlms import DataAccessResult
 
 __all__ = [
     "MANAGEMENT_CLIENT",
     "MANAGEMENT_DEVICE",
     "PUBLIC_CLIENT",
+    "PUSH_TIMING",
     "Access",
     "AssociationLN",
     "CaptureObject",
@@ -39,15 +42,21 @@ __all__ = [
     "DataAccessResult",
     "DeviceDirectory",
     "ExtendedRegister",
+    "IpAddress",
     "LogicalDevice",
     "MeterClock",
     "Method",
     "ProfileGeneric",
+    "PushSetup",
+    "PushTiming",
     "Register",
     "Rights",
     "RowSource",
     "SapAssignment",
+    "SecurityAccess",
+    "SecuritySetup",
     "Selector",
+    "SetTime",
     "Setter",
     "Source",
     "scaler_unit",

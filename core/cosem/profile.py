@@ -6,10 +6,11 @@ columns looks into them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from inspect import isawaitable
-from typing import ClassVar, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from core.cosem import datetime as cosem_time
 from core.cosem.base import Context, CosemObject, DataAccessError, Selector
@@ -30,6 +31,7 @@ from core.dlms.axdr import (
 )
 from core.dlms.errors import DecodeError
 from core.dlms.xdlms import DataAccessResult
+from core.errors import CmeError
 
 MOST_ROWS = 1000  # of one answer; the newest of the selection
 BY_RANGE = 1
@@ -37,7 +39,10 @@ BY_ENTRY = 2
 SORT_FIFO = 1
 CLOCK_CLASS = 8
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class CaptureObject(NamedTuple):
@@ -58,8 +63,14 @@ class CaptureObject(NamedTuple):
         )
 
 
+_NO_SORT_OBJECT: Final = CaptureObject(0, bytes(6), 0).encode()  # rows stand in the order in which they came
+
+
 class RowSource(Protocol):
-    """What a profile shows. Rows are encoded structures (tag, count, one value a column), oldest first."""
+    """What a profile shows. Rows are encoded structures (tag, count, one value a column), oldest first.
+
+    What is asked may raise `CmeError`: the client then gets temporary-failure.
+    """
 
     def columns(self) -> Sequence[CaptureObject]: ...
 
@@ -85,6 +96,8 @@ class ProfileGeneric(CosemObject):
     """Class 7, version 1: buffer (2), capture objects (3), period (4), sort method FIFO (5), sort object (6,
     none), entries in use (7), profile entries (8). Methods reset and capture are not granted."""
 
+    __slots__ = ("_rows", "_zone")
+
     class_id: ClassVar[int] = 7
     version: ClassVar[int] = 1
     method_count: ClassVar[int] = 2
@@ -94,15 +107,7 @@ class ProfileGeneric(CosemObject):
         """`zone` is what a range without a deviation is meant in."""
         super().__init__(
             logical_name,
-            (
-                NULL,
-                lambda: array(column.encode() for column in source.columns()),
-                lambda: double_long_unsigned(source.capture_period()),
-                enum(SORT_FIFO),
-                CaptureObject(0, bytes(6), 0).encode(),
-                NULL,
-                lambda: double_long_unsigned(source.capacity()),
-            ),
+            (NULL, NULL, NULL, enum(SORT_FIFO), _NO_SORT_OBJECT, NULL, NULL),
             public=public,
         )
         self._rows = source
@@ -111,21 +116,27 @@ class ProfileGeneric(CosemObject):
     def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
         if attribute == 2:
             return self._buffer(selector)
-        if attribute == 7 and selector is None:
-            return self._entries()
+        if selector is None:
+            if attribute == 3:
+                return array([column.encode() for column in self._rows.columns()])
+            if attribute == 4:
+                return double_long_unsigned(self._rows.capture_period())
+            if attribute == 7:
+                return self._entries()
+            if attribute == 8:
+                return double_long_unsigned(self._rows.capacity())
         return super().read(attribute, selector, context)
 
     async def _entries(self) -> bytes:
-        return double_long_unsigned(await _settled(self._rows.entries()))
+        return double_long_unsigned(await _settled(self._rows.entries))
 
     async def _buffer(self, selector: Selector | None) -> bytes:
         chosen: tuple[int, ...] | None = None
         if selector is None:
-            rows = await _settled(self._rows.rows(None, None, MOST_ROWS))
+            rows = await _settled(self._rows.rows, None, None, MOST_ROWS)
         elif selector.kind == BY_RANGE:
-            columns = self._rows.columns()
-            start_ms, end_ms, chosen = _range(selector.parameters, columns, self._zone)
-            rows = await _settled(self._rows.rows(start_ms, end_ms, MOST_ROWS))
+            start_ms, end_ms, chosen = _range(selector.parameters, self._rows.columns(), self._zone)
+            rows = await _settled(self._rows.rows, start_ms, end_ms, MOST_ROWS)
         elif selector.kind == BY_ENTRY:
             rows, chosen = await self._by_entry(selector.parameters)
         else:
@@ -140,17 +151,23 @@ class ProfileGeneric(CosemObject):
         to_column = to_column or count
         if first < 1 or not 1 <= from_column <= to_column <= count:
             raise DataAccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-        entries = await _settled(self._rows.entries())
+        entries = await _settled(self._rows.entries)
         last = min(last or entries, entries)
         first = max(first, last - MOST_ROWS + 1)
         chosen = None if (from_column, to_column) == (1, count) else tuple(range(from_column - 1, to_column))
         if first > last:
             return [], None
-        return await _settled(self._rows.rows_by_entry(first, last)), chosen
+        return await _settled(self._rows.rows_by_entry, first, last), chosen
 
 
-async def _settled(value: T | Awaitable[T]) -> T:
-    return await value if isawaitable(value) else value
+async def _settled(ask: Callable[P, T | Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+    """What the row source answers; temporary-failure where it cannot, such as for a disk that fails."""
+    try:
+        answer = ask(*args, **named)
+        return await answer if isawaitable(answer) else answer
+    except CmeError as error:
+        _log.warning("The rows of a profile cannot be read: %s", error)
+        raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE) from error
 
 
 def _choose(row: bytes, chosen: tuple[int, ...]) -> bytes:
@@ -211,8 +228,12 @@ def _column(value: Value) -> CaptureObject:
 
 def _numbers(value: Value) -> tuple[int, int, int, int]:
     """from_entry, to_entry, from_selected_value, to_selected_value of an entry_descriptor."""
-    numbers = [part.content for part in _parts(value, 4) if isinstance(part.content, int)]
-    if len(numbers) != 4:
-        raise DataAccessError(DataAccessResult.TYPE_UNMATCHED)
-    first, last, from_column, to_column = numbers
+    first, last, from_column, to_column = (_number(part) for part in _parts(value, 4))
     return first, last, from_column, to_column
+
+
+def _number(value: Value) -> int:
+    # The book has double-long-unsigned and long-unsigned; some head-ends send other integers.
+    if isinstance(value.content, int) and not isinstance(value.content, bool):
+        return value.content
+    raise DataAccessError(DataAccessResult.TYPE_UNMATCHED)

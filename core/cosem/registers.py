@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from ipaddress import IPv6Address, ip_address
 from typing import ClassVar
 
 from core.cosem.base import CHANNEL_SELECTION, Context, CosemObject, DataAccessError, Selector, Setter, Source
-from core.dlms.axdr import NULL, Tag, Value, enum, integer, long_unsigned, structure
+from core.dlms.axdr import (
+    NULL,
+    Tag,
+    Value,
+    double_long_unsigned,
+    enum,
+    integer,
+    long_unsigned,
+    structure,
+)
 from core.dlms.xdlms import DataAccessResult
 
 
 class Data(CosemObject):
     """Class 1: a value (2)."""
+
+    __slots__ = ()
 
     class_id: ClassVar[int] = 1
 
@@ -26,6 +38,8 @@ class ChannelSelection(CosemObject):
 
     Writing a number that no logical device has is refused with read-write-denied and changes nothing.
     """
+
+    __slots__ = ()
 
     class_id: ClassVar[int] = 1
 
@@ -45,8 +59,29 @@ class ChannelSelection(CosemObject):
         return None
 
 
+class IpAddress(CosemObject):
+    """Class 1: the IPv4 address at which the client reaches the gateway, double-long-unsigned, first byte highest.
+
+    0 where it connected over IPv6.
+    """
+
+    __slots__ = ()
+
+    class_id: ClassVar[int] = 1
+
+    def __init__(self, logical_name: bytes) -> None:
+        super().__init__(logical_name, (NULL,))
+
+    def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
+        if attribute == 2 and selector is None:
+            return double_long_unsigned(_ipv4(context.local))
+        return super().read(attribute, selector, context)
+
+
 class Register(CosemObject):
     """Class 3: a value (2) with scaler and unit (3); method reset is not granted."""
+
+    __slots__ = ()
 
     class_id: ClassVar[int] = 3
     method_count: ClassVar[int] = 1
@@ -60,6 +95,8 @@ class Register(CosemObject):
 
 class ExtendedRegister(CosemObject):
     """Class 4: as a register, and a status (4) and the capture time (5)."""
+
+    __slots__ = ()
 
     class_id: ClassVar[int] = 4
     method_count: ClassVar[int] = 1
@@ -79,6 +116,17 @@ class ExtendedRegister(CosemObject):
         super().__init__(
             logical_name, (value, scaler_unit(scaler, unit), status, capture_time), public=public
         )
+
+
+def _ipv4(text: str) -> int:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return 0
+    if isinstance(address, IPv6Address):
+        # A socket that listens on both shows clients of IPv4 as ::ffff:192.0.2.7.
+        return int(address.ipv4_mapped or 0)
+    return int(address)
 
 
 def scaler_unit(scaler: int, unit: int) -> bytes:

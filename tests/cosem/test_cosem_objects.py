@@ -6,7 +6,6 @@ import pytest
 from dlms_plant import ASSOCIATION, CHANNEL, CLOCK, NAME, NOTE, PROFILE, SAPS, VOLUME, Plant
 
 from core.cosem import obis
-from core.cosem.association_ln import object_list
 from core.cosem.objects import (
     AssociationLN,
     Context,
@@ -26,7 +25,9 @@ def listed(
 ) -> dict[tuple[int, bytes], tuple[int, list[int], list[int], dict[int, list[int]]]]:
     """The object list: version, attribute rights, method rights, selectors."""
     found = {}
-    for entry in _items(axdr.decode(object_list(context))):
+    encoded = AssociationLN().read(2, None, context)
+    assert isinstance(encoded, bytes)
+    for entry in _items(axdr.decode(encoded)):
         class_id, version, name, rights = _items(entry)
         attributes, methods = ([_items(right) for right in _items(kind)] for kind in _items(rights))
         assert [right[0].content for right in attributes] == list(range(1, len(attributes) + 1))
@@ -45,10 +46,10 @@ def _items(value: Value) -> list[Value]:
 
 
 def test_the_management_client_sees_every_object_with_its_rights() -> None:
-    """Class versions of the Blue Book; 1 = read, 2 = write, 3 = both; no method is granted."""
+    """Class versions of the Blue Book; 1 = read, 2 = write, 3 = both; of the methods only reply_to_HLS is granted."""
     found = listed(Context(1, 16, "test", Plant().directory))
     assert found[17, SAPS] == (0, [1, 1], [0], {})
-    assert found[15, ASSOCIATION] == (1, [1, 1, 1, 1, 1, 1, 0, 1, 1], [0, 0, 0, 0], {})
+    assert found[15, ASSOCIATION] == (1, [1, 1, 1, 1, 1, 1, 0, 1, 1], [1, 0, 0, 0], {})
     assert found[8, CLOCK] == (0, [1, 3, 1, 1, 1, 1, 1, 1, 1], [0] * 6, {})
     assert found[1, NAME] == (0, [1, 1], [], {})
     assert found[1, CHANNEL] == (0, [1, 3], [], {})
@@ -98,6 +99,58 @@ def test_the_association_describes_itself() -> None:
     }
     for attribute, text in expected.items():
         assert association.read(attribute, None, context) == bytes.fromhex(text), attribute
+    context.ciphered, context.mechanism = True, 5
+    assert association.read(4, None, context) == bytes.fromhex(expected[4])[:-1] + b"\x03"
+    assert association.read(6, None, context) == bytes.fromhex(expected[6])[:-1] + b"\x05"
+
+
+def test_reply_to_hls_is_over_once_the_association_is_open() -> None:
+    """The association answers method 1 itself while it opens; afterwards, and for the others, it is refused."""
+    association = AssociationLN()
+    assert association.access(1).methods == (True, False, False, False)
+    assert not any(association.access(16).methods)
+    for method in (1, 2, 3, 4):
+        with pytest.raises(DataAccessError, match="read-write-denied"):
+            association.act(
+                method, axdr.decode(axdr.octet_string(bytes(17))), Context(1, 1, "", Plant().directory)
+            )
+
+
+def test_the_object_list_follows_the_device() -> None:
+    """It is kept for each client while the device is the same, and not a moment longer."""
+    plant = Plant()
+    association = AssociationLN()
+    management, public = (Context(client, 16, "", plant.directory) for client in (1, 16))
+    before = association.read(2, None, management)
+    assert association.read(2, None, management) is before
+    assert association.read(2, None, public) != before
+    device = plant.directory.by_sap[16]
+    extra = Data(bytes((8, 0, 99, 0, 0, 255)), axdr.unsigned(1))
+    objects = {**device.objects, (1, extra.logical_name): extra}
+    plant.directory.by_sap[16] = type(device)(16, device.name, objects)
+    after = association.read(2, None, management)
+    assert isinstance(before, bytes)
+    assert isinstance(after, bytes)
+    assert after[2:].startswith(before[2:])
+    assert extra.logical_name in after
+    management.select(17)
+    assert extra.logical_name not in association.read(2, None, management)  # type: ignore[operator]
+
+
+def test_many_devices_do_not_fill_the_memory_with_their_lists() -> None:
+    """Only the lists read last are kept."""
+    association = AssociationLN()
+    plant = Plant()
+    device = plant.directory.by_sap[16]
+    context = Context(1, 16, "", plant.directory)
+    first = association.read(2, None, context)
+    for _ in range(100):
+        plant.directory.by_sap[16] = type(device)(16, device.name, dict(device.objects))
+        association.read(2, None, context)
+    plant.directory.by_sap[16] = device
+    again = association.read(2, None, context)
+    assert again == first
+    assert again is not first
 
 
 @pytest.mark.parametrize("exponent", [-128, -3, 0, 3, 6, 9, 12, 127])
