@@ -1,4 +1,4 @@
-"""The one door between the core and everything else: UI, commands, later the control socket.
+"""The one door between the core and everything else: UI, commands, control socket.
 
 A caller on any thread asks with these methods; the work happens in the core's own thread. Nothing else of
 the core may be touched from outside while it runs.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from core.snapshot import MeterDetail, Snapshot
+from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,12 @@ class Gateway(Protocol):
 
     def reload(self) -> Future[None]:
         """Read config.toml and mappings again and apply what changed. Fails with `CmeError`, changing nothing."""
+
+    def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
+        """APDUs of the DLMS port with an id above `after`, oldest first, at most `core.trace.AT_ONCE` of them.
+
+        Recording starts with the first call and goes on for `core.trace.LEASE_S` seconds after the last one.
+        """
+
+    def association_log(self) -> Future[tuple[LogEntry, ...]]:
+        """What happened on the DLMS port lately, oldest first."""

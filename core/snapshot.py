@@ -145,6 +145,9 @@ class AssociationView:
     since_ms: int
     last_ms: int
     requests: int
+    ciphering: str = "none"  # of the last request: "none", "glo", "ded", "general-glo", "general-ded"
+    errors: int = 0  # requests that were refused or failed
+    last_error: str = ""  # the last of them in a few words, "" for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +181,33 @@ class Snapshot:
     meters: tuple[MeterView, ...]
     associations: tuple[AssociationView, ...]
     alarms: tuple[str, ...]  # sentences, most urgent first
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEntry:
+    """One APDU that went over the DLMS port while somebody watched."""
+
+    id: int  # grows by one from entry to entry
+    time_ms: int
+    peer: str  # "192.0.2.7:51034"
+    client_sap: int
+    sap: int  # of the logical device
+    sent: bool  # by the gateway
+    protection: str  # how it went over the wire: "glo 30"; "" for in clear
+    size: int  # bytes on the wire
+    title: str  # "GET request normal 3 8.0.1.0.0.255 attribute 2"
+    apdu: bytes  # in clear, at most its first 4096 bytes, with zeros where `hidden`
+    hidden: tuple[tuple[int, int], ...]  # offset and length of what is not shown: secrets, or what may be one
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Something that happened to a connection or an association of the DLMS server."""
+
+    id: int  # grows by one from entry to entry
+    time_ms: int
+    peer: str  # "192.0.2.7:51034"
+    client_sap: int | None  # None where it is about the connection
+    sap: int | None  # of the logical device
+    event: str  # "connected", "associated", "refused", "not deciphered", "replay", "released", "disconnected"
+    text: str  # more about it: authentication and ciphering, or the reason; "" for nothing to say

@@ -92,6 +92,9 @@ def association_view(session: SessionView) -> AssociationView:
         since_ms=session.since_ms,
         last_ms=session.last_ms,
         requests=session.requests,
+        ciphering=session.ciphering,
+        errors=session.errors,
+        last_error=session.last_error,
     )
 
 
