@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,23 @@ from core.errors import CmeError
 
 _STATE_DIR_HELP = "where configuration and data are kept"
 _DEMO_HELP = "a simulated line of real meters' telegrams, with a state directory of its own"
+
+_TRACE_HELP = """\
+Shows what goes over the DLMS port of the running gateway, until Ctrl+C: each APDU as received (>) or sent (<), with
+the client's address, client and server SAP, protection, size on the wire and meaning, and what happens to
+connections and associations (*). Ciphered APDUs are shown in clear where the gateway could decipher them. Passwords
+and keys are never shown.
+"""
+_TRACE_JSON_HELP = """\
+--json prints one object a line, either
+  {"trace": {"id", "time", "peer", "client", "logical_device", "sent", "protection", "size", "title", "apdu",
+             "parts": [{"depth", "label", "value", "offset", "length"}]}}
+or
+  {"event": {"id", "time", "peer", "client", "logical_device", "event", "text"}}
+"time" is ISO 8601 in UTC, "protection" is "" for in clear, "apdu" is hexadecimal, at most 4096 bytes, with ** for
+each byte that is not shown. "event" is connected, associated, refused, not deciphered, replay, released or
+disconnected.
+"""
 
 BAD_USAGE = 2
 FAILURE = 1
@@ -112,6 +130,59 @@ def _parser() -> argparse.ArgumentParser:
     listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
     listing.add_argument("--json", action="store_true")
 
+    gateway = _Parser(add_help=False)
+    gateway.add_argument("--host", metavar="H", help="address of the gateway instead of the configured one")
+    gateway.add_argument(
+        "--port", type=_port, metavar="N", help="its DLMS port instead of the configured one"
+    )
+    gateway.add_argument("--json", action="store_true")
+
+    rehearse = commands.add_parser(
+        "rehearse", help="try everything that a head-end system does", parents=[place, gateway]
+    )
+    rehearse.add_argument(
+        "--logical-device", type=_number(1, 65535), metavar="N", nargs="+", default=[], help="only these"
+    )
+    rehearse.add_argument("--quick", action="store_true", help="only the first meter of each type")
+
+    read = commands.add_parser(
+        "read", help="read objects as a head-end system does", parents=[place, gateway]
+    )
+    read.add_argument("codes", metavar="OBIS", nargs="+", help="8.0.1.0.0.255 or 8-0:1.0.0")
+    read.add_argument("--logical-device", type=_number(1, 65535), metavar="N", required=True)
+    read.add_argument("--class", dest="class_id", type=_number(1, 65535), metavar="C", help="interface class")
+    read.add_argument("--attribute", type=_number(1, 127), metavar="A", default=2, help="2 where not given")
+    read.add_argument("--client", choices=("public", "management"), default="management")
+
+    events = commands.add_parser("events", help="the event logs, newest last", parents=[place])
+    events.add_argument("--json", action="store_true")
+    events.add_argument(
+        "--meter",
+        metavar="NAME|ID|LD",
+        default=None,
+        help="of this one only; LD is a logical device, 1 the gateway",
+    )
+    events.add_argument("--log", choices=("standard", "fraud"), default=None)
+    events.add_argument(
+        "--last", type=_number(1, 1_000_000), metavar="N", default=None, help="the newest N only"
+    )
+
+    status = commands.add_parser("status", help="how the running gateway is doing", parents=[place])
+    status.add_argument("--json", action="store_true")
+
+    trace = commands.add_parser(
+        "trace",
+        help="what goes over the DLMS port, as it comes",
+        parents=[place],
+        description=_TRACE_HELP,
+        epilog=_TRACE_JSON_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    trace.add_argument("--json", action="store_true", help="one object a line")
+    trace.add_argument("--peer", metavar="HOST", help="only this client, HOST or HOST:PORT")
+    trace.add_argument("--hex", action="store_true", help="the bytes, too")
+    trace.add_argument("--once", action="store_true", help="end when the gateway has sent an answer")
+
     screenshots = commands.add_parser("screenshots", help="render the screens of a demo gateway to SVG")
     screenshots.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
     return parser
@@ -121,6 +192,15 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"a number from {low} to {high} is needed, not {text!r}")
+        return int(text)
+
+    return number
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -163,6 +243,52 @@ def _run(arguments: argparse.Namespace) -> int:
             from cme_tui.commands import meters
 
             return meters.show(_state_dir(arguments), as_json=arguments.json)
+        case "rehearse":
+            from cme_tui.commands import rehearse
+            from cme_tui.hes.access import load_access
+
+            access = load_access(_state_dir(arguments), arguments.host, arguments.port)
+            return rehearse.run(
+                access, arguments.logical_device, quick=arguments.quick, as_json=arguments.json
+            )
+        case "read":
+            from cme_tui.commands import read
+            from cme_tui.hes.access import load_access
+
+            access = load_access(_state_dir(arguments), arguments.host, arguments.port)
+            return read.run(
+                access,
+                arguments.codes,
+                device=arguments.logical_device,
+                class_id=arguments.class_id,
+                attribute=arguments.attribute,
+                public=arguments.client == "public",
+                as_json=arguments.json,
+            )
+        case "events":
+            from cme_tui.commands import events
+
+            return events.show(
+                _state_dir(arguments),
+                as_json=arguments.json,
+                meter=arguments.meter,
+                log=arguments.log,
+                last=arguments.last,
+            )
+        case "status":
+            from cme_tui.commands import status
+
+            return status.run(_state_dir(arguments), as_json=arguments.json)
+        case "trace":
+            from cme_tui.commands import trace
+
+            return trace.run(
+                _state_dir(arguments),
+                as_json=arguments.json,
+                peer=arguments.peer,
+                with_hex=arguments.hex,
+                once=arguments.once,
+            )
         case "screenshots":
             from cme_tui.commands import screenshots
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable
 from concurrent.futures import Future
+from pathlib import Path
 
 from core import demo
 from core.clock import Clock, SystemClock
 from core.config_file import ConfigFile, Given
+from core.control import ControlError, ControlServer
 from core.facade import RunOptions
 from core.gateway import Core
 from core.mapping.model import dump
 from core.mapping.ready import ready_mappings
 from core.runtime import CoreThread
 from core.secrets import ensure_secrets
-from core.snapshot import MeterDetail, Snapshot
+from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir, StateDirError, write_atomically
 from core.store import StoreError, open_readonly
+
+log = logging.getLogger(__name__)
 
 
 class RunningGateway:
@@ -27,6 +32,7 @@ class RunningGateway:
         self._thread = thread
         self._core = core
         self._cleanup = cleanup
+        self._control: CoreThread[ControlServer] | None = None
 
     def snapshot(self) -> Snapshot:
         return self._core.snapshot
@@ -43,6 +49,12 @@ class RunningGateway:
     def reload(self) -> Future[None]:
         return self._thread.submit(self._core.reload())
 
+    def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
+        return self._thread.submit(self._core.trace(after))
+
+    def association_log(self) -> Future[tuple[LogEntry, ...]]:
+        return self._thread.submit(self._core.association_log())
+
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""
         return self._thread.submit(self._core.ping())
@@ -53,8 +65,20 @@ class RunningGateway:
 
     def stop(self) -> None:
         """Stop the core and give the state directory back; may be called twice."""
+        if self._control is not None:
+            self._control.stop()
         self._thread.stop()
         self._cleanup.close()
+
+    def open_control(self, path: Path) -> None:
+        """Serve the control socket. A gateway goes on without it where it cannot be made, and says so in the log."""
+        control = CoreThread(lambda: ControlServer(self, path), name="cme-control")
+        try:
+            control.start()
+        except ControlError as error:
+            log.error("%s", error)
+        else:
+            self._control = control
 
 
 def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGateway:
@@ -69,7 +93,9 @@ def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGate
         secrets = ensure_secrets(state.secrets)
         thread = CoreThread(lambda: Core(state, config, secrets, options, clock or SystemClock()))
         core = thread.start()
-        return RunningGateway(thread, core, cleanup.pop_all())
+        gateway = RunningGateway(thread, core, cleanup.pop_all())
+    gateway.open_control(state.control_socket)
+    return gateway
 
 
 def _given(state: StateDir) -> Given:

@@ -35,11 +35,11 @@ S = TypeVar("S", bound=Service)
 class CoreThread(Generic[S]):
     """One thread, one event loop, one service. Methods may be called from any thread but the core's own."""
 
-    def __init__(self, make: Callable[[], S]) -> None:
-        """`make` is called in the core's loop."""
+    def __init__(self, make: Callable[[], S], name: str = "cme-core") -> None:
+        """`make` is called in the thread's loop; `name` is that of the thread."""
         self._make = make
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="cme-core", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started: Future[S] = Future()
         self._stopping = asyncio.Event()
 

@@ -71,6 +71,11 @@ class StateDir:
         return self.path / "gateway.db"
 
     @property
+    def control_socket(self) -> Path:
+        """Where other programs of this user talk to the running gateway."""
+        return self.path / "control.sock"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the running gateway; says its process id."""
         return self.path / "gateway.lock"

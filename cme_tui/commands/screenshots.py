@@ -17,7 +17,7 @@ from core import demo
 from core.config_file import ConfigFile
 from core.facade import RunOptions
 from core.launch import RunningGateway, open_gateway
-from core.snapshot import LineState, MeterDetail, Snapshot
+from core.snapshot import LineState, LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class _Posing:
 
     def reload(self) -> Future[None]:
         return self._gateway.reload()
+
+    def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
+        return self._gateway.trace(after)
+
+    def association_log(self) -> Future[tuple[LogEntry, ...]]:
+        return self._gateway.association_log()
 
 
 def _start(place: Path) -> RunningGateway:

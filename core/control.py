@@ -1,0 +1,395 @@
+"""The control socket: how other programs of the same user talk to a running gateway.
+
+A Unix socket in the state directory. A client connects, sends one line with a JSON object, and gets one or more
+lines with a JSON object each; then the connection ends. What went wrong is a line `{"error": SENTENCE}`. The calls:
+
+- `{"call": "status"}`: one line, the gateway as `status_json` has it.
+- `{"call": "associations"}`: one line, the clients that are connected and what happened lately.
+- `{"call": "trace", "follow": true}`: a line for each APDU and each event of the DLMS port, `{"trace": {...}}` or
+  `{"event": {...}}`, until the client goes away; without `follow` only what is at hand.
+- `{"call": "reload"}`: applies configuration and mappings; one line, `{"reloaded": true}`.
+- `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+from core.errors import CmeError
+from core.facade import Gateway
+from core.snapshot import (
+    AssociationView,
+    LogEntry,
+    MeterDetail,
+    MeterView,
+    Snapshot,
+    SweepView,
+    TraceEntry,
+)
+
+log = logging.getLogger(__name__)
+
+LONGEST_REQUEST: Final = 4096
+"""Bytes of one line; no call needs a tenth of it."""
+
+REQUEST_S: Final = 10.0
+"""In which a client that has connected has to say what it wants."""
+
+WRITE_S: Final = 60.0
+"""In which a client has to take what it asked for."""
+
+MOST_CLIENTS: Final = 16
+LOOK_S: Final = 0.25
+"""Between two looks at the trace for a client that follows it."""
+
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED
+
+
+class ControlError(CmeError):
+    """The control socket cannot be made."""
+
+
+@contextlib.contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """`path` as one that fits into a socket address, which has 108 bytes, however long the directory's name is."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+class ControlServer:
+    """Serves the control socket. Implements `core.runtime.Service`; belongs to an event loop of its own.
+
+    The state directory must be locked: a socket that is found there is one that a crash left.
+    """
+
+    def __init__(self, gateway: Gateway, path: Path) -> None:
+        self._gateway = gateway
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Make the socket, mode 0600, and listen. Raises `ControlError`."""
+        try:
+            listener = self._bind()
+        except OSError as error:
+            raise ControlError(
+                f"The control socket {self._path} cannot be made ({error.strerror}), so status, trace and other "
+                "commands cannot reach this gateway; move what stands in its place, or use another state directory."
+            ) from error
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LONGEST_REQUEST)
+
+    async def stop(self) -> None:
+        """Take the socket away and let all clients go."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in tuple(self._clients):
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    def _bind(self) -> socket.socket:
+        if self._path.is_socket():
+            self._path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with short_path(self._path) as path:
+                listener.bind(path)
+            self._path.chmod(0o600)  # before it listens: until then nobody can connect
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._answer(reader, writer)
+        except (ConnectionError, TimeoutError):
+            pass  # the client went away, or takes nothing
+        except Exception:
+            log.exception("A call on the control socket failed for an unforeseen reason; please report this")
+        finally:
+            self._clients.discard(task)
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            else:
+                writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=0)  # one line waits for the client, and no more
+        if not _is_owner(writer.get_extra_info("socket")):
+            log.warning("A process of another user was sent away from the control socket")
+            return
+        try:
+            if len(self._clients) > MOST_CLIENTS:
+                raise CmeError(
+                    f"{MOST_CLIENTS} programs use the control socket already; end one of them, then try again."
+                )
+            request = await _request(reader)
+            async for line in self._call(request, reader):
+                await _send(writer, line)
+        except CmeError as error:
+            await _send(writer, {"error": str(error)})
+
+    def _call(
+        self, request: Mapping[str, Any], reader: asyncio.StreamReader
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        match request.get("call"):
+            case "status":
+                return self._status()
+            case "associations":
+                return self._associations()
+            case "trace" if request.get("follow") is True:
+                return self._follow(reader)
+            case "trace":
+                return self._trace()
+            case "reload":
+                return self._reload()
+            case "read":
+                return self._read(request.get("logical_device"))
+            case name:
+                calls = "status, associations, trace, reload, read"
+                raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
+
+    async def _status(self) -> AsyncIterator[Mapping[str, Any]]:
+        yield status_json(self._gateway.snapshot())
+
+    async def _associations(self) -> AsyncIterator[Mapping[str, Any]]:
+        events = await asyncio.wrap_future(self._gateway.association_log())
+        yield {
+            "associations": [_association(view) for view in self._gateway.snapshot().associations],
+            "log": [event_json(event) for event in events],
+        }
+
+    async def _trace(self) -> AsyncIterator[Mapping[str, Any]]:
+        last = 0
+        while entries := await asyncio.wrap_future(self._gateway.trace(last)):
+            for entry in entries:
+                yield {"trace": trace_json(entry)}
+            last = entries[-1].id
+
+    async def _follow(self, reader: asyncio.StreamReader) -> AsyncIterator[Mapping[str, Any]]:
+        last_apdu = 0
+        events = await asyncio.wrap_future(self._gateway.association_log())
+        last_event = events[-1].id if events else 0
+        while not reader.at_eof():
+            entries = await asyncio.wrap_future(self._gateway.trace(last_apdu))
+            events = await asyncio.wrap_future(self._gateway.association_log())
+            lines: list[tuple[int, Mapping[str, Any]]] = [
+                *((entry.time_ms, {"trace": trace_json(entry)}) for entry in entries),
+                *((event.time_ms, {"event": event_json(event)}) for event in events if event.id > last_event),
+            ]
+            for _, line in sorted(lines, key=itemgetter(0)):
+                yield line
+            last_apdu = entries[-1].id if entries else last_apdu
+            last_event = events[-1].id if events else last_event
+            if not entries:
+                await asyncio.sleep(LOOK_S)
+
+    async def _reload(self) -> AsyncIterator[Mapping[str, Any]]:
+        await asyncio.wrap_future(self._gateway.reload())
+        yield {"reloaded": True}
+
+    async def _read(self, device: object) -> AsyncIterator[Mapping[str, Any]]:
+        meters = self._gateway.snapshot().meters
+        key = next((meter.key for meter in meters if meter.logical_device == device), None)
+        if key is None:
+            raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
+        yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
+
+
+async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            line = await reader.readline()
+    except ValueError:
+        raise CmeError(f"A request has at most {LONGEST_REQUEST} bytes and ends with a line end.") from None
+    except TimeoutError:
+        raise CmeError(f"No request came within {REQUEST_S:.0f} s.") from None
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise CmeError('A request is one JSON object in a line, such as {"call": "status"}.')
+    return request
+
+
+async def _send(writer: asyncio.StreamWriter, line: Mapping[str, Any]) -> None:
+    writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    async with asyncio.timeout(WRITE_S):
+        await writer.drain()
+
+
+def _is_owner(connection: socket.socket) -> bool:
+    """Whether the client runs as the gateway's user or as root."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (os.geteuid(), 0)
+
+
+def status_json(snapshot: Snapshot) -> dict[str, Any]:
+    """The gateway as the answer to `status` has it; times as ISO 8601 in UTC, null for never."""
+    dlms = snapshot.dlms
+    return {
+        "name": snapshot.name,
+        "serial": snapshot.serial,
+        "system_title": snapshot.system_title,
+        "version": snapshot.version,
+        "state_dir": snapshot.state_dir,
+        "demo": snapshot.demo,
+        "time": iso(snapshot.taken_ms),
+        "started": iso(snapshot.started_ms),
+        "readout_interval": snapshot.readout_interval,
+        "dlms": {
+            "enabled": dlms.enabled,
+            "host": dlms.host,
+            "port": dlms.port,
+            "listening": dlms.listening,
+            "reason": dlms.reason,
+            "authentication": dlms.authentication,
+            "logical_devices": dlms.logical_devices,
+        },
+        "lines": [
+            {
+                "name": line.name,
+                "url": line.url,
+                "baud": line.baud,
+                "state": line.state.value,
+                "reason": line.reason,
+                "since": iso(line.since_ms),
+                "meters": line.meters,
+                "sweep": _sweep(line.sweep),
+                "next_sweep": iso(line.next_sweep_ms),
+            }
+            for line in snapshot.lines
+        ],
+        "meters": [_meter(meter) for meter in snapshot.meters],
+        "associations": [_association(view) for view in snapshot.associations],
+        "alarms": list(snapshot.alarms),
+    }
+
+
+def trace_json(entry: TraceEntry) -> dict[str, Any]:
+    """An APDU as the answer to `trace` has it; in `apdu`, each byte that is not shown is `**`."""
+    digits = [f"{byte:02x}" for byte in entry.apdu]
+    for start, length in entry.hidden:
+        digits[start : start + length] = ["**"] * length
+    return {
+        "id": entry.id,
+        "time": iso(entry.time_ms),
+        "peer": entry.peer,
+        "client": entry.client_sap,
+        "logical_device": entry.sap,
+        "sent": entry.sent,
+        "protection": entry.protection,
+        "size": entry.size,
+        "title": entry.title,
+        "apdu": "".join(digits),
+    }
+
+
+def event_json(event: LogEntry) -> dict[str, Any]:
+    """Something that happened on the DLMS port."""
+    return {
+        "id": event.id,
+        "time": iso(event.time_ms),
+        "peer": event.peer,
+        "client": event.client_sap,
+        "logical_device": event.sap,
+        "event": event.event,
+        "text": event.text,
+    }
+
+
+def iso(ms: int | None) -> str | None:
+    """A time as `2026-01-09T12:00:00.000Z`."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _sweep(sweep: SweepView | None) -> dict[str, Any] | None:
+    if sweep is None:
+        return None
+    return {
+        "started": iso(sweep.started_ms),
+        "finished": iso(sweep.finished_ms),
+        "done": sweep.done,
+        "failed": sweep.failed,
+        "total": sweep.total,
+    }
+
+
+def _meter(meter: MeterView) -> dict[str, Any]:
+    return {
+        "name": meter.name,
+        "id": meter.identification,
+        "manufacturer": meter.manufacturer,
+        "version": meter.version,
+        "medium": meter.medium,
+        "line": meter.line,
+        "address": meter.address,
+        "logical_device": meter.logical_device,
+        "state": meter.state.value,
+        "reason": meter.reason,
+        "last_reading": iso(meter.last_reading_ms),
+        "mapping": meter.mapping,
+    }
+
+
+def _association(view: AssociationView) -> dict[str, Any]:
+    return {
+        "peer": view.peer,
+        "client": view.client,
+        "logical_device": view.logical_device,
+        "channel": view.channel,
+        "authentication": view.authentication,
+        "ciphering": view.ciphering,
+        "since": iso(view.since_ms),
+        "last": iso(view.last_ms),
+        "requests": view.requests,
+        "errors": view.errors,
+        "last_error": view.last_error,
+    }
+
+
+def _detail(detail: MeterDetail) -> dict[str, Any]:
+    return {
+        **_meter(detail.meter),
+        "values": [
+            {
+                "description": value.description,
+                "value": value.text if not value.error else None,
+                "unit": value.unit,
+                "error": value.error,
+                "function": value.function,
+                "storage": value.storage,
+                "tariff": value.tariff,
+                "subunit": value.subunit,
+                "dib": value.dib,
+                "obis": value.obis,
+                "cosem": value.cosem,
+            }
+            for value in detail.values
+        ],
+    }
