@@ -71,6 +71,15 @@ def explain(source: Telegram | bytes) -> tuple[TelegramPart, ...]:
         return _explain_broken(frame, str(error))
 
 
+def status_text(status: int) -> str:
+    """What the bits of a status byte say (EN 13757-3, status field): "power low, temporary error"."""
+    words = [_STATUS_CODES[status & 3]] if status & 3 else []
+    words += [name for bit, name in _STATUS_BITS if status & bit]
+    if status & 0xE0:
+        words.append(f"manufacturer's bits {status >> 5:03b}b")
+    return ", ".join(words) or _STATUS_CODES[0]
+
+
 class _Parts:
     """Collects parts in order and leaves no gaps."""
 
@@ -174,11 +183,11 @@ def _header(parts: _Parts, telegram: Telegram) -> None:
             parts.add(1, "version", str(telegram.version))
             parts.add(1, "medium", telegram.medium)
             parts.add(1, "access number", str(telegram.access_number))
-            parts.add(1, "status", _status(telegram.status))
+            parts.add(1, "status", status_text(telegram.status))
             parts.add(2, "signature", f"{telegram.signature:04X}h")
         case "short":
             parts.add(1, "access number", str(telegram.access_number))
-            parts.add(1, "status", _status(telegram.status))
+            parts.add(1, "status", status_text(telegram.status))
             parts.add(2, "signature", f"{telegram.signature:04X}h")
         case "fixed":
             parts.add(4, "identification", telegram.identification)
@@ -186,14 +195,6 @@ def _header(parts: _Parts, telegram: Telegram) -> None:
             counting = "binary" if telegram.status & 1 else "BCD"
             parts.add(1, "status", f"{telegram.status:02X}h, counters are {counting}")
             parts.add(2, "medium and units", telegram.medium)
-
-
-def _status(status: int) -> str:
-    words = [_STATUS_CODES[status & 3]] if status & 3 else []
-    words += [name for bit, name in _STATUS_BITS if status & bit]
-    if status & 0xE0:
-        words.append(f"manufacturer's bits {status >> 5:03b}b")
-    return ", ".join(words) or _STATUS_CODES[0]
 
 
 def _records(

@@ -17,7 +17,7 @@ import pytest
 
 from core.interval import PROFILE_INTERVALS, Interval
 from core.snapshot import MeterState
-from core.store import ProfileRow, Reading, Store, StoreError, open_readonly, split_frames
+from core.store import Event, Log, ProfileRow, Reading, Store, StoreError, open_readonly, split_frames
 from core.store.schema import MIGRATIONS, open_for_writing
 
 TELEGRAMS = [
@@ -89,6 +89,112 @@ async def test_a_failed_readout_is_kept_with_its_bytes_and_reason(store: Store) 
         "The checksum is wrong.",
     )
     assert await store.readings_count(meter) == 1
+
+
+async def test_the_last_reading_is_the_one_that_was_taken_last(store: Store) -> None:
+    """Also after the clock was set back: the time that a reading bears does not say which one came last."""
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.add_reading(good(meter, 5000))
+    await store.add_reading(failed(meter, 6000))
+    taken = await store.add_reading(good(meter, 1000))
+    missed = await store.add_reading(failed(meter, 2000))
+    latest = await store.latest(meter)
+    assert latest is not None
+    assert (latest.id, latest.time_ms) == (taken, 1000)
+    assert {key: one.id for key, one in (await store.latest_all()).items()} == {meter: taken}
+    assert {key: one.id for key, one in (await store.latest_failures()).items()} == {meter: missed}
+    assert await store.oldest(meter) == 1000
+
+
+def happened(number: int, meter: int | None = None, log: Log = Log.STANDARD) -> Event:
+    return Event(meter, log, START + number * 1000, number % 256, f"number {number}")
+
+
+async def test_an_event_log_answers_by_time_and_by_entry(store: Store) -> None:
+    """Each log alone, in the order in which things happened, also where the clock was set back meanwhile."""
+    meter = await store.install_meter("cellar", "5", 1)
+    moments = [0, 1, 2, 9, 3, 4, 5]  # the clock was set back after the fourth
+    for moment in moments:
+        ids = await store.add_events([happened(moment), happened(moment + 100, meter)])
+        assert ids[0] < ids[1]
+    await store.add_events([happened(7, None, Log.FRAUD)])
+
+    async def found(start: int, end: int, limit: int = 1000) -> list[int]:
+        events = await store.event_rows(None, Log.STANDARD, START + start * 1000, START + end * 1000, limit)
+        return [(event.time_ms - START) // 1000 for event in events]
+
+    assert await found(0, 100) == moments
+    assert await found(2, 4) == [2, 3, 4]
+    assert await found(2, 9, limit=3) == [3, 4, 5]
+    assert await found(5, 2) == []
+
+    async def entries(first: int, last: int, limit: int = 1000) -> list[int]:
+        events = await store.event_entries(None, Log.STANDARD, first, last, limit)
+        return [event.code for event in events]
+
+    assert await entries(1, 0) == moments
+    assert await entries(4, 5) == [9, 3]
+    assert await entries(6, 99) == [4, 5]
+    assert await entries(8, 0) == []
+    assert await entries(1, 0, limit=2) == [4, 5]
+    counts = [
+        await store.event_count(*log) for log in ((None, Log.STANDARD), (None, Log.FRAUD), (meter, Log.FRAUD))
+    ]
+    assert counts == [7, 1, 0]
+    recent = await store.recent_events(3)
+    assert [(event.meter, event.code) for event in recent] == [(None, 5), (meter, 105), (None, 7)]
+    assert [event.log for event in await store.recent_events(log=Log.FRAUD)] == [Log.FRAUD]
+
+
+async def test_an_event_log_keeps_the_newest_rows(tmp_path: Path) -> None:
+    """1000 of the gateway and 500 of a meter in each log, over restarts; ids go on and are not used again."""
+    path = tmp_path / "gateway.db"
+    total = 0
+    for size in (700, 700, 3):
+        store = await Store.open(path)
+        meter = await store.install_meter("cellar", "5", 1)
+        for log in Log:
+            for device in (None, meter):
+                await store.add_events([happened(total + number, device, log) for number in range(size)])
+        total += size
+        for log in Log:
+            for device, kept in ((None, min(total, 1000)), (meter, 500)):
+                events = await store.event_rows(device, log, *EVER, limit=10_000)
+                assert [event.message for event in events] == [
+                    f"number {n}" for n in range(total - kept, total)
+                ]
+                assert await store.event_count(device, log) == kept
+        assert {(event.meter, event.log): event.message for event in await store.last_events()} == {
+            (device, log): f"number {total - 1}" for device in (None, meter) for log in Log
+        }
+        assert max(event.id for event in await store.last_events()) == 4 * total
+        await store.close()
+
+
+async def test_the_last_run_is_known_at_the_next_start(tmp_path: Path) -> None:
+    """How it ended, which version it was, and the latest time that anything bears."""
+    path = tmp_path / "gateway.db"
+    store = await Store.open(path)
+    assert await store.last_run() == ("", None, True, None)
+    await store.begin_run("0.1.0", 1000)
+    await store.heartbeat(61_000)
+    await store.remember("0016000000", {})
+    await store.set_clock_offset(-1500)
+    await store.close()
+    store = await Store.open(path)
+    assert await store.last_run() == ("0.1.0", 61_000, False, 61_000)
+    assert await store.clock_offset() == -1500
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.add_reading(good(meter, 90_000))
+    assert (await store.last_run()).newest_ms == 90_000
+    await store.add_events([Event(None, Log.STANDARD, 95_000, 2, "")])
+    assert (await store.last_run()).newest_ms == 95_000
+    # The clock was wrong and is right again: what counts is what was written last.
+    await store.add_reading(good(meter, 40_000))
+    await store.add_events([Event(None, Log.STANDARD, 41_000, 5, "")])
+    await store.heartbeat(42_000, stopped=True)
+    assert await store.last_run() == ("0.1.0", 42_000, True, 42_000)
+    await store.close()
 
 
 def test_frames_in_a_row_are_taken_apart() -> None:
@@ -439,6 +545,9 @@ async def test_a_database_of_each_earlier_schema_still_opens(tmp_path: Path) -> 
         assert latest.frames == (TELEGRAMS[0],)
         assert [row.reading for row in await store.profile_rows(meter.key, 1, *EVER)] == [latest.id]
         assert await store.fields() == {meter.key: [(0, "0c13")]}
+        assert [event.code for event in await store.recent_events()] == [2, 4004]
+        assert await store.last_run() == ("0.1.0", 1761256860000, False, 1761256860000)
+        assert await store.clock_offset() == -1500
         await store.close()
 
 
