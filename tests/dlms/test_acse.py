@@ -8,7 +8,6 @@ from dlms_wire import AARQ_LLS, AARQ_NONE
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic, Mechanism
 from core.dlms.errors import DecodeError
-from core.dlms.services import SERVED
 
 
 def test_the_aarq_of_the_green_book_without_authentication_is_understood() -> None:
@@ -70,15 +69,3 @@ def test_a_field_that_stands_twice_is_refused() -> None:
     body = AARQ_NONE[2:13] + AARQ_NONE[2:]
     with pytest.raises(DecodeError):
         acse.decode_aarq(bytes((0x60, len(body))) + body)
-
-
-@pytest.mark.parametrize("pdu", [64, 65, 136, 137, 138, 139, 140, 264, 265, 266, 267, 268, 1024, 65535])
-def test_blocks_fill_the_pdu_and_never_exceed_it(pdu: int) -> None:
-    """Where the length of the part takes another byte, too."""
-    room = xdlms.block_capacity(pdu)
-    assert pdu - 1 <= len(xdlms.get_block(0xC1, 1, bytes(room), last=False)) <= pdu
-
-
-def test_conformance_tells_the_truth() -> None:
-    """Get, set, with lists, selective access, blocks with get, and nothing else."""
-    assert f"{SERVED:024b}" == "000000000001001000011100"

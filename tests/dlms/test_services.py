@@ -1,4 +1,4 @@
-"""GET and SET as a head-end uses them, over real sockets."""
+"""GET and plain SET as a head-end uses them, over real sockets."""
 
 from __future__ import annotations
 
@@ -130,9 +130,12 @@ async def test_what_cannot_be_done_gets_its_result_code(wire: Wire, request_: by
         ("c009c1", UNKNOWN),
         ("c101c1000308000100 00ff0200", MALFORMED),  # no value
         ("c101c100030800010000ff020013020005160f061900af19051601", MALFORMED),
-        ("c103c1", UNKNOWN),
-        ("c301c1000f0000280000ff0101", UNKNOWN),  # ACTION
-        ("db00", UNKNOWN),
+        ("c103c1", MALFORMED),
+        ("c106c1", UNKNOWN),
+        ("c301c1000f0000280000ff0101", MALFORMED),  # a parameter is announced and missing
+        ("c301c1000f0000280000ff0102", MALFORMED),
+        ("c307c1", UNKNOWN),
+        ("c4", UNKNOWN),
         ("00", UNKNOWN),
         ("62", MALFORMED),
         ("60", MALFORMED),
