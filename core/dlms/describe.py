@@ -647,18 +647,18 @@ class _Walk:
         self._say(f"counter {counter}")
         end = len(self._data)
         if not control & 0x20:
-            # In clear, so it is explained, and what is secret in it is not shown.
+            # In clear. Of an APDU that is cut short, the end of a secret could pass for the tag.
+            before, self._guarded = self._guarded, self._guarded or not self._sent
             end = max(self._at, end - 12) if control & 0x10 else end
             self._group("content", "", self._at, partial(self._inside, end, self._apdu))
+            if self._guarded:
+                self._hide("authentication tag", len(self._data))
+            self._guarded = before
         else:
-            tag = 12 if control & 0x10 else 0
             start = self._at
-            self._take(max(0, self._left() - tag))
+            self._take(max(0, self._left() - (12 if control & 0x10 else 0)))
             self._add("ciphered content", f"{self._at - start} bytes", start)
-        if self.hidden:
-            # Of an APDU that is cut short, these may be the end of the secret and not the tag.
-            self._hide("authentication tag", len(self._data))
-        elif control & 0x10:
+        if self._left():
             start = self._at
             self._add("authentication tag", self._take(self._left()).hex(), start)
 
