@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from core.dlms.axdr import length
 from core.dlms.errors import DecodeError
 
 AARQ = 0x60
 RLRQ = 0x62
 
 LN_CONTEXT = bytes.fromhex("60857405080101")  # logical names, no ciphering
+LN_CIPHERED_CONTEXT = bytes.fromhex("60857405080103")
 _MECHANISM = bytes.fromhex("608574050802")  # and one byte, the mechanism
 
 
@@ -50,7 +52,12 @@ class AssociateRequest:
     has_mechanism_name: bool
     authentication_value: bytes | None
     calling_ap_title: bytes | None  # the client's system title
-    user_information: bytes  # an InitiateRequest
+    user_information: bytes  # an InitiateRequest, ciphered in the context with ciphering
+
+    @property
+    def ciphered(self) -> bool:
+        """Whether the application context with ciphering is asked for."""
+        return self.context_name == LN_CIPHERED_CONTEXT
 
 
 def decode_aarq(apdu: bytes) -> AssociateRequest:
@@ -77,24 +84,37 @@ def decode_aarq(apdu: bytes) -> AssociateRequest:
     )
 
 
-def decode_rlrq(apdu: bytes) -> None:
-    """Check a RLRQ; nothing in it changes the answer. Raises `DecodeError`."""
-    _fields(apdu, RLRQ, (0x80, 0xBE))
+def decode_rlrq(apdu: bytes) -> bytes:
+    """Decode a RLRQ to its user information, empty without one. Raises `DecodeError`."""
+    information = _fields(apdu, RLRQ, (0x80, 0xBE)).get(0xBE)
+    return b"" if information is None else _inner(information, 0x04)
 
 
-def aare_accepted(user_information: bytes) -> bytes:
-    """Encode the AARE that accepts, with an InitiateResponse."""
-    return _aare(0, Diagnostic.NULL, user_information)
+def aare_accepted(
+    user_information: bytes, *, ciphered: bool = False, title: bytes = b"", challenge: bytes = b""
+) -> bytes:
+    """Encode the AARE that accepts, with an InitiateResponse.
+
+    `title`: the server's system title. `challenge`: StoC, where the client has to authenticate in a second step
+    (HLS 5, Green Book 9.2.7.4).
+    """
+    diagnostic = Diagnostic.AUTHENTICATION_REQUIRED if challenge else Diagnostic.NULL
+    more = _field(0xA4, _field(0x04, title)) if title else b""
+    if challenge:
+        more += _field(0x88, b"\x07\x80")  # authentication is required
+        more += _field(0x89, _MECHANISM + bytes((Mechanism.HIGH_GMAC,)))
+        more += _field(0xAA, _field(0x80, challenge))
+    return _aare(0, diagnostic, user_information, ciphered=ciphered, more=more)
 
 
-def aare_rejected(diagnostic: Diagnostic, user_information: bytes = b"") -> bytes:
+def aare_rejected(diagnostic: Diagnostic, user_information: bytes = b"", *, ciphered: bool = False) -> bytes:
     """Encode the AARE that rejects for good, with an initiate error where the xDLMS context is the reason."""
-    return _aare(1, diagnostic, user_information)
+    return _aare(1, diagnostic, user_information, ciphered=ciphered)
 
 
-def rlre() -> bytes:
-    """Encode the RLRE for a normal release."""
-    return bytes.fromhex("6303800100")
+def rlre(user_information: bytes = b"") -> bytes:
+    """Encode the RLRE for a normal release, with a ciphered InitiateResponse where the RLRQ had its like."""
+    return _field(0x63, b"\x80\x01\x00" + _user_information(user_information))
 
 
 # Protocol version, application context, called and calling titles, qualifiers and invocation ids,
@@ -104,20 +124,25 @@ _AARQ_FIELDS = (
 )  # fmt: skip
 
 
-def _aare(result: int, diagnostic: Diagnostic, user_information: bytes) -> bytes:
-    body = (
-        _field(0xA1, _field(0x06, LN_CONTEXT))
+def _aare(
+    result: int, diagnostic: Diagnostic, user_information: bytes, *, ciphered: bool, more: bytes = b""
+) -> bytes:
+    return _field(
+        0x61,
+        _field(0xA1, _field(0x06, LN_CIPHERED_CONTEXT if ciphered else LN_CONTEXT))
         + _field(0xA2, _field(0x02, bytes((result,))))
         + _field(0xA3, _field(0xA1, _field(0x02, bytes((diagnostic,)))))
+        + more
+        + _user_information(user_information),
     )
-    if user_information:
-        body += _field(0xBE, _field(0x04, user_information))
-    return _field(0x61, body)
+
+
+def _user_information(contents: bytes) -> bytes:
+    return _field(0xBE, _field(0x04, contents)) if contents else b""
 
 
 def _field(tag: int, contents: bytes) -> bytes:
-    """A BER field; all fields that this program sends are shorter than 128 bytes."""
-    return bytes((tag, len(contents))) + contents
+    return bytes((tag,)) + length(len(contents)) + contents
 
 
 def _fields(apdu: bytes, tag: int, known: tuple[int, ...]) -> dict[int, bytes]:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from core.cosem.base import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from core.dlms.acse import LN_CONTEXT, AssociateRequest, Diagnostic, Mechanism
+from core.dlms.security import TITLE_SIZE
 
 
 class Level(IntEnum):
@@ -76,13 +77,13 @@ class Credentials(Protocol):
 def judge(
     request: AssociateRequest, client_sap: int, device_known: bool, credentials: Credentials
 ) -> Diagnostic:
-    """`Diagnostic.NULL` to let the client in, else why not.
+    """`Diagnostic.NULL` to let the client in, or to let it go on to the second step of HLS; else why not.
 
     The secret is compared in any case, so that an unknown client, an unknown device and a wrong secret cost
     the same; the server answers all of them after the same time.
     """
     password_fits = _fits(request.authentication_value or b"", credentials.lls_password())
-    if request.context_name != LN_CONTEXT:
+    if not _context_fits(request, client_sap, credentials.policy()):
         return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
     if client_sap not in (PUBLIC_CLIENT, MANAGEMENT_CLIENT):
         return Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED
@@ -94,11 +95,48 @@ def judge(
         if request.mechanism == Mechanism.NONE:
             return Diagnostic.NULL
         return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+    return _judge_management(request, password_fits, credentials)
+
+
+def decipherable(request: AssociateRequest, client_sap: int, credentials: Credentials) -> bool:
+    """Whether the InitiateRequest is to be deciphered, before anything else is said about the AARQ."""
+    return client_sap == MANAGEMENT_CLIENT and request.ciphered and _title_fits(request, credentials)
+
+
+def strength(mechanism: int) -> Level:
+    """The level that an association with this mechanism reaches."""
+    return _STRENGTH[Mechanism(mechanism)]
+
+
+_STRENGTH = {Mechanism.NONE: Level.NONE, Mechanism.LOW: Level.LOW, Mechanism.HIGH_GMAC: Level.HIGH}
+_CHALLENGE_SIZES = range(8, 65)  # bytes of CtoS (Green Book 9.2.2.2.2.3)
+
+
+def _judge_management(request: AssociateRequest, password_fits: bool, credentials: Credentials) -> Diagnostic:
+    level = credentials.level()
+    gmac = request.mechanism == Mechanism.HIGH_GMAC
+    if (request.ciphered or gmac) and not _title_fits(request, credentials):
+        return Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED
     if request.mechanism == Mechanism.NONE:
-        return Diagnostic.NULL if credentials.level() == Level.NONE else Diagnostic.AUTHENTICATION_REQUIRED
-    if request.mechanism == Mechanism.LOW and credentials.level() <= Level.LOW:
+        return Diagnostic.NULL if level == Level.NONE else Diagnostic.AUTHENTICATION_REQUIRED
+    if request.mechanism == Mechanism.LOW and level <= Level.LOW:
         return Diagnostic.NULL if password_fits else Diagnostic.AUTHENTICATION_FAILURE
+    if gmac:
+        fits = len(request.authentication_value or b"") in _CHALLENGE_SIZES
+        return Diagnostic.NULL if fits else Diagnostic.AUTHENTICATION_FAILURE
     return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+
+
+def _context_fits(request: AssociateRequest, client_sap: int, policy: Policy) -> bool:
+    if client_sap == PUBLIC_CLIENT:
+        return request.context_name == LN_CONTEXT
+    return request.ciphered or (request.context_name == LN_CONTEXT and policy == Policy.NONE)
+
+
+def _title_fits(request: AssociateRequest, credentials: Credentials) -> bool:
+    """A client with the gateway's own title would share its nonces, and could reflect its challenges."""
+    title = request.calling_ap_title
+    return title is not None and len(title) == TITLE_SIZE and title != credentials.system_title()
 
 
 def _fits(given: bytes, expected: bytes) -> bool:

@@ -1,26 +1,94 @@
 """One application association: a pure machine that turns request APDUs into answer APDUs (Green Book 9.4).
 
-It does no I/O. An answer that needs something slow is a coroutine, which whoever owns the connection runs.
+It opens and ends itself, authenticates the client, deciphers requests and ciphers answers; the services behind it see
+plain APDUs. It does no I/O. An answer that needs something slow is a coroutine, which whoever owns the connection
+runs.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Awaitable, Coroutine
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
 
-from core.cosem.base import Context, DeviceDirectory
-from core.dlms import acse, xdlms
-from core.dlms.acse import Diagnostic
-from core.dlms.admission import Credentials, judge
-from core.dlms.errors import DecodeError
+from core.cosem.base import MANAGEMENT_CLIENT, Context, DeviceDirectory
+from core.dlms import acse, gbt, security, xdlms
+from core.dlms.acse import AssociateRequest, Diagnostic, Mechanism
+from core.dlms.admission import Credentials, Keys, Level, Policy, decipherable, judge, strength
+from core.dlms.errors import CounterError, DecipherError, DecodeError, StaleCounterError
+from core.dlms.gbt import BlockTransfer
 from core.dlms.limits import ServerLimits
-from core.dlms.services import MALFORMED, NOT_POSSIBLE, SERVED, Answer, Services, Wait
-from core.dlms.xdlms import Conformance, InitiateError
+from core.dlms.observer import Observer
+from core.dlms.security import AUTHENTICATED, ENCRYPTED, GENERAL_GLO, GLO, Ciphering, Suite
+from core.dlms.services import MALFORMED, NOT_NEGOTIATED, NOT_POSSIBLE, SERVED, Answer, Services, Wait
+from core.dlms.xdlms import Conformance, DataAccessResult, InitiateError, ServiceError, StateError
 
 _log = logging.getLogger(__name__)
 
+Outcome: TypeAlias = Answer | list[bytes] | Coroutine[Any, Any, list[bytes]]
+"""What goes back: one APDU, several (or none) where the request came in blocks, now or later."""
+
+NOT_DECIPHERED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+STALE_COUNTER = xdlms.exception_response(
+    StateError.SERVICE_NOT_ALLOWED, ServiceError.INVOCATION_COUNTER_ERROR
+)  # and the last counter
+
+CHALLENGE_SIZE = 16  # bytes of StoC
+
+_ACTION_NORMAL = b"\xc3\x01"
+_REPLY_TO_HLS = bytes.fromhex("000f 0000280000ff 01 01 0911")  # association LN, method 1, octet-string of 17
+_USEFUL = Conformance.GET | Conformance.SET | Conformance.ACTION  # one of them at least
+_NEVER_IN_BLOCKS = (gbt.TAG, acse.AARQ, acse.RLRQ)
+_ENCRYPTED = AUTHENTICATED | ENCRYPTED
+
+
+class Turn(Enum):
+    """What a request did to the association itself."""
+
+    CHALLENGED = "the first step of HLS is done"
+    OPENED = "the client may use it"
+    REFUSED = "the client's proposal does not work, or could not be deciphered"
+    DENIED = "the client may not in"
+    ENDED = "the client released it, or it does not reach the lowest level any more"
+
+
+class _Envelope(NamedTuple):
+    """How a request was ciphered; its answer is ciphered in the same way."""
+
+    form: Ciphering
+    control: int
+
+    @property
+    def protection(self) -> str:
+        return f"{self.form.label} {self.control:02x}"
+
+
+class _Rooms(NamedTuple):
+    """Bytes of the largest plain answer, by the form in which it leaves."""
+
+    plain: int
+    ciphered: int
+    general: int
+
+    @classmethod
+    def within(cls, size: int) -> _Rooms:
+        """Where the APDU that leaves has at most `size` bytes."""
+        return cls(size, GLO.room(size), GENERAL_GLO.room(size))
+
+    def of(self, envelope: _Envelope | None) -> int:
+        if envelope is None:
+            return self.plain
+        return self.ciphered if envelope.form.offset else self.general
+
 
 class Association:
-    """The association of one client SAP with one server SAP on one connection."""
+    """The association of one client SAP with one server SAP on one connection.
+
+    `turn` says what the last request did to the association, None for nothing; whoever owns the connection acts on it
+    and sets it back. `reason` goes with a refusal.
+    """
 
     def __init__(
         self,
@@ -31,64 +99,461 @@ class Association:
         credentials: Credentials,
         limits: ServerLimits,
         wait: Wait,
+        observer: Observer,
+        *,
+        local: str = "",
     ) -> None:
-        self.context = Context(client_sap, server_sap, peer, directory)
+        """`local`: the IP address that the client connected to."""
+        self.context = Context(client_sap, server_sap, peer, directory, local=local)
         self.associated = False
+        self.turn: Turn | None = None
+        self.reason = ""
+        self.acting = False  # whether the answer that is under way has side effects
+        self.ciphering = "none"  # of the last request: "none", "glo", "ded", "general-glo", "general-ded"
+        self.requests = 0  # since it was opened; these three are kept by whoever owns the connection
+        self.since = self.last = 0.0  # times of the opening and of the last request, on the clock of the loop
+        self.deadline = 0.0  # for the second step of HLS
+        self._challenged = False  # waits for the second step of HLS
+        self._challenges = (b"", b"")  # CtoS and StoC
+        self._strength = Level.HIGH  # the authentication level that the association reaches
         self._credentials = credentials
         self._limits = limits
-        self._pdu = limits.apdu  # largest answer
+        self._observer = observer
         self._services = Services(self.context, limits, wait)
+        self._transfer = BlockTransfer(limits)
+        self._in_blocks = False  # whether the last request came by general block transfer
+        self._rooms = _Rooms.within(limits.apdu)
+        self._keys: Keys | None = None  # that the suites below were made of
+        self._global: Suite
+        self._dedicated: Suite | None = None
+        self._dedicated_key = b""
+        self._dedicated_under = b""  # the global encryption key that the dedicated key came under
+        self._dedicated_last = -1  # counter accepted under the dedicated key
+        self._counter_trouble = False  # which is logged once
 
-    def associate(self, apdu: bytes) -> tuple[bytes, Diagnostic]:
-        """Take an AARQ: the AARE, and `Diagnostic.NULL` if it accepts. An association that was open ends.
+    def handle(self, apdu: bytes) -> Outcome:
+        """The answer to any APDU; a coroutine if it needs something slow. Never raises."""
+        tag = apdu[0]
+        if tag == acse.AARQ:
+            return self._associate(apdu)
+        if not (self.associated or self._challenged):
+            return self._in_clear(apdu, NOT_POSSIBLE)
+        if tag == acse.RLRQ:
+            return self._release(apdu)
+        if tag == gbt.TAG:
+            return self._take_block(apdu)
+        if self._in_blocks:
+            self._end_blocks()
+        return self._request(apdu, self._rooms)
 
-        Raises `DecodeError`.
+    def settle(self) -> None:
+        """Run what was to be done after an answer (`Context.after_answer`)."""
+        todo, self.context.after_answer = self.context.after_answer, []
+        for callback in todo:
+            try:
+                callback()
+            except Exception:
+                _log.exception("What follows an answer to %s failed", self.context.peer)
+
+    # Services
+
+    def _request(self, apdu: bytes, rooms: _Rooms) -> Answer:
+        credentials, context = self._credentials, self.context
+        if self._strength < credentials.level():
+            self._close()
+            return self._not_possible(apdu, "the association is weaker than the lowest authentication level")
+        form = security.SERVICE_CIPHERINGS.get(apdu[0])
+        if context.ciphered:
+            if form is None:
+                return self._not_possible(apdu, "an APDU in clear in an association with ciphering")
+            return self._decipher(apdu, form, rooms)
+        if form is not None:
+            return self._not_possible(apdu, "a ciphered APDU in an association without ciphering")
+        if context.client_sap == MANAGEMENT_CLIENT and credentials.policy() != Policy.NONE:
+            return self._not_possible(apdu, "an APDU in clear where the security policy wants ciphering")
+        return self._serve(apdu, None, len(apdu), rooms)
+
+    def _serve(self, plain: bytes, envelope: _Envelope | None, size: int, rooms: _Rooms) -> Answer:
+        if envelope is not None:
+            self.ciphering = envelope.form.label
+        if self._observer.tracing:
+            self._trace(plain, envelope, size, sent=False)
+        if not self.associated:
+            return self._second_step(plain, envelope)
+        answer = self._services.handle(plain, rooms.of(envelope))
+        if isinstance(answer, bytes):
+            return self._answer(answer, envelope)
+        self.acting = plain[0] != xdlms.GET_REQUEST
+        return self._answer_later(answer, envelope)
+
+    async def _answer_later(self, answer: Coroutine[Any, Any, bytes], envelope: _Envelope | None) -> bytes:
+        try:
+            return self._answer(await answer, envelope)
+        finally:
+            self.acting = False
+
+    def _answer(self, plain: bytes, envelope: _Envelope | None) -> bytes:
+        apdu = plain
+        if envelope is not None and plain[0] != xdlms.EXCEPTION_RESPONSE:
+            try:
+                apdu = self._protect(plain, envelope)
+            except (CounterError, DecipherError) as error:
+                apdu = plain = self._unsendable(error)
+                envelope = None
+        if self._observer.tracing:
+            self._trace(plain, None if apdu is plain else envelope, len(apdu), sent=True)
+        if self.context.after_answer:
+            self.settle()
+        return apdu
+
+    def _not_possible(self, apdu: bytes, reason: str) -> bytes:
+        self._fail(reason)
+        return self._in_clear(apdu, NOT_POSSIBLE)
+
+    def _in_clear(self, apdu: bytes, answer: bytes) -> bytes:
+        """An answer to an APDU that is not looked into."""
+        if self._observer.tracing:
+            self._trace(apdu, None, len(apdu), sent=False)
+            self._trace(answer, None, len(answer), sent=True)
+        return answer
+
+    # General block transfer, around everything else
+
+    def _take_block(self, apdu: bytes) -> Outcome:
+        if not self.associated:
+            return self._not_possible(apdu, "a request before the second step of HLS")
+        if not self.context.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+            self._fail("general block transfer was not negotiated")
+            return self._in_clear(apdu, NOT_NEGOTIATED)
+        self._in_blocks = True
+        try:
+            blocks, whole = self._transfer.receive(apdu)
+            if whole is not None and (not whole or whole[0] in _NEVER_IN_BLOCKS):
+                raise DecodeError("The general block transfer carries no request.")
+        except DecodeError as error:
+            _log.debug("%s sent a block that is not valid: %s", self.context.peer, error)
+            self._fail("malformed general block transfer")
+            return self._in_clear(apdu, MALFORMED)
+        if self._observer.tracing:
+            self._trace(apdu, None, len(apdu), sent=False)
+            for block in blocks:
+                self._trace(block, None, len(block), sent=True)
+        if whole is None:
+            return blocks
+        answer = self._request(whole, _Rooms.within(self._transfer.answer_room(self._rooms.plain)))
+        if isinstance(answer, bytes):
+            return blocks + self._transfer.send(answer, self._rooms.plain)
+        return self._blocks_later(answer)
+
+    async def _blocks_later(self, answer: Coroutine[Any, Any, bytes]) -> list[bytes]:
+        return self._transfer.send(await answer, self._rooms.plain)
+
+    def _end_blocks(self) -> None:
+        self._transfer.reset()
+        self._in_blocks = False
+
+    # Ciphering
+
+    def _decipher(self, apdu: bytes, form: Ciphering, rooms: _Rooms) -> Answer:
+        try:
+            plain, envelope, accepted = self._open(apdu, form)
+        except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
+            return self._in_clear(apdu, self._undeciphered(error))
+        if accepted is not None:
+            return self._serve_later(accepted, plain, envelope, len(apdu), rooms)
+        return self._serve(plain, envelope, len(apdu), rooms)
+
+    async def _serve_later(
+        self, accepted: Awaitable[None], plain: bytes, envelope: _Envelope, size: int, rooms: _Rooms
+    ) -> bytes:
+        try:
+            await accepted
+        except CounterError as error:
+            return self._unsendable(error)
+        answer = self._serve(plain, envelope, size, rooms)
+        return answer if isinstance(answer, bytes) else await answer
+
+    def _open(self, apdu: bytes, form: Ciphering) -> tuple[bytes, _Envelope, Awaitable[None] | None]:
+        """The plain APDU, how it came, and what to wait for before it may be acted upon.
+
+        Lengths, suite and security control, policy, tag, counter, in this order. Raises `DecodeError`,
+        `DecipherError`, `StaleCounterError`, `CounterError`.
         """
-        request = acse.decode_aarq(apdu)
-        initiate = xdlms.decode_initiate_request(request.user_information)
-        self._close()
+        message = security.decode_ciphered(apdu, form)
+        control, counter = message.control, message.counter
+        if control != _ENCRYPTED:
+            if control != AUTHENTICATED:
+                raise DecipherError(f"The security control {control:02x} is not allowed.")
+            if self._credentials.policy() != Policy.NONE:
+                raise DecipherError("The security policy wants encryption, not authentication only.")
+        title = self.context.client_title
+        if message.title is not None and message.title != title:
+            raise DecipherError("The system title is not the one of the association.")
+        suite = self._suite(form)
+        plain = suite.unprotect(title, message)
+        accepted: Awaitable[None] | None = None
+        if form.dedicated:
+            if counter <= self._dedicated_last:
+                raise StaleCounterError(counter, self._dedicated_last)
+            self._dedicated_last = counter
+        else:
+            counters = self._credentials.counters
+            last = counters.last(title)
+            if counter <= last:
+                raise StaleCounterError(counter, last)
+            accepted = counters.accept(title, counter)
+        if form.offset and plain[0] != apdu[0] - form.offset:
+            raise DecodeError(f"The tag {apdu[0]:02x} does not fit to the plain APDU {plain[0]:02x}.")
+        return plain, _Envelope(form, control), accepted
+
+    def _protect(self, plain: bytes, envelope: _Envelope) -> bytes:
+        """Cipher an answer under the keys that hold now. Raises `CounterError`, `DecipherError`."""
+        form, control = envelope
+        suite = self._suite(form)
+        title = self._credentials.system_title()
+        counter = self._credentials.counters.next()
+        return security.encode_ciphered(form, plain[0], title, suite.protect(control, title, counter, plain))
+
+    def _suite(self, form: Ciphering) -> Suite:
+        """The suite for the keys that hold now. Raises `DecipherError` without a dedicated key that holds."""
+        keys = self._credentials.keys()
+        if keys != self._keys:
+            self._keys = keys
+            self._global = Suite(keys.encryption, keys.authentication)
+            # Sending counters are unique under one global key only, and the dedicated key shares them.
+            holds = self._dedicated_key and keys.encryption == self._dedicated_under
+            self._dedicated = Suite(self._dedicated_key, keys.authentication) if holds else None
+        if not form.dedicated:
+            return self._global
+        if self._dedicated is None:
+            raise DecipherError(
+                "There is no dedicated key, or the global key that it came under was changed."
+            )
+        return self._dedicated
+
+    def _undeciphered(self, error: DecodeError | DecipherError | StaleCounterError | CounterError) -> bytes:
+        """The answer to a ciphered APDU that is refused; tells the observer."""
+        if isinstance(error, CounterError):
+            return self._unsendable(error)
         context = self.context
+        if isinstance(error, StaleCounterError):
+            self._fail(f"stale invocation counter {error.counter}, the last was {error.last}")
+            self._observer.replayed(
+                context.peer, context.client_sap, context.addressed, error.counter, error.last
+            )
+            return STALE_COUNTER + error.last.to_bytes(4, "big")
+        if isinstance(error, DecipherError):
+            self._fail(f"not deciphered: {error}")
+            self._observer.not_deciphered(context.peer, context.client_sap, context.addressed, str(error))
+            return NOT_DECIPHERED
+        self._fail("malformed ciphered APDU")
+        _log.debug("%s sent a ciphered APDU that is not valid: %s", context.peer, error)
+        return MALFORMED
+
+    def _unsendable(self, error: CounterError | DecipherError) -> bytes:
+        if not self._counter_trouble:
+            self._counter_trouble = True
+            _log.error("A request of %s cannot be answered: %s", self.context.peer, error)
+        self._fail(str(error))
+        return NOT_POSSIBLE
+
+    # Opening and ending
+
+    def _associate(self, apdu: bytes) -> Answer:
+        try:
+            request = acse.decode_aarq(apdu)
+            if not request.ciphered:
+                xdlms.decode_initiate_request(request.user_information)
+        except DecodeError as error:
+            _log.debug("%s sent an AARQ that is not valid: %s", self.context.peer, error)
+            self._fail("malformed AARQ")
+            return self._in_clear(apdu, MALFORMED)
+        self._close()
+        self._keys = None
+        self._dedicated_key = b""
+        self.ciphering = "none"
+        context = self.context
+        context.ciphered = request.ciphered
+        context.client_title = request.calling_ap_title or b""
+        context.errors, context.last_error = 0, ""
+        if not decipherable(request, context.client_sap, self._credentials):
+            return self._traced_aare(apdu, self._admit(request, request.user_information, None))
+        information = request.user_information
+        form = security.INITIATE_CIPHERINGS.get(information[0]) if information else None
+        try:
+            if form is None:
+                raise DecipherError("The InitiateRequest is not ciphered.")
+            plain, envelope, accepted = self._open(information, form)
+        except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
+            self.turn, self.reason = Turn.REFUSED, str(error)
+            return self._in_clear(apdu, self._undeciphered(error))
+        self.ciphering = form.label
+        if accepted is not None:
+            return self._admit_later(accepted, apdu, request, plain, envelope)
+        return self._traced_aare(apdu, self._admit(request, plain, envelope))
+
+    async def _admit_later(
+        self,
+        accepted: Awaitable[None],
+        apdu: bytes,
+        request: AssociateRequest,
+        plain: bytes,
+        envelope: _Envelope,
+    ) -> bytes:
+        try:
+            await accepted
+        except CounterError as error:
+            self.turn, self.reason = Turn.REFUSED, str(error)
+            return self._in_clear(apdu, self._unsendable(error))
+        return self._traced_aare(apdu, self._admit(request, plain, envelope))
+
+    def _admit(self, request: AssociateRequest, information: bytes, envelope: _Envelope | None) -> bytes:
+        """The AARE; `information` is the plain InitiateRequest, unless it is refused without a look at it."""
+        context, limits = self.context, self._limits
         known = context.directory.device(context.addressed) is not None
         diagnostic = judge(request, context.client_sap, known, self._credentials)
         if diagnostic is not Diagnostic.NULL:
-            return acse.aare_rejected(diagnostic), diagnostic
+            self.turn, self.reason = Turn.DENIED, diagnostic.name.lower().replace("_", " ")
+            return acse.aare_rejected(diagnostic, ciphered=request.ciphered)
+        try:
+            initiate = xdlms.decode_initiate_request(information)
+            if (
+                request.ciphered
+                and initiate.dedicated_key
+                and len(initiate.dedicated_key) != security.KEY_SIZE
+            ):
+                raise DecodeError("A dedicated key of suite 0 has 16 bytes.")
+        except DecodeError as error:
+            self.turn, self.reason = Turn.REFUSED, str(error)
+            return MALFORMED
         conformance = initiate.conformance & SERVED
-        error: InitiateError | None = None
+        unfit: InitiateError | None = None
         if initiate.version < xdlms.DLMS_VERSION:
-            error = InitiateError.DLMS_VERSION_TOO_LOW
-        elif not conformance & (Conformance.GET | Conformance.SET):
-            error = InitiateError.INCOMPATIBLE_CONFORMANCE
+            unfit = InitiateError.DLMS_VERSION_TOO_LOW
+        elif not conformance & _USEFUL:
+            unfit = InitiateError.INCOMPATIBLE_CONFORMANCE
         elif 0 < initiate.client_pdu < xdlms.SMALLEST_PDU:
-            error = InitiateError.PDU_SIZE_TOO_SHORT
-        if error is not None:
-            diagnostic = Diagnostic.NO_REASON_GIVEN
-            return acse.aare_rejected(diagnostic, xdlms.initiate_error(error)), diagnostic
-        self._pdu = min(initiate.client_pdu or self._limits.apdu, self._limits.apdu)
+            unfit = InitiateError.PDU_SIZE_TOO_SHORT
+        if unfit is not None:
+            self.turn, self.reason = Turn.REFUSED, unfit.name.lower().replace("_", " ")
+            return acse.aare_rejected(
+                Diagnostic.NO_REASON_GIVEN, xdlms.initiate_error(unfit), ciphered=request.ciphered
+            )
+        response = xdlms.initiate_response(conformance, limits.apdu)
+        try:
+            information = response if envelope is None else self._protect(response, envelope)
+        except CounterError as error:
+            self.turn, self.reason = Turn.REFUSED, str(error)
+            return self._unsendable(error)
+        pdu = min(initiate.client_pdu or limits.apdu, limits.apdu)
+        self._rooms = _Rooms.within(pdu)
+        self._dedicated_key = initiate.dedicated_key or b""
+        self._dedicated_under = self._credentials.keys().encryption
+        self._dedicated_last = -1
+        self._keys = None
         context.select(context.addressed)
         context.mechanism = request.mechanism or 0
         context.conformance = conformance
         context.client_pdu = initiate.client_pdu
-        context.server_pdu = self._limits.apdu
-        self.associated = True
-        return acse.aare_accepted(xdlms.initiate_response(conformance, self._limits.apdu)), diagnostic
+        context.server_pdu = limits.apdu
+        self._strength = (
+            strength(context.mechanism) if context.client_sap == MANAGEMENT_CLIENT else Level.HIGH
+        )
+        high = context.mechanism == Mechanism.HIGH_GMAC
+        challenge = self._challenge(request.authentication_value or b"") if high else b""
+        title = self._credentials.system_title() if high or request.ciphered else b""
+        self.associated, self._challenged = not high, high
+        self.turn = Turn.CHALLENGED if high else Turn.OPENED
+        return acse.aare_accepted(information, ciphered=request.ciphered, title=title, challenge=challenge)
 
-    def handle(self, apdu: bytes) -> Answer:
-        """The answer to any APDU but an AARQ; a coroutine if it needs something slow. Never raises."""
-        if not self.associated:
-            return NOT_POSSIBLE
-        if apdu[0] != acse.RLRQ:
-            return self._services.handle(apdu, self._pdu)
+    def _challenge(self, client: bytes) -> bytes:
+        """StoC, unlike CtoS: a client that sends back what it got must prove nothing with it."""
+        challenge = secrets.token_bytes(CHALLENGE_SIZE)
+        while challenge == client:
+            challenge = secrets.token_bytes(CHALLENGE_SIZE)
+        self._challenges = client, challenge
+        return challenge
+
+    def _second_step(self, plain: bytes, envelope: _Envelope | None) -> bytes:
+        """HLS: the client proves that it knows the keys, and so does the gateway (Green Book 9.2.7.4).
+
+        StoC is fresh, so that the counter inside of f(StoC) may be any, also that of the APDU around it.
+        """
+        if plain[:2] != _ACTION_NORMAL or plain[3:15] != _REPLY_TO_HLS:
+            self._fail("a request before the second step of HLS")
+            return self._answer(NOT_POSSIBLE, envelope)
+        invoke_id, answer = plain[2], plain[15:]
+        client, server = self._challenges
+        self._challenged = False
+        suite = self._suite(GLO)
+        if not suite.proves(self.context.client_title, server, answer):
+            self._close()
+            self.turn, self.reason = Turn.DENIED, "authentication failure"
+            denied = DataAccessResult.READ_WRITE_DENIED
+            return self._answer(bytes((0xC7, 1, invoke_id, denied, 0)), envelope)
+        credentials = self._credentials
         try:
-            return self._release(apdu)
-        except DecodeError as error:
-            _log.debug("%s sent an APDU that is not valid: %s", self.context.peer, error)
-            return MALFORMED
+            proof = suite.gmac(credentials.system_title(), credentials.counters.next(), client)
+        except CounterError as error:
+            self._close()
+            return self._answer(self._unsendable(error), envelope)
+        self.associated, self.turn = True, Turn.OPENED
+        return self._answer(bytes((0xC7, 1, invoke_id, 0, 1, 0, 9, len(proof))) + proof, envelope)
+
+    def _release(self, apdu: bytes) -> Answer:
+        try:
+            information = acse.decode_rlrq(apdu)
+            if not (information and self.context.ciphered):
+                self._close()
+                return self._in_clear(apdu, acse.rlre())
+            form = security.INITIATE_CIPHERINGS.get(information[0])
+            if form is None:
+                raise DecipherError("The user information of the RLRQ is not ciphered.")
+            plain, envelope, accepted = self._open(information, form)
+            xdlms.decode_initiate_request(plain)
+        except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
+            return self._in_clear(apdu, self._undeciphered(error))
+        if accepted is not None:
+            return self._released_later(accepted, apdu, envelope)
+        return self._released(apdu, envelope)
+
+    async def _released_later(self, accepted: Awaitable[None], apdu: bytes, envelope: _Envelope) -> bytes:
+        try:
+            await accepted
+        except CounterError as error:
+            return self._in_clear(apdu, self._unsendable(error))
+        return self._released(apdu, envelope)
+
+    def _released(self, apdu: bytes, envelope: _Envelope) -> bytes:
+        response = xdlms.initiate_response(self.context.conformance, self._limits.apdu)
+        self._close()
+        try:
+            answer = acse.rlre(self._protect(response, envelope))
+        except CounterError as error:
+            answer = self._unsendable(error)
+        return self._in_clear(apdu, answer)
 
     def _close(self) -> None:
-        self.associated = False
+        if self.associated or self._challenged:
+            self.turn = Turn.ENDED
+        self.associated = self._challenged = False
         self._services.reset()
+        self._end_blocks()
 
-    def _release(self, apdu: bytes) -> bytes:
-        acse.decode_rlrq(apdu)
-        self._close()
-        return acse.rlre()
+    # Telling
+
+    def _traced_aare(self, apdu: bytes, answer: bytes) -> bytes:
+        if self.turn is not Turn.OPENED and self.turn is not Turn.CHALLENGED:
+            self._fail(f"association refused: {self.reason}")
+        return self._in_clear(apdu, answer)
+
+    def _fail(self, reason: str) -> None:
+        self.context.errors += 1
+        self.context.last_error = reason
+
+    def _trace(self, apdu: bytes, envelope: _Envelope | None, size: int, *, sent: bool) -> None:
+        context = self.context
+        self._observer.apdu(
+            context.peer, context.client_sap, context.addressed, apdu,
+            sent=sent, protection=envelope.protection if envelope else "", size=size,
+        )  # fmt: skip

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from inspect import iscoroutine
 from typing import Any, cast
 
 from core.cosem.base import DataAccessError, DeviceDirectory
 from core.dlms import acse
-from core.dlms.acse import Diagnostic, Mechanism
+from core.dlms.acse import Mechanism
 from core.dlms.admission import Credentials
-from core.dlms.association import Association
-from core.dlms.errors import DecodeError
+from core.dlms.association import Association, Turn
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer, SessionView
-from core.dlms.services import MALFORMED, NOT_POSSIBLE
+from core.dlms.services import NOT_POSSIBLE
 from core.dlms.throttle import Throttle
 from core.dlms.wrapper import HEADER_SIZE, Deframer, WrapperError, frame
 from core.dlms.xdlms import DataAccessResult
@@ -24,6 +24,8 @@ from core.dlms.xdlms import DataAccessResult
 _log = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 32  # of one client before others get their turn
+
+_AUTHENTICATIONS = {Mechanism.NONE: "none", Mechanism.LOW: "low", Mechanism.HIGH_GMAC: "high"}
 
 
 class Connection(asyncio.Protocol):
@@ -41,8 +43,12 @@ class Connection(asyncio.Protocol):
         observer: Observer,
         throttle: Throttle,
         connections: dict[Connection, str],
+        work: set[asyncio.Future[Any]],
     ) -> None:
-        """`connections`: all of the server, with their peers' hosts; a connection keeps itself in there."""
+        """`connections`: all of the server, with their peers' hosts; a connection keeps itself in there.
+
+        `work`: of the server, what has side effects and goes on though its client has gone or waits no longer.
+        """
         self.peer = ""
         self.closed = asyncio.Event()
         self._directory = directory
@@ -51,11 +57,13 @@ class Connection(asyncio.Protocol):
         self._observer = observer
         self._throttle = throttle
         self._connections = connections
+        self._work = work
         self._loop = asyncio.get_running_loop()
         self._deframer = Deframer(limits.apdu)
         self._associations: dict[tuple[int, int], Association] = {}
         self._transport: asyncio.Transport | None = None
         self._pending: asyncio.Task[None] | asyncio.TimerHandle | None = None  # the request in flight
+        self._asking: Association | None = None  # that the task in flight is for
         self._turn: asyncio.Handle | None = None  # to go on with what is buffered
         self._watch: asyncio.TimerHandle | None = None
         self._writable = True
@@ -63,25 +71,19 @@ class Connection(asyncio.Protocol):
         self._reason = "closed by the client"
         self._since = self._last = 0.0
         self._requests = 0
-        self._host = ""
+        self._host = self._local = ""
 
-    def view(self) -> SessionView:
-        """How things stand; of several associations, the one that was opened last."""
-        now = time.time() - self._loop.time()
-        context = next(reversed(self._associations.values())).context if self._associations else None
-        return SessionView(
-            peer=self.peer,
-            client_sap=context.client_sap if context else None,
-            sap=context.addressed if context else None,
-            channel=context.selected if context else None,
-            authentication=Mechanism(context.mechanism).name.lower() if context else "",
-            ciphering="none" if context else "",
-            since_ms=round((now + self._since) * 1000),
-            last_ms=round((now + self._last) * 1000),
-            requests=self._requests,
-            errors=context.errors if context else 0,
-            last_error=context.last_error if context else "",
-        )
+    def views(self) -> Iterator[SessionView]:
+        """How things stand: each association that is open, else the connection without one."""
+        opened = [association for association in self._associations.values() if association.associated]
+        for association in opened:
+            yield self._view(association)
+        if not opened:
+            yield SessionView(
+                peer=self.peer, client_sap=None, sap=None, channel=None, authentication="", ciphering="",
+                since_ms=self._epoch_ms(self._since), last_ms=self._epoch_ms(self._last),
+                requests=self._requests, errors=0, last_error="",
+            )  # fmt: skip
 
     def close(self, reason: str) -> None:
         """End the connection; what is written already still goes out."""
@@ -100,6 +102,8 @@ class Connection(asyncio.Protocol):
         name = transport.get_extra_info("peername") or ("?", 0)
         self._host = str(name[0])
         self.peer = f"[{name[0]}]:{name[1]}" if ":" in self._host else f"{name[0]}:{name[1]}"
+        local = transport.get_extra_info("sockname")
+        self._local = str(local[0]) if local else ""
         self._since = self._last = self._loop.time()
         of_peer = sum(host == self._host for host in self._connections.values())
         full = len(self._connections) >= self._limits.connections
@@ -115,12 +119,17 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         self._connections.pop(self, None)
-        for handle in (self._pending, self._turn, self._watch):
+        for handle in (self._turn, self._watch):
             if handle is not None:
                 handle.cancel()
+        if isinstance(self._pending, asyncio.TimerHandle):
+            self._pending.cancel()
+        elif self._pending is not None:
+            self._leave(self._pending)
         self._pending = self._turn = self._watch = None
-        for client_sap, sap in self._associations:
-            self._observer.released(self.peer, client_sap, sap)
+        for (client_sap, sap), association in self._associations.items():
+            if association.associated:
+                self._observer.released(self.peer, client_sap, sap)
         self._associations.clear()
         self.closed.set()
         self._observer.disconnected(self.peer, str(exc) if exc else self._reason)
@@ -176,88 +185,125 @@ class Connection(asyncio.Protocol):
         self._last = self._loop.time()
         self._requests += 1
         self._observer.requested(self.peer, client_sap, sap)
-        if apdu[0] == acse.AARQ:
-            self._associate(client_sap, sap, apdu)
-            return
         association = self._associations.get((client_sap, sap))
-        if association is None:
-            self._send(client_sap, sap, NOT_POSSIBLE)
-            return
-        answer = association.handle(apdu)
-        if not isinstance(answer, bytes):
-            self._pending = self._loop.create_task(self._later(client_sap, sap, answer))
-            return
-        self._send(client_sap, sap, answer)
-        if not association.associated:
-            del self._associations[client_sap, sap]
-            self._observer.released(self.peer, client_sap, sap)
-
-    def _associate(self, client_sap: int, sap: int, apdu: bytes) -> None:
-        key = (client_sap, sap)
-        association = self._associations.get(key)
-        if association is None:
-            if len(self._associations) >= self._limits.associations_per_connection:
-                self._send(client_sap, sap, NOT_POSSIBLE)
+        if association is None or not association.associated:
+            association = self._unopened(association, client_sap, sap, apdu)
+            if association is None:
                 return
-            association = self._association(client_sap, sap)
-        try:
-            answer, diagnostic = association.associate(apdu)
-        except DecodeError as error:
-            _log.debug("%s sent an AARQ that is not valid: %s", self.peer, error)
-            self._send(client_sap, sap, MALFORMED)
-            return
-        if self._associations.pop(key, None) is not None:
+        association.requests += 1
+        association.last = self._last
+        opened = association.associated
+        answer = association.handle(apdu)
+        if not isinstance(answer, bytes | list):
+            self._asking = association
+            self._pending = self._loop.create_task(self._later(association, opened, answer))
+        elif association.turn is None:
+            self._send(client_sap, sap, answer)
+        else:
+            self._turned(association, opened, answer)
+
+    def _unopened(
+        self, association: Association | None, client_sap: int, sap: int, apdu: bytes
+    ) -> Association | None:
+        """The association that the request opens, or goes on with opening; None if it is refused."""
+        if association is not None and self._last > association.deadline:
+            del self._associations[client_sap, sap]  # the second step of HLS comes too late
+            association = None
+        full = len(self._associations) >= self._limits.associations_per_connection
+        if association is None and (full or apdu[0] != acse.AARQ):
+            if self._observer.tracing:
+                for data, sent in ((apdu, False), (NOT_POSSIBLE, True)):
+                    self._observer.apdu(
+                        self.peer, client_sap, sap, data, sent=sent, protection="", size=len(data)
+                    )
+            self._send(client_sap, sap, NOT_POSSIBLE)
+            return None
+        return association or Association(
+            client_sap, sap, self.peer, self._directory, self._credentials, self._limits, self._settle_all,
+            self._observer, local=self._local,
+        )  # fmt: skip
+
+    async def _later(
+        self,
+        association: Association,
+        opened: bool,
+        coming: Coroutine[Any, Any, bytes] | Coroutine[Any, Any, list[bytes]],
+    ) -> None:
+        answer: bytes | list[bytes] = await coming
+        self._pending = self._asking = None
+        if association.turn is None:
+            self._last = self._loop.time()
+            self._send(association.context.client_sap, association.context.addressed, answer)
+        else:
+            self._turned(association, opened, answer)
+        self._go_on()
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        """The client has gone: what has side effects runs to its end, the rest is given up."""
+        if self._asking is not None and self._asking.acting:
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+        else:
+            self._loop.call_soon(task.cancel)  # not before it has begun, or what it holds is never awaited
+
+    def _turned(self, association: Association, opened: bool, answer: bytes | list[bytes]) -> None:
+        """A request opened or ended an association, or was refused: tell it, and answer when that is due.
+
+        The throttle counts an attempt when it has come to its end, which for HLS is the second step.
+        """
+        turn, association.turn = association.turn, None
+        context = association.context
+        client_sap, sap = context.client_sap, context.addressed
+        if opened:
             self._observer.released(self.peer, client_sap, sap)
         due = self._last
-        if association.associated:
-            if association.context.mechanism != Mechanism.NONE:
-                due = self._throttle.due(self._host, self._last, accepted=True)
-        else:
+        if turn is Turn.OPENED and context.mechanism != Mechanism.NONE:
+            due = self._throttle.due(self._host, self._last, accepted=True)
+        elif turn in (Turn.REFUSED, Turn.DENIED):
             due = self._throttle.due(self._host, self._last, accepted=False)
-            reason = diagnostic.name.lower().replace("_", " ")
             _log.warning(
                 "%s: association of client %d with logical device %d refused: %s",
-                self.peer, client_sap, sap, reason,
+                self.peer, client_sap, sap, association.reason,
             )  # fmt: skip
-            if diagnostic is not Diagnostic.NO_REASON_GIVEN:
-                self._observer.authentication_failed(self.peer, client_sap, sap, reason)
+            if turn is Turn.DENIED:
+                self._observer.authentication_failed(self.peer, client_sap, sap, association.reason)
+        self._associations.pop((client_sap, sap), None)
         if due > self._last:
-            self._pending = self._loop.call_at(due, self._late_aare, association, answer)
+            self._pending = self._loop.call_at(due, self._answer_late, association, turn, answer)
         else:
-            self._opened(association, answer)
+            self._answer(association, turn, answer)
 
-    def _association(self, client_sap: int, sap: int) -> Association:
-        return Association(
-            client_sap, sap, self.peer, self._directory, self._credentials, self._limits, self._settle_all
-        )
-
-    def _late_aare(self, association: Association, answer: bytes) -> None:
+    def _answer_late(self, association: Association, turn: Turn | None, answer: bytes | list[bytes]) -> None:
         self._pending = None
-        self._opened(association, answer)
+        self._answer(association, turn, answer)
         self._go_on()
 
-    def _opened(self, association: Association, answer: bytes) -> None:
-        context = association.context
-        self._send(context.client_sap, context.addressed, answer)
-        if association.associated:
-            self._associations[context.client_sap, context.addressed] = association
-            self._observer.associated(self.view())
-
-    async def _later(self, client_sap: int, sap: int, answer: Coroutine[Any, Any, bytes]) -> None:
-        apdu = await answer
-        self._last = self._loop.time()
-        self._pending = None
-        self._send(client_sap, sap, apdu)
-        self._go_on()
+    def _answer(self, association: Association, turn: Turn | None, answer: bytes | list[bytes]) -> None:
+        key = (association.context.client_sap, association.context.addressed)
+        self._send(*key, answer)
+        if turn is Turn.CHALLENGED:
+            self._associations[key] = association
+            association.deadline = self._last + self._limits.first_request
+        elif turn is Turn.OPENED:
+            self._associations[key] = association
+            association.since, association.requests = self._last, 0
+            self._observer.associated(self._view(association))
 
     async def _settle_all(self, values: Sequence[Awaitable[bytes]]) -> list[bytes | DataAccessResult]:
         if len(values) == 1:
             return [await self._settle(values[0])]
-        return await asyncio.gather(*map(self._settle, values))
+        try:
+            return await asyncio.gather(*map(self._settle, values))
+        finally:
+            for value in values:
+                if iscoroutine(value):
+                    value.close()  # those that the client did not stay to see begun
 
     async def _settle(self, value: Awaitable[bytes]) -> bytes | DataAccessResult:
         try:
             async with asyncio.timeout(self._limits.wait):
+                if self._asking is not None and self._asking.acting:
+                    return await self._act(self._asking, value)
                 return await value
         except TimeoutError:
             return DataAccessResult.TEMPORARY_FAILURE
@@ -267,12 +313,51 @@ class Connection(asyncio.Protocol):
             _log.exception("A request of %s failed", self.peer)
             return DataAccessResult.OTHER_REASON
 
-    def _send(self, client_sap: int, sap: int, apdu: bytes) -> None:
+    async def _act(self, association: Association, value: Awaitable[bytes]) -> bytes:
+        """Do what has side effects; it goes on to its end when its time limit is over."""
+        work = asyncio.ensure_future(value)
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda work: self._acted_late(association, work))
+            raise
+
+    def _acted_late(self, association: Association, work: asyncio.Future[bytes]) -> None:
+        if not work.cancelled() and (error := work.exception()) is not None:
+            _log.error("A request of %s failed after its time limit: %s", self.peer, error)
+        association.settle()
+
+    def _send(self, client_sap: int, sap: int, answer: bytes | list[bytes]) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame(sap, client_sap, apdu))
+            if isinstance(answer, bytes):
+                self._transport.write(frame(sap, client_sap, answer))
+            else:
+                self._transport.write(b"".join(frame(sap, client_sap, apdu) for apdu in answer))
+
+    def _view(self, association: Association) -> SessionView:
+        context = association.context
+        return SessionView(
+            peer=self.peer,
+            client_sap=context.client_sap,
+            sap=context.addressed,
+            channel=context.selected,
+            authentication=_AUTHENTICATIONS[Mechanism(context.mechanism)],
+            ciphering=association.ciphering,
+            since_ms=self._epoch_ms(association.since),
+            last_ms=self._epoch_ms(association.last),
+            requests=association.requests,
+            errors=context.errors,
+            last_error=context.last_error,
+        )
+
+    def _epoch_ms(self, moment: float) -> int:
+        return round((time.time() - self._loop.time() + moment) * 1000)
 
     def _check_inactivity(self) -> None:
-        limit = self._limits.inactivity if self._associations else self._limits.first_request
+        opened = any(association.associated for association in self._associations.values())
+        limit = self._limits.inactivity if opened else self._limits.first_request
         idle = self._loop.time() - self._last
         if self._pending is not None:
             idle = 0.0

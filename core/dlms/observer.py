@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """One connected client. Times are milliseconds since 1970 UTC."""
+    """One association, or a connection that has none. Times are milliseconds since 1970 UTC."""
 
     peer: str  # "192.0.2.7:51034"
-    client_sap: int | None  # None before the AARQ
+    client_sap: int | None  # None without an association
     sap: int | None  # the addressed logical device
     channel: int | None  # the selected logical device
-    authentication: str  # "none", "low", "high"; "" before the AARQ
+    authentication: str  # "none", "low", "high"; "" without an association
     ciphering: str  # of the last request: "none", "glo", "ded", "general-glo", "general-ded"
-    since_ms: int
-    last_ms: int
-    requests: int
+    since_ms: int  # opened
+    last_ms: int  # last request
+    requests: int  # since it was opened
     errors: int  # requests that were refused or failed
     last_error: str  # the last of them in a few words, "" for none
 
@@ -37,7 +37,7 @@ class Observer:
         """A client sent an APDU, of whatever kind."""
 
     def authentication_failed(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
-        """An AARQ was refused for its client, logical device or authentication; `reason` is a few words."""
+        """An AARQ or the second step of HLS was refused for client, device or authentication; `reason`: a few words."""
 
     def not_deciphered(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
         """A ciphered APDU was refused: wrong tag, wrong key, or a protection that is not allowed."""

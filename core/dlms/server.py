@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from core.cosem.base import DeviceDirectory
 from core.dlms.admission import Credentials
@@ -38,6 +39,7 @@ class DlmsServer:
         self._observer = observer or Observer()
         self._throttle = Throttle(self._limits)
         self._connections: dict[Connection, str] = {}
+        self._work: set[asyncio.Future[Any]] = set()  # that goes on without its client
         self._listener: asyncio.Server | None = None
         self._address = ("", 0)  # that is listened on
 
@@ -89,7 +91,7 @@ class DlmsServer:
         _log.info("DLMS server listens on %s:%d", host or "*", self.port)
 
     async def stop(self) -> None:
-        """Stop listening and end every connection; answers on their way get a second."""
+        """Stop listening and end every connection; answers and writes on their way get a second."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -101,10 +103,12 @@ class DlmsServer:
             for connection in tuple(self._connections):
                 connection.abort()
             await asyncio.wait(closed)
+        if self._work:
+            await asyncio.wait(tuple(self._work), timeout=CLOSING_TIME)
 
     def sessions(self) -> tuple[SessionView, ...]:
-        """The clients that are connected now, oldest first."""
-        return tuple(connection.view() for connection in self._connections)
+        """The associations that are open now and the connections without one, oldest connection first."""
+        return tuple(view for connection in self._connections for view in connection.views())
 
     async def _listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -118,4 +122,5 @@ class DlmsServer:
             self._observer,
             self._throttle,
             self._connections,
+            self._work,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -30,7 +30,8 @@ from core.cosem.objects import (
     SapAssignment,
 )
 from core.dlms import axdr
-from core.dlms.admission import Level
+from core.dlms.admission import Keys, Level, Policy
+from core.dlms.errors import CounterError
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer
 from core.dlms.server import DlmsServer
@@ -40,6 +41,8 @@ NOW_MS = 1_750_000_000_000  # 2025-06-15 15:06:40 UTC
 FIRST_ROW_MS = 1_740_009_600_000  # 2025-02-20 00:00 UTC
 STEP_MS = 900_000
 PASSWORD = b"12345678"
+KEYS = Keys(bytes(range(16)), bytes(range(0xD0, 0xE0)))  # of the Green Book's examples, like the title
+TITLE = bytes.fromhex("4D4D4D0000BC614E")
 MANAGEMENT_NAME = "ELV0016000000"
 METER_NAMES = {16: "HYD123456780725", 17: "KAM876543210416"}
 VOLUME = obis.parse("8.0.1.0.0.255")
@@ -114,18 +117,57 @@ class Rows:
         return self.encoded[first - 1 : last]
 
 
+class Counters:
+    """Invocation counters in memory, which a test can turn, break, and let wait."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.exhausted = False
+        self.accepted: dict[bytes, int] = {}
+        self.disk: asyncio.Event | None = None  # that `accept` waits for
+
+    def next(self) -> int:
+        if self.exhausted:
+            raise CounterError("The encryption key is used up; transfer a new one.")
+        self.sent += 1
+        return self.sent
+
+    def last(self, title: bytes) -> int:
+        return self.accepted.get(title, -1)
+
+    def accept(self, title: bytes, counter: int) -> Awaitable[None] | None:
+        self.accepted[title] = counter
+        return None if self.disk is None else self._durable(self.disk)
+
+    async def _durable(self, disk: asyncio.Event) -> None:
+        await disk.wait()
+
+
 @dataclass
 class Access:
     """Credentials that a test can change."""
 
     lowest: Level = Level.LOW
     password: bytes = PASSWORD
+    protection: Policy = Policy.NONE
+    present: Keys = KEYS
+    title: bytes = TITLE
+    counters: Counters = field(default_factory=Counters)
 
     def level(self) -> Level:
         return self.lowest
 
+    def policy(self) -> Policy:
+        return self.protection
+
     def lls_password(self) -> bytes:
         return self.password
+
+    def keys(self) -> Keys:
+        return self.present
+
+    def system_title(self) -> bytes:
+        return self.title
 
 
 class Plant:

@@ -1,10 +1,14 @@
-"""A client of bare bytes: what goes over the wire is what the test says."""
+"""Clients of bare bytes, plain and ciphered: what goes over the wire is what the test says."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 from types import TracebackType
+
+from core.dlms import security
+from core.dlms.axdr import length
+from core.dlms.security import DED, GENERAL_DED, GENERAL_GLO, GLO, Ciphering, Suite
 
 LIMIT = 5.0  # seconds, for any answer
 
@@ -14,6 +18,11 @@ AARQ_LLS = bytes.fromhex(
     "be10040e01000000065f1f0400007e1f04b0"
 )
 RLRQ = bytes.fromhex("6203800100")
+CLIENT_TITLE = bytes.fromhex("4D4D4D0000000001")  # client and keys of the Green Book's examples
+ENCRYPTION_KEY = bytes(range(16))
+AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
+CTOS = b"K56iVagY"
+NO_TITLE = b""
 
 
 class Wire:
@@ -53,6 +62,150 @@ class Wire:
                 return await self.reader.read() == b""
             except ConnectionError:
                 return True
+
+
+class CipheredWire(Wire):
+    """A connection whose APDUs are ciphered as the client would, in one form that each call can change."""
+
+    def __init__(
+        self,
+        port: int,
+        client: int = 1,
+        server: int = 16,
+        *,
+        form: Ciphering = GLO,
+        control: int = 0x30,
+        title: bytes = CLIENT_TITLE,
+        encryption: bytes = ENCRYPTION_KEY,
+        authentication: bytes = AUTHENTICATION_KEY,
+        dedicated: bytes = b"",
+        counter: int = 0,
+    ) -> None:
+        """`counter`: the last one that was used; `dedicated`: the key to agree on, which `DED` needs."""
+        super().__init__(port, client, server)
+        self.form, self.control, self.title = form, control, title
+        self.encryption, self.authentication, self.dedicated = encryption, authentication, dedicated
+        self.counter = counter
+        self.received: list[int] = []  # counters of the server's messages
+        self.server_title = b""
+        self.stoc = b""
+
+    def cipher(
+        self,
+        apdu: bytes,
+        form: Ciphering | None = None,
+        control: int | None = None,
+        counter: int | None = None,
+    ) -> bytes:
+        """An APDU as this client sends it, with the next counter unless one is given."""
+        form = form or self.form
+        control = self.control if control is None else control
+        if counter is None:
+            self.counter += 1
+            counter = self.counter
+        content = self.suite(form).protect(control, self.title, counter, apdu)
+        return security.encode_ciphered(form, apdu[0], self.title, content)
+
+    def decipher(self, apdu: bytes, form: Ciphering | None = None) -> bytes:
+        """What the server sent. Raises `DecipherError` if it is not genuine; an exception comes in clear."""
+        if apdu[0] == 0xD8:
+            return apdu
+        form = form or self.form
+        message = security.decode_ciphered(apdu, form)
+        assert message.title in (None, self.server_title)
+        assert message.counter not in self.received, "a nonce was used twice"
+        self.received.append(message.counter)
+        plain = self.suite(form).unprotect(self.server_title, message)
+        assert not form.offset or plain[0] == apdu[0] - form.offset
+        return plain
+
+    async def ask_ciphered(
+        self, apdu: bytes, form: Ciphering | None = None, control: int | None = None
+    ) -> bytes:
+        """The plain answer to a plain request, both of which travel ciphered."""
+        return self.decipher(await self.ask(self.cipher(apdu, form, control)), form)
+
+    async def open(self, mechanism: int = 5, secret: bytes | None = None, pdu: int = 0) -> bytes:
+        """Associate, both steps of HLS included; the answer to the last step, which need not be a success."""
+        aare = await self.associate(mechanism, secret, pdu)
+        if mechanism != 5 or not self.stoc:
+            return aare
+        return await self.ask_ciphered(self.reply())
+
+    async def associate(self, mechanism: int = 5, secret: bytes | None = None, pdu: int = 0) -> bytes:
+        """The first step: the AARE, from which title and StoC are taken."""
+        answer = await self.ask(self.aarq(mechanism, secret, pdu))
+        fields = ber(answer[2:]) if answer[0] == 0x61 else {}
+        self.server_title = fields.get(0xA4, b"\0\0")[2:]
+        self.stoc = fields.get(0xAA, b"\0\0")[2:]
+        return answer
+
+    def aarq(
+        self, mechanism: int = 5, secret: bytes | None = None, pdu: int = 0, conformance: int = 0x007E1F
+    ) -> bytes:
+        """An AARQ with the context with ciphering; `secret` is the password or CtoS."""
+        key = b"\x01" + length(len(self.dedicated)) + self.dedicated if self.dedicated else b"\x00"
+        initiate = b"\x01" + key + bytes.fromhex("0000065f1f0400")
+        initiate += conformance.to_bytes(3, "big") + pdu.to_bytes(2, "big")
+        form = INITIATE if self.form.offset else GENERAL_GLO
+        return aarq_of(
+            mechanism,
+            CTOS if secret is None and mechanism == 5 else secret,
+            self.cipher(initiate, form),
+            title=self.title,
+            ciphered=True,
+        )
+
+    def reply(self, proof: bytes | None = None, invoke: int = 0xC1) -> bytes:
+        """The plain ACTION of the second step of HLS."""
+        if proof is None:
+            proof = self.suite(GLO).gmac(self.title, self.counter, self.stoc)
+        return reply_to_hls(proof, invoke)
+
+    def suite(self, form: Ciphering) -> Suite:
+        """The keys of this client as they are now."""
+        key = self.dedicated if form in (DED, GENERAL_DED) else self.encryption
+        return Suite(key, self.authentication)
+
+
+INITIATE = security.INITIATE_CIPHERINGS[0x21]
+
+
+def reply_to_hls(proof: bytes, invoke: int = 0xC1) -> bytes:
+    """ACTION on association LN, method 1."""
+    head = bytes((0xC3, 1, invoke)) + bytes.fromhex("000f0000280000ff010109")
+    return head + length(len(proof)) + proof
+
+
+def ber(data: bytes) -> dict[int, bytes]:
+    """The fields of BER data, each tag once; a length of one byte or behind 81."""
+    fields: dict[int, bytes] = {}
+    while data:
+        start = 2 if data[1] < 0x80 else 3
+        end = start + data[start - 1]
+        fields[data[0]], data = data[start:end], data[end:]
+    return fields
+
+
+def aarq_of(
+    mechanism: int,
+    secret: bytes | None,
+    information: bytes,
+    *,
+    title: bytes = NO_TITLE,
+    ciphered: bool = False,
+) -> bytes:
+    """An AARQ of any parts; mechanism 0 goes without a name."""
+    body = bytes.fromhex("a1090607608574050801") + (b"\x03" if ciphered else b"\x01")
+    if title:
+        body += b"\xa6" + bytes((len(title) + 2, 4, len(title))) + title
+    if mechanism:
+        body += bytes.fromhex("8a0207808b07608574050802") + bytes((mechanism,))
+    if secret is not None:
+        body += bytes((0xAC, len(secret) + 2, 0x80, len(secret))) + secret
+    body += b"\xbe" + length(1 + len(length(len(information))) + len(information))
+    body += b"\x04" + length(len(information)) + information
+    return b"\x60" + length(len(body)) + body
 
 
 def aarq(password: bytes | None = None, pdu: int = 0, conformance: int = 0x007E1F) -> bytes:

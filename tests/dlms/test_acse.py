@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dlms_wire import AARQ_LLS, AARQ_NONE
+from dlms_wire import AARQ_LLS, AARQ_NONE, ber
 
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic, Mechanism
@@ -69,3 +69,44 @@ def test_a_field_that_stands_twice_is_refused() -> None:
     body = AARQ_NONE[2:13] + AARQ_NONE[2:]
     with pytest.raises(DecodeError):
         acse.decode_aarq(bytes((0x60, len(body))) + body)
+
+
+def test_the_aare_of_the_first_step_of_hls_carries_title_and_challenge() -> None:
+    """Accepted, authentication required, responding AP title, mechanism 5, StoC."""
+    aare = acse.aare_accepted(
+        xdlms.initiate_response(0x00501F, 500), title=bytes.fromhex("4d4d4d0000bc614e"), challenge=b"P6wRJ21F"
+    )
+    assert aare.hex() == (
+        "6150a109060760857405080101a203020100a305a10302010ea40a04084d4d4d0000bc614e"
+        "88020780890760857405080205aa0a8008" + b"P6wRJ21F".hex() + "be10040e0800065f1f040000501f01f40007"
+    )
+
+
+def test_the_aare_answers_in_the_context_that_was_asked_for() -> None:
+    """With ciphering or without, accepted or refused."""
+    for aare in (
+        acse.aare_accepted(bytes(30), ciphered=True),
+        acse.aare_rejected(Diagnostic.AUTHENTICATION_FAILURE, ciphered=True),
+    ):
+        assert acse.LN_CIPHERED_CONTEXT in aare
+        assert acse.LN_CONTEXT not in aare
+
+
+@pytest.mark.parametrize("size", [0, 20, 60, 64, 80, 100, 120])
+def test_an_aare_of_any_length_can_be_taken_apart(size: int) -> None:
+    """Also where its length takes two bytes."""
+    aare = acse.aare_accepted(bytes(size), ciphered=True, title=bytes(8), challenge=bytes(16))
+    start = 2 if aare[1] < 0x80 else 3
+    assert aare[start - 1] == len(aare) - start
+    fields = ber(aare[start:])
+    assert fields[0xAA] == b"\x80\x10" + bytes(16)
+    assert (0xBE in fields) == (size > 0)
+    assert len(fields.get(0xBE, b"\0\0")) == size + 2
+
+
+def test_the_user_information_of_a_rlrq_is_found() -> None:
+    """With and without; a reason alone is no user information."""
+    assert acse.decode_rlrq(bytes.fromhex("6200")) == b""
+    assert acse.decode_rlrq(bytes.fromhex("6203800100")) == b""
+    assert acse.decode_rlrq(bytes.fromhex("620a800100be050403010203")) == b"\x01\x02\x03"
+    assert acse.rlre(b"\x01\x02\x03").hex() == "630a800100be050403010203"

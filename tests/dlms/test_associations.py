@@ -30,7 +30,7 @@ async def test_the_management_client_gets_in_with_the_password(server: DlmsServe
     async with Wire(server.port) as wire:
         aare = await wire.ask(AARQ_LLS)
         assert ACCEPTED in aare
-        assert aare.hex().endswith("be10040e0800065f1f040000121c20000007")
+        assert aare.hex().endswith("be10040e0800065f1f0400001e1d20000007")
 
 
 async def test_the_public_client_gets_in_without_and_reads_only_the_five_objects(server: DlmsServer) -> None:
@@ -61,9 +61,10 @@ async def test_the_public_client_gets_in_without_and_reads_only_the_five_objects
         (Level.LOW, 2, 16, AARQ_LLS, 3),  # unknown client
         (Level.LOW, 1, 99, AARQ_LLS, 7),  # unknown logical device
         (Level.LOW, 16, 16, AARQ_LLS, 11),  # the public client has no secret
-        (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x01\x01", b"\x05\x08\x01\x03"), 2),  # ciphered context
+        (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x01\x01", b"\x05\x08\x01\x03"), 3),  # no title
         (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x01\x01", b"\x05\x08\x01\x02"), 2),  # short names
-        (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x02\x01", b"\x05\x08\x02\x05"), 11),  # HLS GMAC
+        (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x02\x01", b"\x05\x08\x02\x05"), 3),  # HLS, no title
+        (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x02\x01", b"\x05\x08\x02\x02"), 11),  # another HLS
         (Level.LOW, 1, 16, AARQ_LLS.replace(b"\x05\x08\x02\x01", b"\x05\x08\x02\x77"), 11),  # no mechanism
     ],
 )
@@ -177,7 +178,7 @@ async def test_the_gateway_learns_who_came_and_who_was_refused(plant: Plant) -> 
         await wire.ask(get(1, NAME, 2))
         (session,) = server.sessions()
         assert (session.client_sap, session.sap, session.channel) == (1, 16, 16)
-        assert (session.authentication, session.requests) == ("low", 3)
+        assert (session.authentication, session.ciphering, session.requests) == ("low", "none", 1)
         assert session.since_ms <= session.last_ms
     async with asyncio.timeout(5):
         await diary.gone.wait()

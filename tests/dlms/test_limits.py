@@ -13,10 +13,9 @@ from dlms_wire import AARQ_LLS, AARQ_NONE, RLRQ, Wire, fetch, get, set_
 
 from core.cosem.objects import DataAccessError, DataAccessResult
 from core.dlms import axdr
-from core.dlms.acse import Diagnostic
-from core.dlms.association import Association
-from core.dlms.errors import DecodeError
+from core.dlms.association import Association, Turn
 from core.dlms.limits import ServerLimits
+from core.dlms.observer import Observer
 from core.dlms.server import DlmsServer
 from core.dlms.wrapper import Deframer, frame
 
@@ -194,19 +193,19 @@ async def test_no_apdu_at_all_raises_or_grows(plant: Plant) -> None:
                 results.append(error.code)
         return results
 
-    association = Association(1, 16, "test", plant.directory, plant.access, limits, settle)
+    association = Association(1, 16, "test", plant.directory, plant.access, limits, settle, Observer())
     kinds: set[int] = set()
     for apdu in _mutations(6000, 1):
         if not association.associated:
-            association.associate(AARQ_LLS)
+            association.handle(AARQ_LLS)
         answer = association.handle(apdu)
-        answer = answer if isinstance(answer, bytes) else await answer
+        answer = answer if isinstance(answer, bytes) else await answer  # type: ignore[misc]
         assert 3 <= len(answer) <= limits.apdu
         kinds.add(answer[0])
-    assert kinds == {0xC4, 0xC5, 0xD8, 0x63}
+    assert kinds == {0xC4, 0xC5, 0xD8, 0x61, 0x63}
 
 
-def test_no_aarq_at_all_raises_anything_but_a_decode_error(plant: Plant) -> None:
+def test_no_aarq_at_all_raises_or_gets_in_without_the_password(plant: Plant) -> None:
     """Mutated AARQs: accepted, refused, or not valid; never accepted without the right password."""
 
     async def nothing(values: Sequence[Awaitable[bytes]]) -> list[bytes | DataAccessResult]:
@@ -218,19 +217,21 @@ def test_no_aarq_at_all_raises_anything_but_a_decode_error(plant: Plant) -> None
         data = bytearray(AARQ_LLS)
         for _ in range(source.randrange(1, 4)):
             data[source.randrange(len(data))] = source.randrange(256)
-        association = Association(1, 16, "test", plant.directory, plant.access, ServerLimits(), nothing)
-        try:
-            answer, diagnostic = association.associate(bytes(data))
-        except DecodeError:
+        data[0] = 0x60
+        association = Association(
+            1, 16, "test", plant.directory, plant.access, ServerLimits(), nothing, Observer()
+        )
+        answer = association.handle(bytes(data))
+        assert isinstance(answer, bytes)
+        if answer[0] == 0xD8:
             outcomes["not valid"] += 1
-            continue
-        assert association.associated == (diagnostic is Diagnostic.NULL)
-        if association.associated:
+        elif association.associated:
             assert PASSWORD in data
             outcomes["accepted"] += 1
         else:
             assert answer[17] == 1
             outcomes["refused"] += 1
+        assert association.associated == (association.turn is Turn.OPENED)
     assert set(outcomes) == {"accepted", "refused", "not valid"}
 
 
