@@ -178,6 +178,8 @@ class GatewayConfig:
     name: Annotated[str, _text(64)] = ""
     timezone: Annotated[str, _timezone] = ""
     """IANA name, "" = the one of the system."""
+    set_system_clock: Annotated[bool, _boolean] = False
+    """Whether a client that sets the clock sets that of the machine; else the gateway keeps an offset."""
 
     @property
     def zone(self) -> ZoneInfo:

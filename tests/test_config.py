@@ -25,13 +25,14 @@ serial = "0016000000"
 flag_id = "ABC"
 name = "Kellerweg 4"
 timezone = "Europe/Stockholm"
+set_system_clock = true
 
 [dlms]
 enabled = false
 host = "::"
 port = 4061
 authentication = "low"
-policy = "none"
+policy = "authenticated-encrypted"
 inactivity_timeout = 60
 max_connections = 4
 
@@ -141,7 +142,7 @@ def test_every_key_is_read() -> None:
             "[[push.report]]\nhosts = 'x'",
             "[[push.report]] number 1: hosts is no known key; did you mean host?",
         ),
-        ("[gateway]\nxyzzy = 1", "known are: flag_id, name, serial, timezone."),
+        ("[gateway]\nxyzzy = 1", "known are: flag_id, name, serial, set_system_clock, timezone."),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, says: str) -> None:
