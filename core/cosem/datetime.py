@@ -72,7 +72,8 @@ def decode(raw: bytes, zone: tzinfo) -> int:
 def decode_bound(raw: bytes, zone: tzinfo, *, last: bool) -> int | None:
     """First or last millisecond that the date-time stands for; None where the year is a wildcard.
 
-    Wildcards (FF) take their lowest value, or their highest if `last`. Raises `DecodeError`.
+    Wildcards (FF) take their lowest value, or their highest if `last`. The last one of a complete time is that of
+    its hundredth, so that a range which ends with the time of a row has that row. Raises `DecodeError`.
     """
     if len(raw) != 12:
         raise DecodeError(f"A date-time has 12 bytes, not {len(raw)}.")
@@ -103,7 +104,7 @@ def decode_bound(raw: bytes, zone: tzinfo, *, last: bool) -> int | None:
         ms = round((moment - _EPOCH) / _MILLISECOND)
     except (ValueError, OverflowError):
         raise DecodeError(f"{raw.hex()} is no valid date-time.") from None
-    return ms + 9 if last and hundredths == 0xFF else ms
+    return ms + 9 if last else ms
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -55,8 +55,9 @@ def test_without_a_deviation_local_time_is_meant() -> None:
         ("07e9060fffffffffff800000", ms(2025, 6, 15), ms(2025, 6, 16) - 1),
         ("07e902ffffffffffff800000", ms(2025, 2, 1), ms(2025, 3, 1) - 1),
         ("07e9ffffffffffffff800000", ms(2025, 1, 1), ms(2026, 1, 1) - 1),
-        ("07e802feff00000000800000", ms(2024, 2, 29), ms(2024, 2, 29)),
-        ("07e802fdff00000000800000", ms(2024, 2, 28), ms(2024, 2, 28)),
+        ("07e802feff00000000800000", ms(2024, 2, 29), ms(2024, 2, 29) + 9),
+        ("07e802fdff00000000800000", ms(2024, 2, 28), ms(2024, 2, 28) + 9),
+        ("07e9060f07110628ff800000", ms(2025, 6, 15, 17, 6, 40), ms(2025, 6, 15, 17, 6, 41) - 1),
         ("ffffffffffffffffff8000ff", None, None),
         ("ffff0601ff00000000000000", None, None),
     ],
@@ -88,3 +89,22 @@ def test_a_clock_is_not_set_to_a_wildcard(raw: str) -> None:
     """A complete time is needed."""
     with pytest.raises(DecodeError):
         cosem_time.decode(bytes.fromhex(raw), UTC)
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Dublin", "Africa/Casablanca", "Europe/Berlin", "Australia/Lord_Howe"]
+)
+def test_daylight_saving_is_the_time_that_is_ahead(name: str) -> None:
+    """Also where the law has it the other way round: winter time in Ireland, Ramadan in Morocco.
+
+    So a time without a deviation comes back as it was, in the hour that comes twice too.
+    """
+    zone = ZoneInfo(name)
+    seen = set()
+    for hour in range(366 * 24):
+        moment = ms(2025, 1, 1) + hour * 3_600_000
+        raw = cosem_time.encode(moment, zone)
+        assert cosem_time.decode(raw[:9] + b"\x80\x00" + raw[11:], zone) == moment
+        seen.add((raw[9:11], raw[11]))
+    by_deviation = sorted(seen, key=lambda item: -int.from_bytes(item[0], signed=True))
+    assert [status for _, status in by_deviation] == [0, cosem_time.DAYLIGHT_SAVING]
