@@ -35,7 +35,9 @@ class PowerWatch:
         last = await self._store.last_run()
         if last.heartbeat_ms is not None and not last.stopped:
             self._events.log(
-                EventCode.POWER_DOWN, "Not stopped; seen running until then", time_ms=last.heartbeat_ms
+                EventCode.POWER_DOWN,
+                "Not stopped cleanly; last seen running at this time",
+                time_ms=last.heartbeat_ms,
             )
         self._events.log(EventCode.POWER_UP, f"Version {version}", time_ms=now)
         if last.version not in ("", version):

@@ -78,7 +78,10 @@ async def test_after_an_unclean_stop_power_down_is_dated_by_the_last_heartbeat(
     for _ in range(2):
         clock.ms += 10 * MINUTE
         await PowerWatch(store, events, clock).started("0.1.0")
-        assert await logged() == [(1, "Not stopped; seen running until then"), (2, "Version 0.1.0")]
+        assert await logged() == [
+            (1, "Not stopped cleanly; last seen running at this time"),
+            (2, "Version 0.1.0"),
+        ]
         down = (await events.recent())[-2]
         assert down.time_ms == beat
         beat = clock.ms
