@@ -210,7 +210,7 @@ class Rehearsal:
         head_end = self._head_end
         await head_end.associate_public()
         listed = await head_end.objects()
-        lines, refused = await self._read_all(listed)
+        _, lines, refused = await self._read_all(listed)
         await head_end.release()
         hidden = [item for item in listed if item.class_id in (REGISTER, PROFILE)]
         if hidden:
@@ -296,8 +296,7 @@ class Rehearsal:
     async def _values(self, device: Device) -> str:
         self._need_objects()
         await self._select(device)
-        lines, refused = await self._read_all(self._objects)
-        read = sum(len(item.readable) for item in self._objects)
+        read, lines, refused = await self._read_all(self._objects)
         return _summary(
             f"{count(read, 'attribute')} of {count(len(self._objects), 'object')}", lines, refused
         )
@@ -389,8 +388,9 @@ class Rehearsal:
         if not self._objects:
             raise _SkippedError("there is no object list")
 
-    async def _read_all(self, listed: Sequence[ListedObject]) -> tuple[list[str], list[str]]:
-        """Read every attribute: one line an object with its main value, and what could not be read."""
+    async def _read_all(self, listed: Sequence[ListedObject]) -> tuple[int, list[str], list[str]]:
+        """Read every attribute: how many, one line an object with its main value, and what could not be read."""
+        read = 0
         lines: list[str] = []
         refused: list[str] = []
         for item in listed:
@@ -399,6 +399,7 @@ class Rehearsal:
                 where = (item.class_id, attribute)
                 if where in _OWN_STEP or where in _NEVER_READ:
                     continue
+                read += 1
                 try:
                     values[attribute] = await self._head_end.get(item.class_id, item.obis, attribute)
                 except AccessRefusedError as error:
@@ -410,7 +411,7 @@ class Rehearsal:
                 refused.append(f"{obis(item.obis)}: its logical name says {value_text(own)}")
             if 2 in values:
                 lines.append(f"{obis(item.obis):<16} {_main_value(item.class_id, values)}")
-        return lines, refused
+        return read, lines, refused
 
 
 def _main_value(class_id: int, values: dict[int, Any]) -> str:
