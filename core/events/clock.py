@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Final
 
 from core.clock import GatewayClock, check_time
+from core.cosem import datetime as cosem_time
 from core.events.codes import EventCode
 from core.events.service import Events
 from core.store import Store
@@ -101,4 +102,4 @@ class ClockSetter:
 
 
 def _saves(ms: int, zone: tzinfo) -> bool:
-    return bool(datetime.fromtimestamp(ms // 1000, zone).dst())
+    return bool(cosem_time.saving(datetime.fromtimestamp(ms // 1000, zone)))

@@ -224,6 +224,14 @@ async def test_daylight_saving_is_logged_when_it_changes(
     assert await logged() == []
 
 
+async def test_daylight_saving_begins_in_spring_in_ireland_too(events: Events, logged: Logged) -> None:
+    """Where the time zone database has it the other way round: as the status of the clock object says it."""
+    switch = at("2026-03-29T01:00:00+00:00")
+    watch = ClockWatch(events, lambda: ZoneInfo("Europe/Dublin"), switch - 1000)
+    watch.tick(switch, 1.0)
+    assert await logged() == [(3, "Daylight saving time begins (Europe/Dublin)")]
+
+
 async def test_another_time_zone_is_no_daylight_saving_change(events: Events, logged: Logged) -> None:
     """In July, from a zone with to one without."""
     zone = BERLIN
