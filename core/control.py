@@ -5,8 +5,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 
 - `{"call": "status"}`: one line, the gateway as `status_json` has it.
 - `{"call": "associations"}`: one line, the clients that are connected and what happened lately.
-- `{"call": "trace", "follow": true}`: a line for each APDU and each event of the DLMS port, `{"trace": {...}}` or
-  `{"event": {...}}`, until the client goes away; without `follow` only what is at hand.
+- `{"call": "trace"}`: a line for each APDU and each event of the DLMS port, `{"trace": {...}}` or `{"event": {...}}`,
+  until the client goes away.
 - `{"call": "reload"}`: applies configuration and mappings; one line, `{"reloaded": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
 """
@@ -81,6 +81,7 @@ class ControlServer:
         self._path = path
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._busy = 0  # calls that are being answered
 
     async def start(self) -> None:
         """Make the socket, mode 0600, and listen. Raises `ControlError`."""
@@ -123,8 +124,8 @@ class ControlServer:
         self._clients.add(task)
         try:
             await self._answer(reader, writer)
-        except (ConnectionError, TimeoutError):
-            pass  # the client went away, or takes nothing
+        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            pass  # the client went away, or takes nothing; or the gateway stops
         except Exception:
             log.exception("A call on the control socket failed for an unforeseen reason; please report this")
         finally:
@@ -136,17 +137,22 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # one line waits for the client, and no more
-        if not _is_owner(writer.get_extra_info("socket")):
-            log.warning("A process of another user was sent away from the control socket")
-            return
         try:
-            if len(self._clients) > MOST_CLIENTS:
+            request = await _request(reader)
+            if not _is_owner(writer.get_extra_info("socket")):
+                raise CmeError(
+                    "Only the user that the gateway runs as, and root, may use the control socket."
+                )
+            if self._busy >= MOST_CLIENTS:
                 raise CmeError(
                     f"{MOST_CLIENTS} programs use the control socket already; end one of them, then try again."
                 )
-            request = await _request(reader)
-            async for line in self._call(request, reader):
-                await _send(writer, line)
+            self._busy += 1
+            try:
+                async for line in self._call(request, reader):
+                    await _send(writer, line)
+            finally:
+                self._busy -= 1
         except CmeError as error:
             await _send(writer, {"error": str(error)})
 
@@ -158,10 +164,8 @@ class ControlServer:
                 return self._status()
             case "associations":
                 return self._associations()
-            case "trace" if request.get("follow") is True:
-                return self._follow(reader)
             case "trace":
-                return self._trace()
+                return self._trace(reader)
             case "reload":
                 return self._reload()
             case "read":
@@ -180,14 +184,7 @@ class ControlServer:
             "log": [event_json(event) for event in events],
         }
 
-    async def _trace(self) -> AsyncIterator[Mapping[str, Any]]:
-        last = 0
-        while entries := await asyncio.wrap_future(self._gateway.trace(last)):
-            for entry in entries:
-                yield {"trace": trace_json(entry)}
-            last = entries[-1].id
-
-    async def _follow(self, reader: asyncio.StreamReader) -> AsyncIterator[Mapping[str, Any]]:
+    async def _trace(self, reader: asyncio.StreamReader) -> AsyncIterator[Mapping[str, Any]]:
         last_apdu = 0
         events = await asyncio.wrap_future(self._gateway.association_log())
         last_event = events[-1].id if events else 0
