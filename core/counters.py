@@ -337,8 +337,10 @@ class InvocationCounters:
         if counters.saving is not None:
             await asyncio.wait([counters.saving])
         try:
+            # First here: a file that is ahead of the database is the sign of an older one that was put back.
+            self._put(counters, counters.sending, counters.sending.last)
             await self._store.save_counters(counters.exact(), run)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.warning("Invocation counters were not written, they go on at their ceilings: %s", error)
         else:
             for row in counters.rows():

@@ -104,6 +104,11 @@ def save_secrets(path: Path, values: Secrets) -> None:
         ) from error
 
 
+def is_password(text: str) -> bool:
+    """Whether it can be an LLS password: 1 to 64 printable ASCII characters."""
+    return text.isascii() and text.isprintable() and 0 < len(text) <= 64
+
+
 def _parse(raw: Mapping[str, Any], path: Path) -> Secrets:
     for name in raw:
         if name not in _NAMES:
@@ -112,12 +117,7 @@ def _parse(raw: Mapping[str, Any], path: Path) -> Secrets:
         if name not in raw:
             raise ConfigError(f"{path}: {name} is missing; add it, or restore the file from a backup.")
     password = raw["lls_password"]
-    if not (
-        isinstance(password, str)
-        and password.isascii()
-        and password.isprintable()
-        and 0 < len(password) <= 64
-    ):
+    if not (isinstance(password, str) and is_password(password)):
         raise ConfigError(f"{path}: lls_password must be 1 to 64 printable ASCII characters.")
     meter_keys = raw.get("meter_keys", {})
     if not isinstance(meter_keys, dict):

@@ -76,6 +76,11 @@ class StateDir:
         return self.path / "control.sock"
 
     @property
+    def counters(self) -> Path:
+        """The exact invocation counters of the present run."""
+        return self.path / "counters.live"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the running gateway; says its process id."""
         return self.path / "gateway.lock"
