@@ -146,7 +146,7 @@ class BlockTransfer:
                 return Received([], bytes(request))
         if block.streaming:
             return Received([])
-        if self._number == LAST_NUMBER:
+        if self._number == LAST_NUMBER // 2:  # the others are for the answer
             raise DecodeError("The block numbers of the general block transfer are used up.")
         self._number += 1
         return Received([Block(False, False, WINDOW, self._number, self._received, b"").encode()])
