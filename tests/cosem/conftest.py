@@ -1,0 +1,31 @@
+"""What several tests of COSEM objects share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from test_meter import START, Bench
+
+from core.events import Events
+from core.interval import Interval
+from core.snapshot import MeterState
+from core.store import Reading, Store
+from tests.cosem.house import BERLIN, House
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    bench = Bench()
+    store = await Store.open(tmp_path / "gateway.db")
+    intervals = {1: Interval.parse("1 h"), 2: Interval.parse("1 d"), 3: Interval.parse("1 month")}
+    await store.set_profiles(intervals, BERLIN)
+    bench.meter.key = await store.install_meter("cellar", str(bench.meter.address), START)
+    frames = bench.simulated.telegrams_at(START / 1000)
+    await store.add_reading(Reading(bench.meter.key, "cellar", START, MeterState.OK, frames))
+    bench.take()
+    events = await Events.open(store, bench.clock)
+    yield House(store, events, bench)
+    await events.close()
+    await store.close()
