@@ -21,6 +21,7 @@ ANSWER_SECONDS: Final = 35.0
 
 _PROCESS_SECONDS: Final = 60.0  # for one command: an object list or a profile has several answers
 _LINE_BYTES: Final = 64 << 20
+_ENDED: Final = "the DLMS client has ended unexpectedly; python -m cme_tui.hes.client says why"
 
 CLOCK: Final = (8, "0.0.1.0.0.255")
 FRAME_COUNTER: Final = (1, "0.0.43.1.0.255")
@@ -188,13 +189,7 @@ class HeadEnd:
         self.associated_as = what
 
     async def _call(self, action: str, **arguments: object) -> Any:
-        if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cme_tui.hes.client",
-                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=_LINE_BYTES,
-                start_new_session=True,  # Ctrl+C is for us
-            )  # fmt: skip
-        process = self._process
+        process = self._process = self._process or await _start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -210,11 +205,11 @@ class HeadEnd:
                     "the DLMS client did not come to an end with this and was stopped"
                 ) from None
             if isinstance(error, ConnectionError):
-                raise HesError("the DLMS client has ended unexpectedly") from None
+                raise HesError(_ENDED) from None
             raise
         if not line:
             await self.close()
-            raise HesError("the DLMS client has ended unexpectedly")
+            raise HesError(_ENDED)
         answer = json.loads(line)
         if "error" in answer:
             raise self._error(answer["error"])
@@ -244,6 +239,18 @@ class HeadEnd:
                     f"no gateway at {where} ({error['text'].lower()}); start it, or give --host and --port"
                 )
         return HesError(f"the DLMS client does not understand the answer: {error['text']}")
+
+
+async def _start() -> Process:
+    """The client process. Raises `HesError` where it cannot be started."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cme_tui.hes.client",
+            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=_LINE_BYTES,
+            start_new_session=True,  # Ctrl+C is for us
+        )  # fmt: skip
+    except OSError as error:
+        raise HesError(f"the DLMS client cannot be started: {error.strerror}") from error
 
 
 def _name(names: type[Diagnostic] | type[DataAccessResult], code: int, what: str) -> str:

@@ -427,5 +427,6 @@ def _main_value(class_id: int, values: dict[int, Any]) -> str:
 def _summary(what: str, lines: list[str], wrong: list[str]) -> str:
     """The text of a step. Raises `_FailedError` where something was wrong."""
     if wrong:
-        raise _FailedError("\n".join([f"{what}: {len(wrong)} failed", *wrong, *lines]))
+        others = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise _FailedError("\n".join([f"{wrong[0]}{others} (of {what})", *wrong[1:], *lines]))
     return "\n".join([what, *lines])

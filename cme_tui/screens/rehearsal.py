@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -20,6 +21,8 @@ from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import bar, count
 from core.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
 
 SYMBOLS: Final[dict[Outcome, tuple[str, str]]] = {
     Outcome.PASSED: ("●", "good"),
@@ -80,8 +83,7 @@ class RehearsalScreen(GatewayScreen):
         )
 
     def on_mount(self) -> None:
-        super().on_mount()
-        self._worker = self.run_worker(self._rehearse(), exit_on_error=False)
+        self._worker = self.run_worker(self._rehearse())
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         self.query_one("#summary", Lines).show([self._summary()])
@@ -121,6 +123,10 @@ class RehearsalScreen(GatewayScreen):
                     self.update_view()
                     if follows:
                         table.move_to(len(self._steps) - 1)
+        except Exception:
+            # It must not take the gateway along.
+            log.exception("The rehearsal ended for an unforeseen reason; please report this")
+            self.cme.say("✗ The rehearsal failed; the log says why", "bad", seconds=30)
         finally:
             self._worker = None
             if self.is_running:
