@@ -5,6 +5,7 @@ Kept apart from the configuration so that the one can be shown and copied withou
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import stat
@@ -80,7 +81,13 @@ def load_secrets(path: Path) -> Secrets:
 
 
 def ensure_secrets(path: Path) -> Secrets:
-    """Read `path`, or make it with new random secrets at the first start. Raises ConfigError."""
+    """Read `path`, or make it with new random secrets at the first start. Raises ConfigError.
+
+    Takes away what a gateway that was killed while it wrote has left beside it: keys that are used no more.
+    """
+    for left in path.resolve().parent.glob(f".{path.resolve().name}.*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
     if not path.exists():
         save_secrets(path, Secrets.generate())
         log.info("Made a new password and new keys in %s", path)

@@ -59,6 +59,16 @@ def test_a_file_that_others_can_read_is_repaired_and_reported(
     assert "could be read by others (mode 0644)" in caplog.text
 
 
+def test_what_a_killed_gateway_left_is_taken_away(tmp_path: Path) -> None:
+    """A half of a write beside the file holds keys that may be in use elsewhere still."""
+    path = tmp_path / "secrets.toml"
+    secrets = ensure_secrets(path)
+    (tmp_path / ".secrets.toml.x1y2z3").write_text(path.read_text())
+    (tmp_path / ".config.toml.x1y2z3").write_text("")
+    assert ensure_secrets(path) == secrets
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".config.toml.x1y2z3", "secrets.toml"]
+
+
 def test_the_keys_of_meters_are_kept(tmp_path: Path) -> None:
     """By identification, 16 bytes each."""
     path = tmp_path / "secrets.toml"
