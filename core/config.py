@@ -431,11 +431,6 @@ def _named(lines: tuple[LineConfig, ...]) -> tuple[LineConfig, ...]:
 
 
 def _cross_checked(config: Config, path: Path) -> Config:
-    if config.dlms.policy != "none":
-        raise ConfigError(
-            f'{path}: [dlms] policy "{config.dlms.policy}" needs ciphering, '
-            'which this version does not have yet; use "none".'
-        )
     _check_intervals(config, path)
     names = [line.name for line in config.lines]
     for name in names:

@@ -188,10 +188,6 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, says: str
         ('[profiles]\nload_profile_1 = "hourly"', 'an interval such as "15 min"'),
         ('[readout]\ninterval = "1 week"', "[readout] interval must be one of 5 min"),
         ('[readout]\ninterval = "all"', "[readout] interval must be one of 5 min"),
-        (
-            '[dlms]\npolicy = "authenticated-encrypted"',
-            'needs ciphering, which this version does not have yet; use "none".',
-        ),
         ("[[meter]]\naddress = 5", "number 1: it has no line; add a [[line]] first."),
         ("[[line]]\n[[line]]\n[[meter]]\naddress = 5", "name one of: line 1, line 2."),
         (
