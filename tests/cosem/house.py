@@ -1,8 +1,7 @@
-"""A gateway with one water meter: real store, event logs, mapping and simulated telegrams; all of its objects."""
+"""A gateway with one water meter, of real parts (store, security, event logs, mapping), and all of its objects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,12 +11,13 @@ from core.config import PushConfig, PushReportConfig
 from core.cosem import obis
 from core.cosem.codes import Codes
 from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
-from core.cosem.objects import Context, CosemObject, DataAccessError, DataAccessResult
+from core.cosem.objects import Context, CosemObject
 from core.dlms import axdr
 from core.dlms.axdr import Value
 from core.events import Events
 from core.mapping.simplified import Site
 from core.profiles import MeterRows, RowCache
+from core.security import Security
 from core.store import Store
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -27,37 +27,11 @@ GATEWAY = "ELV0016000000"
 METER = "ELS70112345070A"
 
 
-class Vault:
-    """Security whose durable part is this object: it notes what it is asked to change."""
-
-    def __init__(self) -> None:
-        self.level = 0
-        self.changes: list[object] = []
-
-    def policy(self) -> int:
-        return self.level
-
-    def frame_counter(self) -> int:
-        return 0xFFFF_FFFE
-
-    async def raise_policy(self, policy: int, context: Context) -> None:
-        if policy < self.level:
-            raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
-        self.level = policy
-
-    async def transfer_keys(self, keys: Sequence[tuple[int, bytes]], context: Context) -> None:
-        self.changes.append(list(keys))
-
-    async def set_lls_password(self, value: bytes, context: Context) -> None:
-        self.changes.append(value)
-
-
 class House:
     """A gateway with one water meter, its store and its event logs."""
 
-    def __init__(self, store: Store, events: Events, bench: Bench) -> None:
-        self.store, self.events, self.bench = store, events, bench
-        self.vault = Vault()
+    def __init__(self, store: Store, events: Events, security: Security, bench: Bench) -> None:
+        self.store, self.events, self.security, self.bench = store, events, security, bench
         self.times: list[int] = []
         self.facts = GatewayFacts(
             GATEWAY,
@@ -77,7 +51,7 @@ class House:
             ),
             signature=SIGNATURE,
             set_time=lambda ms, _: self.times.append(ms),
-            security=self.vault,
+            security=security,
             events=events,
         )
         self.directory = Directory(self.facts)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from test_meter import START
 
 from core import VERSION
@@ -14,7 +15,7 @@ from core.config import MeterConfig
 from core.cosem import datetime as cosem_time
 from core.cosem import obis
 from core.cosem.devices import meter_device
-from core.cosem.objects import Access, DataAccessError
+from core.cosem.objects import Access, Context, DataAccessError
 from core.dlms import axdr
 from core.dlms.axdr import Tag, Value
 from core.events import EventCode
@@ -129,7 +130,6 @@ async def test_the_gateway_says_what_it_is(house: House) -> None:
     assert await house.typed(1, "0.0.96.1.0.255") == (Tag.OCTET_STRING, TITLE)
     assert await house.typed(1, "1.0.0.2.0.255") == (Tag.OCTET_STRING, VERSION.encode())
     assert await house.typed(1, "1.1.0.2.8.255") == (Tag.OCTET_STRING, SIGNATURE)
-    assert await house.typed(1, "0.0.43.1.0.255") == (Tag.DOUBLE_LONG_UNSIGNED, 0xFFFF_FFFE)
     assert await house.typed(1, "0.0.96.1.4.255") == (Tag.OCTET_STRING, b"")
     assert await house.get(1, "0.0.41.0.0.255") == [[1, b"ELV0016000000"], [16, METER.encode()]]
 
@@ -286,44 +286,66 @@ async def test_a_push_setup_shows_what_goes_where(house: House, sap: int, name: 
 @pytest.mark.parametrize("sap", [1, 16])
 async def test_the_security_setup_shows_policy_suite_and_titles(house: House, sap: int) -> None:
     """The client's title is that of its association."""
-    house.vault.level = 3
     assert [await house.typed(sap, "0.0.43.0.0.255", number) for number in range(2, 6)] == [
-        (Tag.ENUM, 3),
+        (Tag.ENUM, 0),
         (Tag.ENUM, 0),
         (Tag.OCTET_STRING, b"HES\x00\x00\x00\x00\x01"),
         (Tag.OCTET_STRING, TITLE),
     ]
 
 
-async def done(result: bytes | Awaitable[bytes | None] | None) -> None:
-    """What a method gives: nothing to return."""
+@pytest.mark.parametrize("sap", [1, 16])
+async def test_the_frame_counter_is_the_highest_that_was_accepted(house: House, sap: int) -> None:
+    """Of whichever client, so that one that goes on from there is accepted."""
+    assert await house.typed(sap, "0.0.43.1.0.255") == (Tag.DOUBLE_LONG_UNSIGNED, 0)
+    for title, counter in ((b"HES\x00\x00\x00\x00\x01", 70_000), (b"HES\x00\x00\x00\x00\x02", 12)):
+        waiting = house.security.counters.accept(title, counter)
+        if waiting is not None:
+            await waiting
+    assert await house.get(sap, "0.0.43.1.0.255") == 70_000
+
+
+async def done(result: bytes | Awaitable[bytes | None] | None, context: Context) -> None:
+    """See a change through: nothing to return, and the answer has been sent."""
     assert not isinstance(result, bytes)
     assert result is not None
     assert await result is None
+    for call in context.after_answer:
+        call()
 
 
-async def test_the_policy_is_raised_by_writing_or_by_the_method(house: House) -> None:
-    """Both are the same; who keeps the policy decides, and refuses to lower it."""
+@pytest.mark.parametrize("by_method", [False, True])
+async def test_the_policy_is_raised_by_writing_or_by_the_method(house: House, by_method: bool) -> None:
+    """Both are the same, seen on every device, and neither lowers it."""
     setup, context = house.object(1, "0.0.43.0.0.255"), house.context(1)
-    await done(setup.act(1, Value(Tag.ENUM, 1), context))
-    assert house.vault.level == 1
-    await done(setup.write(2, Value(Tag.ENUM, 3), context))
-    assert await house.get(1, "0.0.43.0.0.255") == 3
-    for lower in (setup.write(2, Value(Tag.ENUM, 0), context), setup.act(1, Value(Tag.ENUM, 0), context)):
-        with pytest.raises(DataAccessError, match="read-write-denied"):
-            await done(lower)
+
+    def ask(policy: int) -> bytes | Awaitable[bytes | None] | None:
+        value = Value(Tag.ENUM, policy)
+        return setup.act(1, value, context) if by_method else setup.write(2, value, context)
+
+    await done(ask(3), context)
+    assert [await house.get(sap, "0.0.43.0.0.255") for sap in (1, 16)] == [3, 3]
+    with pytest.raises(DataAccessError, match="read-write-denied"):
+        await done(ask(0), context)
 
 
-async def test_keys_are_handed_over_as_they_came(house: House) -> None:
-    """Number and wrapped key of each, in order, in one step."""
-    keys = axdr.array(
-        [
-            axdr.structure(axdr.enum(0), axdr.octet_string(bytes(24))),
-            axdr.structure(axdr.enum(2), axdr.octet_string(bytes(range(24)))),
-        ]
-    )
-    await done(house.object(1, "0.0.43.0.0.255").act(2, axdr.decode(keys), house.context(1)))
-    assert house.vault.changes == [[(0, bytes(24)), (2, bytes(range(24)))]]
+async def test_keys_are_transferred_under_the_master_key(house: House) -> None:
+    """Encryption and authentication key in one step; one that cannot be unwrapped changes nothing."""
+    setup, context = house.object(1, "0.0.43.0.0.255"), house.context(1)
+    before = house.security.keys()
+    wrapped = [aes_key_wrap(house.security.secrets.master_key, bytes(range(n, n + 16))) for n in (1, 2)]
+
+    def keys(*items: tuple[int, bytes]) -> Value:
+        return axdr.decode(
+            axdr.array([axdr.structure(axdr.enum(n), axdr.octet_string(key)) for n, key in items])
+        )
+
+    with pytest.raises(DataAccessError, match="other-reason"):
+        await done(setup.act(2, keys((0, wrapped[0]), (2, bytes(24))), context), context)
+    assert house.security.keys() == before
+    await done(setup.act(2, keys((0, wrapped[0]), (2, wrapped[1])), context), context)
+    assert house.security.keys() == (bytes(range(1, 17)), bytes(range(2, 18)))
+    assert await house.get(1, "0.0.43.1.0.255") == 0
 
 
 @pytest.mark.parametrize(
@@ -346,19 +368,21 @@ async def test_keys_are_handed_over_as_they_came(house: House) -> None:
 def test_parameters_of_another_type_are_refused(house: House, method: int, parameter: str | None) -> None:
     """type-unmatched, and nothing is changed."""
     value = None if parameter is None else axdr.decode(bytes.fromhex(parameter))
+    before = house.security.keys()
     with pytest.raises(DataAccessError, match="type-unmatched"):
         house.object(1, "0.0.43.0.0.255").act(method, value, house.context(1))
-    assert house.vault.changes == []
-    assert house.vault.level == 0
+    assert house.security.keys() == before
+    assert house.security.policy() == 0
 
 
 async def test_the_password_is_set_in_the_management_device_only(house: House) -> None:
     """As an octet-string; a meter's association has nothing to write."""
     context = house.context(1)
-    await done(house.object(1, "0.0.40.0.0.255").write(7, Value(Tag.OCTET_STRING, b"new secret"), context))
-    assert house.vault.changes == [b"new secret"]
+    association = house.object(1, "0.0.40.0.0.255")
+    await done(association.write(7, Value(Tag.OCTET_STRING, b"new secret"), context), context)
+    assert house.security.lls_password() == b"new secret"
     with pytest.raises(DataAccessError, match="type-unmatched"):
-        house.object(1, "0.0.40.0.0.255").write(7, Value(Tag.LONG_UNSIGNED, 7), context)
+        association.write(7, Value(Tag.LONG_UNSIGNED, 7), context)
     with pytest.raises(DataAccessError, match="read-write-denied"):
         house.object(16, "0.0.40.0.0.255").write(7, Value(Tag.OCTET_STRING, b"x"), house.context(16))
 
