@@ -38,7 +38,8 @@ STALE_COUNTER = xdlms.exception_response(
 CHALLENGE_SIZE = 16  # bytes of StoC
 
 _ACTION_NORMAL = b"\xc3\x01"
-_REPLY_TO_HLS = bytes.fromhex("000f 0000280000ff 01 01 0911")  # association LN, method 1, octet-string of 17
+_REPLY_TO_HLS = bytes.fromhex("000f 0000280000ff 01 01 09")  # association LN, method 1, an octet-string
+_PROOF_LENGTH = b"\x11"
 _USEFUL = Conformance.GET | Conformance.SET | Conformance.ACTION  # one of them at least
 _NEVER_IN_BLOCKS = (gbt.TAG, acse.AARQ, acse.RLRQ)
 _ENCRYPTED = AUTHENTICATED | ENCRYPTED
@@ -479,10 +480,10 @@ class Association:
 
         StoC is fresh, so that the counter inside of f(StoC) may be any, also that of the APDU around it.
         """
-        if plain[:2] != _ACTION_NORMAL or plain[3:15] != _REPLY_TO_HLS:
+        if plain[:2] != _ACTION_NORMAL or plain[3:14] != _REPLY_TO_HLS:
             self._fail("a request before the second step of HLS")
             return self._answer(NOT_POSSIBLE, envelope)
-        invoke_id, answer = plain[2], plain[15:]
+        invoke_id, answer = plain[2], plain[15:] if plain[14:15] == _PROOF_LENGTH else b""
         client, server = self._challenges
         self._challenged = False
         suite = self._suite(GLO)

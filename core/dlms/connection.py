@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
-from inspect import iscoroutine
 from typing import Any, cast
 
 from core.cosem.base import DataAccessError, DeviceDirectory
@@ -47,7 +46,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """`connections`: all of the server, with their peers' hosts; a connection keeps itself in there.
 
-        `work`: of the server, what has side effects and goes on though its client has gone or waits no longer.
+        `work`: of the server, what has side effects and goes on though its client has gone.
         """
         self.peer = ""
         self.closed = asyncio.Event()
@@ -292,18 +291,20 @@ class Connection(asyncio.Protocol):
     async def _settle_all(self, values: Sequence[Awaitable[bytes]]) -> list[bytes | DataAccessResult]:
         if len(values) == 1:
             return [await self._settle(values[0])]
+        tasks = [self._loop.create_task(self._settle(value)) for value in values]
         try:
-            return await asyncio.gather(*map(self._settle, values))
-        finally:
-            for value in values:
-                if iscoroutine(value):
-                    value.close()  # those that the client did not stay to see begun
+            await asyncio.sleep(
+                0
+            )  # all have begun now; what is cancelled before it has begun is never awaited
+            return await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
 
     async def _settle(self, value: Awaitable[bytes]) -> bytes | DataAccessResult:
         try:
             async with asyncio.timeout(self._limits.wait):
-                if self._asking is not None and self._asking.acting:
-                    return await self._act(self._asking, value)
                 return await value
         except TimeoutError:
             return DataAccessResult.TEMPORARY_FAILURE
@@ -312,22 +313,6 @@ class Connection(asyncio.Protocol):
         except Exception:
             _log.exception("A request of %s failed", self.peer)
             return DataAccessResult.OTHER_REASON
-
-    async def _act(self, association: Association, value: Awaitable[bytes]) -> bytes:
-        """Do what has side effects; it goes on to its end when its time limit is over."""
-        work = asyncio.ensure_future(value)
-        self._work.add(work)
-        work.add_done_callback(self._work.discard)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(lambda work: self._acted_late(association, work))
-            raise
-
-    def _acted_late(self, association: Association, work: asyncio.Future[bytes]) -> None:
-        if not work.cancelled() and (error := work.exception()) is not None:
-            _log.error("A request of %s failed after its time limit: %s", self.peer, error)
-        association.settle()
 
     def _send(self, client_sap: int, sap: int, answer: bytes | list[bytes]) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -77,7 +77,7 @@ def test_the_aare_of_the_first_step_of_hls_carries_title_and_challenge() -> None
         xdlms.initiate_response(0x00501F, 500), title=bytes.fromhex("4d4d4d0000bc614e"), challenge=b"P6wRJ21F"
     )
     assert aare.hex() == (
-        "6150a109060760857405080101a203020100a305a10302010ea40a04084d4d4d0000bc614e"
+        "614ea109060760857405080101a203020100a305a10302010ea40a04084d4d4d0000bc614e"
         "88020780890760857405080205aa0a8008" + b"P6wRJ21F".hex() + "be10040e0800065f1f040000501f01f40007"
     )
 
