@@ -381,7 +381,7 @@ class Rehearsal:
         try:
             await self._head_end.associate("low", password=_WRONG_PASSWORD)
         except RejectedError as error:
-            return f"{error}; the fraud log has it as code 46"
+            return f"{error}; the gateway logs it as fraud event 46"
         raise _FailedError("the gateway admits a wrong password")
 
     def _need_objects(self) -> None:

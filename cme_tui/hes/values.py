@@ -76,9 +76,11 @@ def meaning(class_id: int, attribute: int, value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Any value as text: octet strings as letters or as a time where they are that, else in hex."""
+    """Any value as text: octet strings as letters, a time or a logical name where they are that, else in hex."""
     raw = octets(value)
     if raw is not None:
+        if len(raw) == 6 and raw[5] == 255:
+            return obis.text(raw)
         if len(raw) == 12 and (moment := date_time(raw)) is not None:
             return _iso(moment)
         letters = raw.decode("ascii", errors="replace")
@@ -89,7 +91,7 @@ def text(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return str(value) or '""'
 
 
 def date_time(raw: bytes) -> datetime | None:

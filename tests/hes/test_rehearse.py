@@ -152,7 +152,7 @@ async def test_a_gateway_that_is_not_there_is_said_once_in_each_step(access: Acc
 def test_ctrl_c_prints_what_there_is(demo: GatewayProcess) -> None:
     """The report of the steps that were made, marked as stopped; exit 1."""
     process = Process("rehearse", "--state-dir", str(demo.state_dir), "--port", str(demo.port))
-    process.wait_for(r"device 1: object list: passed")
+    process.wait_for(r"public client: passed")
     assert process.stop(signal.SIGINT) == 1
     process.wait_for(r"stopped before the end")
     assert "● passed   public client" in "\n".join(process.lines)

@@ -35,6 +35,8 @@ def test_a_number_is_scaled_exactly(value: object, scaler: int, unit: int, shown
         (octets(b"ELV0016000000"), "ELV0016000000"),
         (octets(bytes.fromhex("454c560000f42400")), "454c560000f42400"),
         (octets(b""), '""'),
+        ("", '""'),
+        ([7, octets(bytes((1, 0, 99, 1, 0, 255))), 2], "[7, 1.0.99.1.0.255, 2]"),
         (octets(bytes.fromhex("07e9060f0711062800ff8880")), "2025-06-15 15:06:40Z"),
         (octets(bytes.fromhex("ffffffffffffffffff8000ff")), "ffffffffffffffffff8000ff"),
         ([1, octets(b"A"), [True, None]], "[1, A, [true, null]]"),
@@ -47,7 +49,7 @@ def test_octet_strings_are_letters_times_or_hex(value: object, shown: str) -> No
 
 def test_a_logical_name_is_an_obis_code_in_attribute_1_only() -> None:
     """Six letters of a name are not taken for a code."""
-    assert values.meaning(1, 1, octets(bytes((8, 0, 1, 0, 0, 255)))) == "8.0.1.0.0.255"
+    assert values.meaning(3, 1, octets(bytes((8, 0, 1, 0, 0, 101)))) == "8.0.1.0.0.101"
     assert values.meaning(1, 2, octets(b"FIRMWA")) == "FIRMWA"
 
 
