@@ -19,9 +19,10 @@ def run(state_dir: Path, *, as_json: bool, peer: str | None, with_hex: bool, onc
     """
     try:
         with connect(state_dir, timeout=None) as client:
-            if not as_json:
+            lines = client.call("trace")
+            if next(lines, None):
                 print(f"Watching the DLMS port of the gateway on {state_dir}; Ctrl+C ends.", file=sys.stderr)
-            for line in client.call("trace"):
+            for line in lines:
                 (item,) = line.values()
                 if peer is not None and peer not in (item["peer"], _host(item["peer"])):
                     continue
