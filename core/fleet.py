@@ -178,5 +178,5 @@ def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> N
     if reading is not None:
         with contextlib.suppress(TelegramError):
             meter.accept(meter.decode(reading.frames), reading.time_ms)
-    if failure is not None and (reading is None or failure.time_ms > reading.time_ms):
+    if failure is not None and (reading is None or failure.id > reading.id):
         meter.fail(failure.result, failure.detail, failure.time_ms)

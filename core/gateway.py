@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
-from core.clock import Clock
+from core.clock import Clock, ClockError, GatewayClock, set_system_clock
 from core.config import Config, system_title, system_zone
 from core.config_file import ConfigFile, Given
 from core.cosem import codes
+from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
-from core.dlms.admission import Keys, Level, Policy
 from core.dlms.limits import ServerLimits
-from core.dlms.observer import Observer, SessionView
+from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
+from core.dlms.xdlms import DataAccessResult
 from core.errors import CmeError
+from core.events import EventCode, Events
+from core.events.clock import ClockSetter, ClockWatch
+from core.events.meters import LineWatch, MeterWatch, status_of
+from core.events.power import PowerWatch
+from core.events.security import SecurityLog
+from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import Fleet, place_of
 from core.lines import Lines, line_view
@@ -29,19 +37,29 @@ from core.mbus.master import MbusError, Readout
 from core.meter import Meter
 from core.outcome import judge
 from core.secrets import Secrets, load_secrets
-from core.snapshot import DlmsView, LineState, MeterDetail, MeterState, MeterView, Snapshot
+from core.security import Security
+from core.signature import package_signature
+from core.snapshot import (
+    DlmsView,
+    LineState,
+    LogEntry,
+    MeterDetail,
+    MeterState,
+    MeterView,
+    Snapshot,
+    TraceEntry,
+)
 from core.statedir import StateDir
-from core.store import Store
+from core.store import Store, StoreError
+from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
-NO_HLS: Final = (
-    "Only the public client is let in: the management client needs authentication high, which this version does "
-    'not have yet; set authentication = "low" under [dlms] in config.toml.'
-)
+_OF_SECURITY: Final = ("dlms.authentication", "dlms.policy")
+"""Settings whose changes `Security` tells."""
 
 _PUBLISH_S: Final = 0.2
 _TICK_S: Final = 1.0
@@ -52,25 +70,43 @@ class Core:
     """The gateway itself. Everything in it belongs to the core's event loop, but `snapshot`, which is immutable."""
 
     def __init__(
-        self, state: StateDir, config: Config, secrets: Secrets, options: RunOptions, clock: Clock
+        self,
+        state: StateDir,
+        config: Config,
+        secrets: Secrets,
+        options: RunOptions,
+        clock: Clock,
+        *,
+        fresh: bool,
     ) -> None:
-        """`config` has its serial and logical device addresses already (`ConfigFile.prepare`)."""
+        """`config` has its serial and logical device addresses already (`ConfigFile.prepare`).
+
+        `clock` is that of the machine. `fresh` says that `secrets` have just been made.
+        """
         self._state = state
         self._config = config
-        self._secrets = secrets
+        self._first_secrets = secrets, fresh
         self._options = options
-        self._clock = clock
-        self._started_ms = clock.now_ms()
-        self._lines = Lines(clock, self._record, self._span, self._touch)
-        self._fleet = Fleet(clock, self._read)
+        self._clock = GatewayClock(clock)
+        self._lines = Lines(self._clock, self._record, self._span, self._touch)
+        self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
-        self._facts = self._make_facts(config)
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._applying = asyncio.Lock()
         self._parts = AsyncExitStack()
+        self._started_ms: int
+        self._signature: bytes
+        self._events: Events
+        self._security: Security
+        self._clock_watch: ClockWatch
+        self._clock_setter: ClockSetter
+        self._meter_watch: MeterWatch
+        self._line_watch: LineWatch
+        self._facts: GatewayFacts
         self._devices: LogicalDevices
+        self._dlms_log: _DlmsWatch
         self._server: DlmsServer
         self.store: Store
         self.snapshot: Snapshot
@@ -81,34 +117,62 @@ class Core:
 
     @property
     def secrets(self) -> Secrets:
-        return self._secrets
+        return self._security.secrets
 
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
         self.store = await Store.open(self._state.database)
         self._parts.push_async_callback(self.store.close)
+        self._clock.offset_ms = await self.store.clock_offset()
+        self._started_ms = self._clock.now_ms()
+        self._signature = await asyncio.to_thread(package_signature)
+        await self._start_events()
+        await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
+        self._facts = self._make_facts(self._config)
         cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
         await asyncio.wait([cut], timeout=_CUT_WAIT_S)
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
         self._devices = LogicalDevices(self.store, self._facts, self._config)
-        self._server = DlmsServer(
-            self._devices.directory, _Credentials(self), self._limits(), _Watcher(self._touch)
-        )
         await self._install(self._config)
         await self._load_mappings(self._config)
         self._devices.show()
         self._parts.push_async_callback(self._lines.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
+        self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
+        self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
         self._parts.push_async_callback(self._server.stop)
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
-            if self._admits_no_management():
-                log.warning(NO_HLS)
         self._publish()
         self._spawn(self._tick())
+
+    async def _start_events(self) -> None:
+        self._events = await Events.open(self.store, self._clock)
+        self._parts.push_async_callback(self._events.close)
+        power = PowerWatch(self.store, self._events, self._clock)
+        last = await power.started(VERSION)
+        self._parts.push_async_callback(power.stopped)
+        self._spawn(power.keep())
+        self._clock_watch = ClockWatch(self._events, lambda: self._facts.zone, last.heartbeat_ms)
+        self._clock_setter = ClockSetter(self._clock, self.store, self._clock_watch)
+        self._meter_watch = MeterWatch(self._events)
+        self._line_watch = LineWatch(self._events)
+
+    async def _start_security(self) -> None:
+        secrets, fresh = self._first_secrets
+        self._security = await Security.open(
+            self.store,
+            self._state,
+            secrets,
+            self._config,
+            fresh=fresh,
+            clock=self._clock.system,
+            changed=self._events.log,
+        )
+        self._parts.push_async_callback(self._security.close)
 
     async def stop(self) -> None:
         """Let clients go, end the readouts that run, and close the store; may be called after a failed start."""
@@ -136,6 +200,14 @@ class Core:
             raise CmeError(meter.reason)
         return await self.detail(key)
 
+    async def trace(self, after: int) -> tuple[TraceEntry, ...]:
+        """APDUs after that id; recorded from the first call on, as long as somebody asks."""
+        return await self._dlms_log.trace(after)
+
+    async def association_log(self) -> tuple[LogEntry, ...]:
+        """What happened on the DLMS port lately, oldest first."""
+        return self._dlms_log.events()
+
     async def read_all(self) -> None:
         """Start a sweep of every line."""
         self._lines.sweep_now()
@@ -149,13 +221,13 @@ class Core:
             now = self._config
             given = Given(now.gateway.serial, {place_of(m): m.logical_device or 0 for m in now.meters})
             config = await asyncio.to_thread(ConfigFile(self._state.config).prepare, given)
-            secrets = await asyncio.to_thread(load_secrets, self._state.secrets)
+            await asyncio.to_thread(load_secrets, self._state.secrets)
             try:
-                await self._apply(config, secrets)
+                await self._apply(config)
             finally:
                 self._devices.show()
 
-    async def _apply(self, config: Config, secrets: Secrets) -> None:
+    async def _apply(self, config: Config) -> None:
         old, self._facts = self._facts, self._make_facts(config)
         try:
             await self._move_server(config)
@@ -165,7 +237,10 @@ class Core:
         intervals = profile_intervals(config)
         if intervals != profile_intervals(self._config) or self._facts.zone != old.zone:
             self._spawn(self.store.set_profiles(intervals, self._facts.zone))
-        self._config, self._secrets = config, secrets
+        await self._security.reload()
+        if changed := [name for name in changed_settings(self._config, config) if name not in _OF_SECURITY]:
+            self._events.log(EventCode.PARAMETERS_CHANGED, change_message(changed))
+        self._config = config
         self._server.limits = self._limits()
         await self._install(config)
         await self._load_mappings(config)
@@ -199,13 +274,34 @@ class Core:
             clock=self._clock,
             zone=ZoneInfo(gateway.timezone) if gateway.timezone else system_zone(),
             codes=codes.resolve(config.obis),
+            push=config.push,
+            signature=self._signature,
+            set_time=self._set_time,
+            security=self._security,
+            events=self._events,
         )
+
+    async def _set_time(self, ms: int, context: Context) -> None:
+        set_system = set_system_clock if self._config.gateway.set_system_clock else None
+        try:
+            await self._clock_setter.set(ms, f"by {context.peer}", set_system)
+        except ClockError as error:
+            raise DataAccessError(DataAccessResult.OTHER_REASON) from error
+        except StoreError as error:
+            raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE) from error
 
     def _site(self) -> Site:
         return Site(self._config.gateway.serial, self._facts.zone)
 
     async def _install(self, config: Config) -> None:
-        await self._fleet.install(self.store, config, self._secrets, self._site())
+        await self._fleet.install(self.store, config, self._security.secrets, self._site())
+        self._meter_watch.install(
+            {meter.key: str(meter.address) for meter in self._fleet},
+            {
+                meter.key: status_of(meter.reading.telegrams[0]) if meter.reading else None
+                for meter in self._fleet
+            },
+        )
         installed = {meter.key for meter in self._fleet}
         self._views = {key: view for key, view in self._views.items() if key in installed}
 
@@ -230,13 +326,17 @@ class Core:
         await self._lines.read(meter)
 
     async def _record(self, meter: Meter, result: Readout | MbusError) -> None:
+        outcome = judge(meter, result, self._clock.now_ms())
         try:
-            await self._fleet.take(meter, judge(meter, result, self._clock.now_ms()))
+            await self._fleet.take(meter, outcome)
         except CmeError as error:
             self._store_reason = str(error)
+            self._events.database_fault(self._store_reason)
             self._touch()
             raise
         self._store_reason = ""
+        status = status_of(outcome.telegrams[0]) if outcome.telegrams else None
+        self._meter_watch.readout(meter.key, outcome.state, outcome.reason, status, outcome.time_ms)
         if meter in self._fleet:
             self._show(meter)
 
@@ -295,18 +395,19 @@ class Core:
                 yield f"{meter.name}: {meter.reason}{way_out}"
             elif meter.reading is not None and meter.mapping is None:
                 yield f"{meter.name}: no mapping file for it, so clients see no values; add one to mappings/."
-
-        if self._admits_no_management():
-            yield NO_HLS
         if any(report.enabled for report in self._config.push.reports):
             yield "Push reports are configured, but this version sends none yet: poll the gateway meanwhile."
 
-    def _admits_no_management(self) -> bool:
-        return self._config.dlms.enabled and self._config.dlms.authentication == "high"
-
     async def _tick(self) -> None:
-        """What changes without anybody saying so, such as the counters of the connections."""
+        """What changes without anybody saying so: the time, lines that stay down, counters of connections."""
         while True:
+            self._clock_watch.tick(self._clock.now_ms(), time.monotonic())
+            down = {
+                line.config.name: line.master.reason
+                for line in self._lines
+                if line.master.state is LineState.DOWN
+            }
+            self._line_watch.tick(down, time.monotonic())
             await asyncio.sleep(_TICK_S)
             if self._server.sessions() or self.snapshot.associations:
                 self._touch()
@@ -318,58 +419,33 @@ class Core:
         return task
 
 
-class _Counters:
-    def __init__(self) -> None:
-        self._sent = 0
-        self._accepted: dict[bytes, int] = {}
+class _DlmsWatch(DlmsLog):
+    """Keeps what happens on the DLMS port, and logs as events what a fraud log is for."""
 
-    def next(self) -> int:
-        self._sent += 1
-        return self._sent
-
-    def last(self, title: bytes) -> int:
-        return self._accepted.get(title, -1)
-
-    def accept(self, title: bytes, counter: int) -> None:
-        self._accepted[title] = counter
-
-
-class _Credentials:
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.counters = _Counters()
-
-    def policy(self) -> Policy:
-        return Policy.NONE
-
-    def keys(self) -> Keys:
-        return Keys(self._core.secrets.encryption_key, self._core.secrets.authentication_key)
-
-    def system_title(self) -> bytes:
-        return self._core.config.gateway.system_title
-
-    def level(self) -> Level:
-        return Level[self._core.config.dlms.authentication.upper()]
-
-    def lls_password(self) -> bytes:
-        return self._core.secrets.lls_password.encode()
-
-
-class _Watcher(Observer):
-    def __init__(self, touch: Callable[[], None]) -> None:
-        self._touch = touch
-
-    def connected(self, peer: str) -> None:
-        self._touch()
+    def __init__(self, clock: Clock, events: Events, touch: Callable[[], None]) -> None:
+        super().__init__(clock.now_ms, touch)
+        self._security_log = SecurityLog(events, time.monotonic)
 
     def associated(self, session: SessionView) -> None:
         log.info(
             "%s: client %s associated with logical device %s", session.peer, session.client_sap, session.sap
         )
-        self._touch()
+        super().associated(session)
 
-    def disconnected(self, peer: str, reason: str) -> None:
-        self._touch()
+    def authentication_failed(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
+        text = f"client {client_sap}, device {sap}: {reason}"
+        self._security_log.failed(EventCode.AUTHENTICATION_FAILURE, peer, text)
+        super().authentication_failed(peer, client_sap, sap, reason)
+
+    def not_deciphered(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
+        text = f"client {client_sap}, device {sap}: {reason}"
+        self._security_log.failed(EventCode.DECRYPTION_FAILURE, peer, text)
+        super().not_deciphered(peer, client_sap, sap, reason)
+
+    def replayed(self, peer: str, client_sap: int, sap: int, counter: int, last: int) -> None:
+        text = f"client {client_sap}, device {sap}: counter {counter}, not above {last}"
+        self._security_log.failed(EventCode.REPLAY_ATTACK, peer, text)
+        super().replayed(peer, client_sap, sap, counter, last)
 
 
 async def _logged(work: Awaitable[None]) -> None:

@@ -90,8 +90,11 @@ def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGate
         if not state.database.exists():
             _first_start(state, options)
         config = ConfigFile(state.config).prepare(_given(state))
+        fresh = not state.secrets.exists()
         secrets = ensure_secrets(state.secrets)
-        thread = CoreThread(lambda: Core(state, config, secrets, options, clock or SystemClock()))
+        thread = CoreThread(
+            lambda: Core(state, config, secrets, options, clock or SystemClock(), fresh=fresh)
+        )
         core = thread.start()
         gateway = RunningGateway(thread, core, cleanup.pop_all())
     gateway.open_control(state.control_socket)

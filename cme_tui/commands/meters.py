@@ -47,7 +47,7 @@ def _row(
     if record and record.identification:
         identification, manufacturer = record.identification, record.manufacturer or None
         version, medium = record.version, record.medium
-    last = failed if failed and (good is None or failed.time_ms > good.time_ms) else good
+    last = failed if failed and (good is None or failed.id > good.id) else good
     status = last.result if last else MeterState.WAITING
     return {
         "id": identification,

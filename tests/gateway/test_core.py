@@ -225,22 +225,6 @@ def encrypted_telegram() -> bytes:
     return bytes((0x68, len(body), len(body), 0x68)) + body + bytes((sum(body) & 0xFF, 0x16))
 
 
-async def test_a_gateway_that_admits_no_management_client_says_so(site: Site) -> None:
-    """The default asks for HLS, which is not there yet: an alarm with the way out, gone after a reload."""
-    server = await serve(SimulatedBus([]))
-    site.configure(port_of(server))
-    config = site.state_dir / "config.toml"
-    text = config.read_text()
-    config.write_text(text.replace('authentication = "low"\n', ""))
-    await asyncio.to_thread(site.start)
-    (alarm,) = site.gateway.snapshot().alarms
-    assert 'authentication = "low"' in alarm
-    config.write_text(text)
-    await asyncio.wrap_future(site.gateway.reload())
-    assert site.gateway.snapshot().alarms == ()
-    server.close()
-
-
 async def test_a_line_that_is_away_is_told_and_taken_up_again(site: Site) -> None:
     """No converter: an alarm that names it. It comes: the meters are read without anybody's help."""
     placeholder = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)

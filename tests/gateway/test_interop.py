@@ -143,6 +143,7 @@ def test_the_public_client_sees_only_public_objects(client: str, demo: GatewayPr
         (15, "0.0.40.0.0.255"),
         (8, "0.0.1.0.0.255"),
         (1, "0.0.42.0.0.255"),
+        (1, "0.0.43.1.0.255"),
     }
 
 
