@@ -329,10 +329,15 @@ class Rehearsal:
             raise _FailedError(f"{count(entries, 'row')} in use, but none is given by entry")
         if any(len(row) != len(columns) for row in rows):
             raise _FailedError(f"a row has not the {count(len(columns), 'value')} of the capture objects")
-        first, last = (date_time(octets(row[0]) or b"") for row in (rows[0], rows[-1]))
-        if first is None or last is None:
+        times = [date_time(octets(row[0]) or b"") for row in rows]
+        known = [moment for moment in times if moment is not None]
+        if len(known) < len(rows):
             raise _FailedError("the first value of a row is no date and time")
-        start, end = first.replace(microsecond=0), last.replace(microsecond=0) + timedelta(seconds=1)
+        # Not those of the first and the last row: a clock that was set back makes rows go back.
+        start, end = (
+            min(known).replace(microsecond=0),
+            max(known).replace(microsecond=0) + timedelta(seconds=1),
+        )
         by_range = await head_end.rows_by_range(item.obis, start.isoformat(), end.isoformat())
         if any(row not in by_range for row in rows):
             raise _FailedError("the rows by range are not those by entry")

@@ -15,6 +15,7 @@ from gateway_process import GatewayProcess, Process
 
 from cme_tui.hes.access import Access
 from cme_tui.hes.rehearsal import Outcome, Rehearsal, Step
+from core.demo import write_config
 from core.secrets import load_secrets, save_secrets
 
 LIMIT = 120.0
@@ -59,7 +60,6 @@ def report(demo: GatewayProcess) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.xfail(reason="the gateway does not give its keys to the DLMS server yet", strict=True)
 def test_everything_that_a_head_end_does_works(report: dict[str, Any]) -> None:
     """No step fails, and none is left out that should be there."""
     assert {step["name"]: step["text"] for step in report["steps"] if step["outcome"] == "failed"} == {}
@@ -99,6 +99,28 @@ def test_a_chosen_device_is_rehearsed_alone(demo: GatewayProcess) -> None:
     assert "device 16: values" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "device 18: values: passed" in done.stderr
+
+
+def test_a_gateway_that_wants_everything_ciphered_is_rehearsed_ciphered(tmp_path: Path) -> None:
+    """With HLS alone: what is not set up is skipped, everything else passes, the wrong password is refused."""
+    config = tmp_path / "config.toml"
+    write_config(config)
+    settings = 'authentication = "high"\npolicy = "authenticated-encrypted"\n#'
+    config.write_text(config.read_text().replace('authentication = "low"', settings))
+    gateway = GatewayProcess(tmp_path, "--demo")
+    try:
+        done = rehearse(tmp_path, gateway.port, "--logical-device", "1", "16", "--json")
+    finally:
+        gateway.process.kill()
+        gateway.process.wait(LIMIT)
+    found = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert {name: step["text"] for name, step in found.items() if step["outcome"] == "failed"} == {}
+    assert done.returncode == 0
+    assert "ciphered, invocation counter from" in found[HLS]["text"]
+    assert found["management, low (LLS)"]["outcome"] == "skipped"
+    assert "asks for high" in found["management, low (LLS)"]["text"]
+    assert found["device 16: values"]["outcome"] == "passed"
+    assert "rejected" in found["wrong password"]["text"]
 
 
 def test_a_device_that_is_not_there_is_named(demo: GatewayProcess) -> None:
