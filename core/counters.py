@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from core.clock import Clock
 from core.counter_file import CLIENTS, CounterFile, LiveCounters, read_counter_file
@@ -74,14 +75,19 @@ class _KeyCounters:
         self.bank = bank
         self.current = True  # whether the bank is still that of this key
         self.sending = _Row(_SENDING, 0, sent, reserved)
+        self.low: set[_Row] = set()
+        self.dropped: set[bytes] = set()
         floor = received.pop(_OTHERS, -1)
         self.others = _Row(_OTHERS, 0, floor, floor)
         # The least recently used first, as far as this run knows.
-        self.clients = {
-            title: _Row(title, slot, last, last) for slot, (title, last) in enumerate(received.items(), 1)
-        }
-        self.low: set[_Row] = set()
-        self.dropped: set[bytes] = set()
+        self.clients: dict[bytes, _Row] = {}
+        # The highest first: a crash can have left more than there is room for, and those below refuse least.
+        for title in sorted(received, key=received.__getitem__, reverse=True):
+            last = received[title]
+            if len(self.clients) < CLIENTS:
+                self.clients[title] = _Row(title, len(self.clients) + 1, last, last)
+            else:
+                self._drop(title, last)
         self.saving: asyncio.Task[None] | None = None
 
     def rows(self) -> tuple[_Row, ...]:
@@ -98,15 +104,18 @@ class _KeyCounters:
             slot = len(self.clients) + 1
             if slot > CLIENTS:
                 silent = self.clients.pop(next(iter(self.clients)))
-                self.others.last = max(self.others.last, silent.last)
-                self.low.add(self.others)
                 self.low.discard(silent)
-                self.dropped.add(silent.title)
+                self._drop(silent.title, silent.last)
                 slot = silent.slot
             self.dropped.discard(title)
             row = _Row(title, slot, self.others.last, self.others.ceiling)
         self.clients[title] = row
         return row
+
+    def _drop(self, title: bytes, last: int) -> None:
+        self.others.last = max(self.others.last, last)
+        self.low.add(self.others)
+        self.dropped.add(title)
 
     def exact(self) -> dict[_Place, int | None]:
         """What the store should have when none of these counters is used any more."""
@@ -121,8 +130,8 @@ class InvocationCounters:
     under one that comes back they go on. At most 64 client titles are kept under a key; a further one takes the
     place of the one that was silent the longest, and whatever that one had sent is refused from any unknown title.
 
-    Where the database was lost or replaced while the key stayed, sending goes on far above anything used before;
-    of what clients sent nothing is known then, and everything is new.
+    Where the database was lost or replaced while the key stayed, or the file beside it, sending goes on far above
+    anything used before. Of what clients sent nothing is known without the database: everything is new then.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -132,6 +141,7 @@ class InvocationCounters:
         self._preparing = asyncio.Lock()
         self._retiring: asyncio.Task[None] | None = None
         self._closed = False
+        self._failing = False  # to say it once
         self._run: CounterRun
         self._file: CounterFile
         self._counters: _KeyCounters
@@ -225,7 +235,7 @@ class InvocationCounters:
         if counter > row.half:
             counters.low.add(row)
             self._save(counters)
-        return self._kept(counters, title, counter) if counter > row.ceiling else None
+        return _heard(self._kept(counters, title, counter)) if counter > row.ceiling else None
 
     async def prepare(self, key: bytes, fresh: bool) -> Callable[[], None]:
         """Make ready to use another encryption key; the function that is returned does the switch, at once.
@@ -296,9 +306,7 @@ class InvocationCounters:
     def _save(self, counters: _KeyCounters) -> asyncio.Task[None]:
         """Have the ceilings raised that are low, unless that is being done."""
         if counters.saving is None or counters.saving.done():
-            counters.saving = asyncio.create_task(self._raise_ceilings(counters))
-            # Whoever waits for it is told; the others try again with their next counter.
-            counters.saving.add_done_callback(lambda task: task.cancelled() or task.exception())
+            counters.saving = _heard(self._raise_ceilings(counters))
         return counters.saving
 
     async def _raise_ceilings(self, counters: _KeyCounters) -> None:
@@ -315,8 +323,11 @@ class InvocationCounters:
                     # It may have gone on above what is on disk now; that far the file must not follow.
                     self._put(counters, row, min(row.last, ceiling))
         except (StoreError, OSError) as error:
-            log.warning("Invocation counters: %s", error)
+            if not self._failing:
+                log.error("Invocation counters cannot be reserved: %s", error)
+            self._failing = True
             raise _cannot_keep(error) from error
+        self._failing = False
         for row, ceiling in wanted.items():
             row.raise_to(ceiling)
             if row.last <= row.half:
@@ -386,6 +397,13 @@ def _beyond(now_ms: int) -> int:
     if 0 < number < 1 << 31:
         return number
     return (1 << 31) + secrets.randbelow(1 << 30)
+
+
+def _heard(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task whose failure nobody has to hear of: who does not wait for it tries again with the next counter."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 def _cannot_keep(error: Exception) -> CounterError:

@@ -194,6 +194,22 @@ async def test_after_a_crash_a_client_goes_on_and_sending_jumps(plant: Plant) ->
         assert (running.last(ALICE), running.next()) == (12, 2 * FIRST_BLOCK + 1)
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_crash_between_database_and_file_locks_no_client_out(plant: Plant, known: bool) -> None:
+    """The ceiling is on disk already, the counter was not accepted yet: the client can say it again."""
+    async with plant.running(crash=True) as running:
+        if known:
+            await accept(running, ALICE, 10)
+        waiting = running.accept(ALICE, 5000)
+        kept = plant.live.read_bytes()
+        assert waiting is not None
+        await waiting
+        assert plant.ceiling(ALICE) > 5000
+    plant.live.write_bytes(kept)
+    async with plant.running() as running:
+        assert running.last(ALICE) == (10 if known else -1)
+
+
 async def test_after_a_power_cut_all_goes_on_at_the_ceilings(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +371,7 @@ async def test_nothing_is_sent_that_is_not_reserved(plant: Plant) -> None:
     async with plant.running(crash=True) as running:
         other = sqlite3.connect(plant.database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")  # the writer waits for this as it would for a slow disk
+        assert plant.ceiling(b"") == FIRST_BLOCK
         sent = [running.next() for _ in range(FIRST_BLOCK)]
         with pytest.raises(CounterError, match="No invocation counter is reserved on disk"):
             running.next()
@@ -503,6 +520,27 @@ async def test_of_65_clients_the_one_silent_longest_gives_way(plant: Plant) -> N
         66,
     )  # and sending, and others
     plain.close()
+
+
+async def test_of_more_clients_than_there_is_room_for_the_lowest_give_way(plant: Plant) -> None:
+    """A kill can leave the row of one that gave way already; its counters are refused still."""
+    async with plant.running() as running:
+        await accept(running, ALICE, 5000)
+    plain = sqlite3.connect(plant.database)
+    with plain:
+        plain.executemany(
+            "INSERT INTO invocation_counter VALUES (?, ?, ?)",
+            [(fingerprint(KEY), b"SURPLUS" + bytes([number]), 100 + number) for number in range(70)],
+        )
+    plain.close()
+    size = plant.live.stat().st_size
+    for last in (169, 170):
+        async with plant.running(crash=True) as running:
+            lasts = [running.last(b"SURPLUS" + bytes([number])) for number in range(70)]
+            assert lasts == [106] * 7 + [100 + number for number in range(7, 69)] + [last]
+            assert (running.last(BOB), running.last(ALICE)) == (106, 5000)
+            await accept(running, b"SURPLUS" + bytes([69]), last + 1)
+        assert plant.live.stat().st_size == size
 
 
 async def test_clients_that_crowd_in_at_once_are_all_kept(plant: Plant) -> None:

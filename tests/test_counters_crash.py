@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from core.counters import fingerprint
 from core.secrets import Secrets, ensure_secrets, load_secrets
 from core.statedir import StateDir
 
@@ -143,6 +145,21 @@ def run_and_kill(program: str, args: Sequence[str], lines: int, more_s: float = 
     return [line.rstrip("\n") for line in told if line.endswith("\n")]
 
 
+def ceilings(path: Path) -> dict[tuple[str, str], int]:
+    """What is on disk of each counter, by key and client ("" = sending)."""
+    plain = sqlite3.connect(path / "gateway.db")
+    rows = {
+        (key, title): ceiling for key, title, ceiling in plain.execute("SELECT * FROM invocation_counter")
+    }
+    plain.close()
+    clients = {"": b"", **{str(number): b"CRASH\0\0" + bytes([number]) for number in range(3)}}
+    return {
+        (str(key), name): rows.get((fingerprint(bytes([key]) * 16), title), -1)
+        for key in range(2)
+        for name, title in clients.items()
+    }
+
+
 @pytest.mark.slow
 def test_no_number_is_used_twice_however_often_the_gateway_is_killed(tmp_path: Path) -> None:
     """And the client that goes on after the crash with the next number is let in."""
@@ -153,6 +170,7 @@ def test_no_number_is_used_twice_however_often_the_gateway_is_killed(tmp_path: P
     key = "0"
     outs = 0
     for run in range(KILLS):
+        highest: dict[tuple[str, str], int] = defaultdict(lambda: -1)
         lines = 1 if run % 10 == 9 else chance.randrange(1, 600)
         for line in run_and_kill(GATEWAY, [str(tmp_path), str(run), key], lines):
             word, *rest = line.split()
@@ -164,6 +182,7 @@ def test_no_number_is_used_twice_however_often_the_gateway_is_killed(tmp_path: P
                 number = (key, int(rest[1]))
                 assert number not in sent, f"{number} was sent twice"
                 sent.add(number)
+                highest[key, ""] = max(highest[key, ""], number[1])
                 outs += 1
                 continue
             client, counter = (key, rest[1]), int(rest[2])
@@ -174,7 +193,10 @@ def test_no_number_is_used_twice_however_often_the_gateway_is_killed(tmp_path: P
                 tried[client] = counter
             elif word == "in":
                 assert counter > accepted[client], f"{line}: accepted twice"
-                accepted[client] = counter
+                accepted[client] = highest[client] = counter
+        on_disk = ceilings(tmp_path)
+        for counted, reached in highest.items():
+            assert reached <= on_disk[counted], f"{counted}: a power cut would have lost {reached}"
     assert outs > KILLS * 10
     assert {name for name, _ in accepted} == {"0", "1"}, (
         "no run has changed keys: the test shows less than it says"
