@@ -19,7 +19,7 @@ from core.cosem.base import (
 )
 from core.cosem.clock import Clock, MeterClock, SetTime
 from core.cosem.profile import CaptureObject, ProfileGeneric, RowSource
-from core.cosem.push_setup import PUSH_TIMING, PushSetup, PushTiming
+from core.cosem.push_setup import PushSetup
 from core.cosem.registers import ChannelSelection, Data, ExtendedRegister, IpAddress, Register, scaler_unit
 from core.cosem.sap import SapAssignment
 from core.cosem.security_setup import SecurityAccess, SecuritySetup
@@ -29,7 +29,6 @@ __all__ = [
     "MANAGEMENT_CLIENT",
     "MANAGEMENT_DEVICE",
     "PUBLIC_CLIENT",
-    "PUSH_TIMING",
     "Access",
     "AssociationLN",
     "CaptureObject",
@@ -48,7 +47,6 @@ __all__ = [
     "Method",
     "ProfileGeneric",
     "PushSetup",
-    "PushTiming",
     "Register",
     "Rights",
     "RowSource",

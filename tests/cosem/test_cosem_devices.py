@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from core.mapping.model import parse_mapping
 from core.mapping.simplified import Site
 from core.mbus.address import parse_address
 from core.meter import Meter
+from core.profiles import MeterRows, RowCache
 from tests.cosem.house import BERLIN, METER, SIGNATURE, TITLE, House
 from tests.mbus.telegram_frames import long_frame
 
@@ -435,6 +437,22 @@ def test_meters_share_the_objects_that_say_the_same_of_all(house: House) -> None
         "0.0.43.0.0.255", "0.128.42.0.0.255", "0.1.25.9.0.255", "0.2.25.9.0.255", "0.3.25.9.0.255", "0.5.25.9.0.255",
         "0.6.25.9.0.255",
     }  # fmt: skip
+
+
+def test_a_thousand_devices_stay_small(house: House) -> None:
+    """Their objects, 30 each and more, take a small part of the 200 MB that the whole gateway may have."""
+    meter = house.bench.meter
+    rows = MeterRows(meter, 1, 3600, house.store, RowCache(), Site("0016000000", BERLIN))
+    codes = house.facts.codes
+    profiles = dict.fromkeys((codes.load_profile_1, codes.load_profile_2, codes.billing_profile), rows)
+    tracemalloc.start()
+    try:
+        devices = [meter_device(house.facts, meter, METER, profiles) for _ in range(1000)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert min(len(device.objects) for device in devices) >= 30
+    assert size < 30_000_000
 
 
 async def test_other_facts_give_another_management_device(house: House) -> None:
