@@ -117,6 +117,18 @@ def rlre(user_information: bytes = b"") -> bytes:
     return _field(0x63, b"\x80\x01\x00" + _user_information(user_information))
 
 
+def with_user_information(apdu: bytes, information: bytes) -> bytes:
+    """An AARQ or AARE with other user information: how a ciphered one looks in clear. Raises `DecodeError`."""
+    start, end = _contents(apdu, 0, apdu[0])
+    kept = b""
+    while start < end:
+        _, behind = _contents(apdu, start, apdu[start])
+        if apdu[start] != 0xBE:
+            kept += apdu[start:behind]
+        start = behind
+    return _field(apdu[0], kept + _user_information(information))
+
+
 # Protocol version, application context, called and calling titles, qualifiers and invocation ids,
 # requirements, mechanism, authentication value, implementation, user information.
 _AARQ_FIELDS = (

@@ -378,7 +378,7 @@ class Association:
         context.client_title = request.calling_ap_title or b""
         context.errors, context.last_error = 0, ""
         if not decipherable(request, context.client_sap, self._credentials):
-            return self._traced_aare(apdu, self._admit(request, request.user_information, None))
+            return self._admitted(apdu, request.user_information, None, request)
         information = request.user_information
         form = security.INITIATE_CIPHERINGS.get(information[0]) if information else None
         try:
@@ -391,7 +391,7 @@ class Association:
         self.ciphering = form.label
         if accepted is not None:
             return self._admit_later(accepted, apdu, request, plain, envelope)
-        return self._traced_aare(apdu, self._admit(request, plain, envelope))
+        return self._admitted(apdu, plain, envelope, request)
 
     async def _admit_later(
         self,
@@ -406,7 +406,26 @@ class Association:
         except CounterError as error:
             self.turn, self.reason = Turn.REFUSED, str(error)
             return self._in_clear(apdu, self._unsendable(error))
-        return self._traced_aare(apdu, self._admit(request, plain, envelope))
+        return self._admitted(apdu, plain, envelope, request)
+
+    def _admitted(
+        self, apdu: bytes, information: bytes, envelope: _Envelope | None, request: AssociateRequest
+    ) -> bytes:
+        """The AARE, traced like the AARQ with the user information in clear."""
+        answer = self._admit(request, information, envelope)
+        accepted = self.turn is Turn.OPENED or self.turn is Turn.CHALLENGED
+        if not accepted:
+            self._fail(f"association refused: {self.reason}")
+        if envelope is None:
+            return self._in_clear(apdu, answer)
+        if self._observer.tracing:
+            self._trace(acse.with_user_information(apdu, information), envelope, len(apdu), sent=False)
+            plain = answer
+            if accepted:
+                agreed = xdlms.initiate_response(self.context.conformance, self._limits.apdu)
+                plain = acse.with_user_information(answer, agreed)
+            self._trace(plain, envelope if accepted else None, len(answer), sent=True)
+        return answer
 
     def _admit(self, request: AssociateRequest, information: bytes, envelope: _Envelope | None) -> bytes:
         """The AARE; `information` is the plain InitiateRequest, unless it is refused without a look at it."""
@@ -542,11 +561,6 @@ class Association:
         self._end_blocks()
 
     # Telling
-
-    def _traced_aare(self, apdu: bytes, answer: bytes) -> bytes:
-        if self.turn is not Turn.OPENED and self.turn is not Turn.CHALLENGED:
-            self._fail(f"association refused: {self.reason}")
-        return self._in_clear(apdu, answer)
 
     def _fail(self, reason: str) -> None:
         self.context.errors += 1

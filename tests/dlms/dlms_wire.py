@@ -80,12 +80,14 @@ class CipheredWire(Wire):
         authentication: bytes = AUTHENTICATION_KEY,
         dedicated: bytes = b"",
         counter: int = 0,
+        conformance: int = 0x007E1F,
     ) -> None:
         """`counter`: the last one that was used; `dedicated`: the key to agree on, which `DED` needs."""
         super().__init__(port, client, server)
         self.form, self.control, self.title = form, control, title
         self.encryption, self.authentication, self.dedicated = encryption, authentication, dedicated
         self.counter = counter
+        self.conformance = conformance  # to propose
         self.received: list[int] = []  # counters of the server's messages
         self.server_title = b""
         self.stoc = b""
@@ -140,13 +142,11 @@ class CipheredWire(Wire):
         self.stoc = fields.get(0xAA, b"\0\0")[2:]
         return answer
 
-    def aarq(
-        self, mechanism: int = 5, secret: bytes | None = None, pdu: int = 0, conformance: int = 0x007E1F
-    ) -> bytes:
+    def aarq(self, mechanism: int = 5, secret: bytes | None = None, pdu: int = 0) -> bytes:
         """An AARQ with the context with ciphering; `secret` is the password or CtoS."""
         key = b"\x01" + length(len(self.dedicated)) + self.dedicated if self.dedicated else b"\x00"
         initiate = b"\x01" + key + bytes.fromhex("0000065f1f0400")
-        initiate += conformance.to_bytes(3, "big") + pdu.to_bytes(2, "big")
+        initiate += self.conformance.to_bytes(3, "big") + pdu.to_bytes(2, "big")
         form = INITIATE if self.form.offset else GENERAL_GLO
         return aarq_of(
             mechanism,

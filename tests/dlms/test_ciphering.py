@@ -26,6 +26,7 @@ from dlms_wire import (
     AARQ_LLS,
     AARQ_NONE,
     CLIENT_TITLE,
+    CTOS,
     INITIATE,
     RLRQ,
     CipheredWire,
@@ -36,6 +37,7 @@ from dlms_wire import (
     set_,
 )
 from test_associations import ACCEPTED, Diary, refused
+from test_gbt import Client
 
 from core.dlms import axdr
 from core.dlms.admission import Keys, Level, Policy
@@ -139,7 +141,6 @@ async def test_every_authentication_goes_with_ciphering(
         aare = await wire.associate(mechanism, secret)
         assert ber(aare[2:])[0xA1] == bytes.fromhex("060760857405080103")
         assert wire.server_title == TITLE
-        agreed = Suite(*KEYS)
         assert aare[0] == 0x61
         information = ber(aare[2:])[0xBE][2:]
         assert information[0] == 0x28
@@ -147,7 +148,6 @@ async def test_every_authentication_goes_with_ciphering(
         if mechanism == 5:
             await wire.ask_ciphered(wire.reply())
         assert await wire.ask_ciphered(get(1, NAME, 2)) == NAMED
-        assert agreed is not None
 
 
 @pytest.mark.parametrize("mechanism", [0, 1, 5])
@@ -591,6 +591,60 @@ async def test_a_ciphered_answer_fits_into_the_pdu(watched: DlmsServer, form: Ci
         assert b"".join(parts) == (await plain.ask(request))[4:]
 
 
+BLOCKS = 0x207E1F  # with general block transfer
+
+
+async def in_blocks(wire: CipheredWire, apdu: bytes, size: int) -> tuple[bytes, int]:
+    """Send an APDU in general blocks of `size` bytes; the answer put together, and its longest block."""
+    client, longest = Client(window=1, size=size), 0
+    for index in range(-(-len(apdu) // size)):
+        answer = await wire.ask(client.request(apdu, index, 1)[0])
+        client.take(answer)
+    while not client.done:
+        longest = max(longest, len(answer))
+        answer = await wire.ask(client.acknowledge())
+        client.take(answer)
+    return client.answer, max(longest, len(answer))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.label)
+@pytest.mark.parametrize("size", [7, 1000])
+async def test_general_blocks_go_around_ciphering(server: DlmsServer, form: Ciphering, size: int) -> None:
+    """A ciphered request in blocks is answered by one ciphered APDU in blocks, however long."""
+    async with CipheredWire(server.port, form=form, dedicated=DEDICATED, conformance=BLOCKS) as wire:
+        await wire.open(pdu=200)
+        request = get(7, PROFILE, 2)
+        whole, longest = await in_blocks(wire, wire.cipher(request), size)
+        assert longest <= 200
+        plain = wire.decipher(whole)
+        assert plain[:4] == bytes.fromhex("c401c100")
+        assert plain[4:8] == bytes.fromhex("018203e8")  # 1000 rows
+        forged = bytearray(wire.cipher(request))
+        forged[-1] ^= 1
+        assert (await in_blocks(wire, bytes(forged), size))[0] == NOT_DECIPHERED
+        assert await wire.ask_ciphered(get(1, NAME, 2)) == NAMED  # and one that comes whole is answered whole
+
+
+async def test_general_blocks_do_not_go_around_the_rules(plant: Plant, server: DlmsServer) -> None:
+    """Neither before the second step of HLS, nor plain where ciphering is agreed, nor for an AARQ in blocks."""
+    async with CipheredWire(server.port, conformance=BLOCKS) as wire:
+        await wire.associate()
+        assert await wire.ask(Client(size=500).request(wire.cipher(get(1, NAME, 2)))[0]) == NOT_POSSIBLE
+        assert (await wire.ask_ciphered(wire.reply()))[:4] == bytes.fromhex("c701c100")
+        assert (await in_blocks(wire, get(1, NAME, 2), 500))[0] == NOT_POSSIBLE
+        for whole in (wire.aarq(), RLRQ, Client(size=500).request(get(1, NAME, 2))[0]):
+            assert await wire.ask(Client(size=500).request(whole)[0]) == MALFORMED
+        wire.send(Client(size=500).request(wire.cipher(get(3, SLOW, 2)))[0])
+        async with asyncio.timeout(5):
+            await plant.slow_asked.wait()
+        plant.release_slow.set()
+        client = Client()
+        client.take(await wire.receive())
+        assert wire.decipher(client.answer) == bytes.fromhex("c401c100120007")
+        plant.access.lowest = Level.HIGH
+        assert wire.decipher((await in_blocks(wire, wire.cipher(get(1, NAME, 2)), 500))[0]) == NAMED
+
+
 async def test_every_association_is_seen(watched: DlmsServer) -> None:
     """With its authentication, its ciphering and its own errors; a connection without one, too."""
     async with CipheredWire(watched.port) as wire, Wire(watched.port, client=16) as other:
@@ -629,7 +683,13 @@ async def test_what_is_traced_is_plain(plant: Plant, form: Ciphering) -> None:
         aare = await wire.ask(aarq)
         fields = ber(aare[2:])
         wire.server_title, wire.stoc = fields[0xA4][2:], fields[0xAA][2:]
-        assert watch.apdus == [("received", aarq, "", len(aarq)), ("sent", aare, "", len(aare))]
+        initiate = b"\x01\x01\x10" + DEDICATED + bytes.fromhex("0000065f1f0400007e1f0000")
+        label = f"{'glo' if form.offset else 'general-glo'} 30"
+        (way, opened, protection, size), (back, answered, *_) = watch.apdus
+        assert (way, protection, size) == ("received", label, len(aarq))
+        assert opened == aarq_of(5, CTOS, initiate, title=CLIENT_TITLE, ciphered=True)
+        assert (back, answered[0]) == ("sent", 0x61)
+        assert answered.endswith(bytes.fromhex("be10040e0800065f1f0400001e1d20000007"))
         await wire.ask_ciphered(wire.reply())
         watch.apdus.clear()
         request = wire.cipher(get(1, NAME, 2), control=0x10)

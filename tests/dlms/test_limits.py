@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import pytest
 from dlms_plant import ASSOCIATION, CHANNEL, NAME, NOTE, PASSWORD, PROFILE, SAPS, SLOW, VOLUME, Plant
-from dlms_wire import AARQ_LLS, AARQ_NONE, RLRQ, Wire, fetch, get, set_
+from dlms_wire import AARQ_LLS, AARQ_NONE, RLRQ, CipheredWire, Wire, fetch, get, set_
 
 from core.cosem.objects import DataAccessError, DataAccessResult
 from core.dlms import axdr
 from core.dlms.association import Association, Turn
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer
+from core.dlms.security import DED, GENERAL_DED, GENERAL_GLO, GLO
 from core.dlms.server import DlmsServer
 from core.dlms.wrapper import Deframer, frame
 
@@ -268,3 +269,44 @@ async def test_mutated_streams_end_their_connection_at_most(server: DlmsServer, 
         while (received := deframer.next()) is not None:
             assert received[2][0] in (0x61, 0x63, 0xC4, 0xD8)
         assert await fetch(witness, get(1, NAME, 2)) == NAMED
+
+
+async def test_mutated_apdus_inside_valid_ciphering_are_answered(server: DlmsServer, witness: Wire) -> None:
+    """Whatever is in a genuine APDU, in every form: a ciphered answer or an exception, and the association goes on."""
+    forms = (GLO, DED, GENERAL_GLO, GENERAL_DED)
+    async with CipheredWire(server.port, dedicated=bytes(range(16, 32))) as wire:
+        await wire.open()
+        for number, apdu in enumerate(_mutations(1500, 5)):
+            service = apdu[0] in (0xC0, 0xC1, 0xC3)  # the other forms have no tag for anything else
+            form = forms[number % 4 if service else 2 + number % 2]
+            plain = wire.decipher(await wire.ask(wire.cipher(apdu[:200], form)), form)
+            assert plain[0] in (0xC4, 0xC5, 0xC7, 0xD8)
+        assert (await wire.ask_ciphered(get(1, NAME, 2)))[4:] == NAMED
+
+
+async def test_mutated_ciphered_apdus_are_answered(server: DlmsServer, witness: Wire) -> None:
+    """AARQ, requests and releases with bytes changed: each gets one answer, and none gets in by chance."""
+    source = random.Random(6)
+    answers: Counter[int] = Counter()
+    async with CipheredWire(server.port, dedicated=bytes(range(16, 32))) as wire:
+        await wire.open()
+        for number in range(1500):
+            valid = (
+                wire.cipher(get(1, NAME, 2)),
+                wire.cipher(get(1, NAME, 2), GENERAL_GLO),
+                wire.cipher(wire.reply()),
+            )
+            data = bytearray(valid[number % 3])
+            for _ in range(source.randrange(1, 4)):
+                data[source.randrange(len(data))] ^= source.randrange(1, 256)
+            if data[0] in (0x60, 0x62):
+                continue
+            answers[(await wire.ask(bytes(data)))[0]] += 1
+        assert (await wire.ask_ciphered(get(1, NAME, 2)))[4:] == NAMED
+    assert set(answers) == {0xD8}
+    async with CipheredWire(server.port, server=17, counter=100_000) as wire:
+        for _ in range(100):
+            data = bytearray(wire.aarq())
+            data[source.randrange(1, len(data))] ^= source.randrange(1, 256)
+            assert (await wire.ask(bytes(data)))[0] in (0x61, 0xD8)
+            assert await wire.ask(wire.cipher(get(1, NAME, 2))) == bytes.fromhex("d80101")
