@@ -48,8 +48,7 @@ async def _answer_in_time(
     limit: float,
     answer: Callable[[list[Outcome]], bytes],
 ) -> bytes:
-    await asyncio.wait(
-        (task,), timeout=limit
-    )  # cancels the task neither when it is late nor when it is cancelled
+    # Other than `wait_for`, this cancels the task neither when it is late nor when this coroutine is cancelled.
+    await asyncio.wait((task,), timeout=limit)
     late = [Outcome(DataAccessResult.TEMPORARY_FAILURE)] * (count - len(outcomes))
     return answer([*outcomes, *late])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeAlias
 
@@ -21,7 +22,7 @@ NOT_NEGOTIATED = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, Servic
 TOO_LONG = xdlms.exception_response(StateError.SERVICE_NOT_ALLOWED, ServiceError.PDU_TOO_LONG)
 
 
-class Service:
+class Service(ABC):
     """One service. A request that is not the next block of its transfer under way ends that transfer."""
 
     name: ClassVar[str]
@@ -31,13 +32,13 @@ class Service:
         self.limits = limits
         self.room = limits.apdu  # bytes of the largest answer to the present request
 
+    @abstractmethod
     def handle(self, apdu: bytes) -> Answer:
         """The answer to a request with its kind and invoke id. Raises `DecodeError`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self) -> None:
         """Forget block transfers."""
-        raise NotImplementedError
 
     def negotiated(self, *needed: Conformance) -> bool:
         """Whether all of `needed` were agreed upon."""

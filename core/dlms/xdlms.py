@@ -354,8 +354,6 @@ def octet_capacity(room: int) -> int:
     for size, longest in ((1, 0x7F), (2, 0xFF), (3, 0xFFFF)):
         if room - size <= longest:
             return room - size
-        if room - size - 1 <= longest:
-            return longest
     return room - 4
 
 
