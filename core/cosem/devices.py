@@ -7,7 +7,7 @@ Blue Book ed. 12, clause 4.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from functools import cached_property
 from typing import Final, Protocol
@@ -68,18 +68,18 @@ class Device:
 
 @dataclass(frozen=True)
 class GatewayFacts:
-    """What the objects say about the gateway itself. What is None, is not there, and nor are its objects."""
+    """What the objects say about the gateway itself."""
 
     name: str  # logical device name, FLAG id and serial: "ELV0016000000"
     system_title: bytes  # 8 bytes
     clock: TimeSource
     zone: ZoneInfo
     codes: Codes
-    push: PushConfig = field(default_factory=PushConfig)
-    signature: bytes = b""  # SHA-256 of the installed package, `core.signature`
-    set_time: cosem.SetTime | None = None
-    security: cosem.SecurityAccess | None = None
-    events: EventAccess | None = None
+    push: PushConfig
+    signature: bytes  # SHA-256 of the installed package, `core.signature`
+    set_time: cosem.SetTime
+    security: cosem.SecurityAccess
+    events: EventAccess
 
     @cached_property
     def of_meters(self) -> Objects:
@@ -153,13 +153,12 @@ def _common(facts: GatewayFacts, *, management: bool) -> Iterable[cosem.CosemObj
     """What every device has alike. Password, policy and keys change in the management device only."""
     security = facts.security
     yield cosem.SapAssignment()
-    yield cosem.AssociationLN(set_secret=_secret_setter(security) if security and management else None)
+    yield cosem.AssociationLN(set_secret=_secret_setter(security) if management else None)
     yield cosem.Clock(facts.clock.now_ms, facts.zone, set_time=facts.set_time)
     yield cosem.ChannelSelection()
     yield cosem.Data(names.TEST_OBJECT, octet_string(b""))
-    if security is not None:
-        yield cosem.Data(names.FRAME_COUNTER, _frame_counter(security), public=True)
-        yield cosem.SecuritySetup(security, facts.system_title, changeable=management)
+    yield cosem.Data(names.FRAME_COUNTER, _frame_counter(security), public=True)
+    yield cosem.SecuritySetup(security, facts.system_title, changeable=management)
 
 
 def _management_objects(facts: GatewayFacts, meter_list: cosem.Source) -> Iterable[cosem.CosemObject]:
@@ -175,8 +174,6 @@ def _management_objects(facts: GatewayFacts, meter_list: cosem.Source) -> Iterab
 
 def _event_objects(facts: GatewayFacts, meter: int | None) -> Iterable[cosem.CosemObject]:
     """Last code, its message and the log, of both logs; 0 and "" before the first event."""
-    if facts.events is None:
-        return
     for kind, event_id, message, log in _EVENT_OBJECTS:
         yield cosem.Data(event_id, _last_code(facts.events, meter, kind))
         yield cosem.Data(message, _last_message(facts.events, meter, kind))

@@ -178,12 +178,15 @@ class StoreChanges:
         """Enter good readings of one meter, (time, id) in order, where they are the first of an interval."""
         rows: dict[int, tuple[int, int]] = {}
         for time_ms, number in times:
-            rows.setdefault(series.boundary(time_ms), (time_ms, number))
-        # Readings may come late (history, a rebuild beside live ones): the earliest of an interval stands.
+            boundary = series.boundary(time_ms)
+            if boundary not in rows or number < rows[boundary][1]:
+                rows[boundary] = (time_ms, number)
+        # The reading that was taken first stands, and ids grow as readings are taken: where the clock was set back, a
+        # later one can show an earlier time, but a row that a client has seen never changes.
         self._connection.executemany(
             "INSERT INTO profile_row (series, meter, boundary_ms, time_ms, reading) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET time_ms = excluded.time_ms, reading = excluded.reading "
-            "WHERE (excluded.time_ms, excluded.reading) < (profile_row.time_ms, profile_row.reading)",
+            "WHERE excluded.reading < profile_row.reading",
             [(series.id, meter, boundary, time_ms, number) for boundary, (time_ms, number) in rows.items()],
         )
 

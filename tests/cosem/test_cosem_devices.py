@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Awaitable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
@@ -463,3 +464,26 @@ async def test_other_facts_give_another_management_device(house: House) -> None:
     assert await house.get(1, "1.128.0.0.0.255") == [b"ELV0016000000", []]
     house.directory.set_meters(replace(house.facts, name="ELV0016000001"), {})
     assert await house.get(1, "0.0.42.0.0.255") == b"ELV0016000001"
+
+
+async def test_the_clock_of_a_meter_shows_its_time_and_nothing_else(house: House) -> None:
+    """A mapped clock has the local time of the telegram; zone and daylight saving are not made up."""
+    entry = {
+        "mbusKeys": ["mbus.dib.046d.unmodifiedvalue"],
+        "dlmsObisCode": "8.0.0.9.3.255",
+        "dlmsClass": "clock",
+        "dlmsDataType": 9,
+    }
+    document = {"type": "water", "manufacturer": "all", "version": 0, "entries": [entry]}
+    house.bench.mapping = parse_mapping(json.dumps(document), "water.json")
+    house.bench.take()
+    house.show()
+    clock = house.object(16, "8.0.0.9.3.255")
+    encoded = clock.read(2, None, house.context(16))
+    assert isinstance(encoded, bytes)
+    telegrams = house.bench.meter.decode(house.bench.simulated.telegrams_at(START / 1000))
+    sent = next(record.raw for record in telegrams[0].records if record.dib == "046d")
+    assert isinstance(sent, datetime)
+    shown = encoded[2:]
+    assert (int.from_bytes(shown[:2]), *shown[2:4], *shown[5:7]) == sent.timetuple()[:5]
+    assert clock.access(1).attributes == (Access.READ, Access.READ, *[Access.NONE] * 7)

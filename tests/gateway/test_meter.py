@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,9 +11,7 @@ import pytest
 
 from core.config import MeterConfig
 from core.cosem import datetime as cosem_time
-from core.cosem.codes import Codes
-from core.cosem.devices import Directory, GatewayFacts, meter_device
-from core.cosem.objects import Access, Context, DataAccessError, DataAccessResult
+from core.cosem.objects import DataAccessError, DataAccessResult
 from core.dlms import axdr
 from core.mapping.model import MappingFile, dump, parse_mapping
 from core.mapping.ready import ready_mappings
@@ -235,32 +231,6 @@ def test_a_disabled_meter_is_not_enabled_by_a_readout_that_ends_late(bench: Benc
     assert bench.meter.state is MeterState.DISABLED
     bench.meter.fail(MeterState.NO_ANSWER, "It is silent.", START)
     assert (bench.meter.state, bench.meter.reason) == (MeterState.DISABLED, "")
-
-
-async def test_the_clock_of_a_meter_shows_its_time_and_nothing_else(bench: Bench) -> None:
-    """A mapped clock has the local time of the telegram; zone and daylight saving are not made up."""
-    entry = {
-        "mbusKeys": ["mbus.dib.046d.unmodifiedvalue"],
-        "dlmsObisCode": "8.0.0.9.3.255",
-        "dlmsClass": "clock",
-        "dlmsDataType": 9,
-    }
-    document = {"type": "water", "manufacturer": "all", "version": 0, "entries": [entry]}
-    bench.mapping = parse_mapping(json.dumps(document), "water.json")
-    bench.take()
-    facts = GatewayFacts("ELV0016000000", bytes(8), bench.clock, ZoneInfo("UTC"), Codes())
-    clock = meter_device(facts, bench.meter, "ELS70112345070A", {}).objects[8, bytes((8, 0, 0, 9, 3, 255))]
-    encoded = clock.read(2, None, Context(1, 16, "", Directory(facts)))
-    assert isinstance(encoded, bytes)
-    sent = next(
-        r.raw
-        for r in bench.meter.decode(bench.simulated.telegrams_at(START / 1000))[0].records
-        if r.dib == "046d"
-    )
-    assert isinstance(sent, datetime)
-    shown = encoded[2:]
-    assert (int.from_bytes(shown[:2]), *shown[2:4], *shown[5:7]) == sent.timetuple()[:5]
-    assert clock.access(1).attributes == (Access.READ, Access.READ, *[Access.NONE] * 7)
 
 
 async def test_reading_the_mapping_files_again_disturbs_no_client_that_waits(bench: Bench) -> None:
