@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, TypeAlias
 from core.cosem.base import MANAGEMENT_CLIENT, Context, DeviceDirectory
 from core.dlms import acse, gbt, security, xdlms
 from core.dlms.acse import AssociateRequest, Diagnostic, Mechanism
-from core.dlms.admission import Credentials, Keys, Level, Policy, decipherable, judge, strength
+from core.dlms.admission import Credentials, Level, Policy, decipherable, judge, strength
 from core.dlms.errors import CounterError, DecipherError, DecodeError, StaleCounterError
 from core.dlms.gbt import BlockTransfer
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import Observer
-from core.dlms.security import AUTHENTICATED, ENCRYPTED, GENERAL_GLO, GLO, Ciphering, Suite
+from core.dlms.protection import Envelope, Protection
+from core.dlms.security import GENERAL_GLO, GLO, Ciphering
 from core.dlms.services import MALFORMED, NOT_NEGOTIATED, NOT_POSSIBLE, SERVED, Answer, Services, Wait
 from core.dlms.xdlms import Conformance, DataAccessResult, InitiateError, ServiceError, StateError
 
@@ -42,7 +43,6 @@ _REPLY_TO_HLS = bytes.fromhex("000f 0000280000ff 01 01 09")  # association LN, m
 _PROOF_LENGTH = b"\x11"
 _USEFUL = Conformance.GET | Conformance.SET | Conformance.ACTION  # one of them at least
 _NEVER_IN_BLOCKS = (gbt.TAG, acse.AARQ, acse.RLRQ)
-_ENCRYPTED = AUTHENTICATED | ENCRYPTED
 
 
 class Turn(Enum):
@@ -53,17 +53,6 @@ class Turn(Enum):
     REFUSED = "the client's proposal does not work, or could not be deciphered"
     DENIED = "the client may not in"
     ENDED = "the client released it, or it does not reach the lowest level any more"
-
-
-class _Envelope(NamedTuple):
-    """How a request was ciphered; its answer is ciphered in the same way."""
-
-    form: Ciphering
-    control: int
-
-    @property
-    def protection(self) -> str:
-        return f"{self.form.label} {self.control:02x}"
 
 
 class _Rooms(NamedTuple):
@@ -78,7 +67,7 @@ class _Rooms(NamedTuple):
         """Where the APDU that leaves has at most `size` bytes."""
         return cls(size, GLO.room(size), GENERAL_GLO.room(size))
 
-    def of(self, envelope: _Envelope | None) -> int:
+    def of(self, envelope: Envelope | None) -> int:
         if envelope is None:
             return self.plain
         return self.ciphered if envelope.form.offset else self.general
@@ -121,15 +110,10 @@ class Association:
         self._limits = limits
         self._observer = observer
         self._services = Services(self.context, limits, wait)
+        self._protection = Protection(credentials)
         self._transfer = BlockTransfer(limits)
         self._in_blocks = False  # whether the last request came by general block transfer
         self._rooms = _Rooms.within(limits.apdu)
-        self._keys: Keys | None = None  # that the suites below were made of
-        self._global: Suite
-        self._dedicated: Suite | None = None
-        self._dedicated_key = b""
-        self._dedicated_under = b""  # the global encryption key that the dedicated key came under
-        self._dedicated_last = -1  # counter accepted under the dedicated key
         self._counter_trouble = False  # which is logged once
 
     def handle(self, apdu: bytes) -> Outcome:
@@ -174,7 +158,7 @@ class Association:
             return self._not_possible(apdu, "an APDU in clear where the security policy wants ciphering")
         return self._serve(apdu, None, len(apdu), rooms)
 
-    def _serve(self, plain: bytes, envelope: _Envelope | None, size: int, rooms: _Rooms) -> Answer:
+    def _serve(self, plain: bytes, envelope: Envelope | None, size: int, rooms: _Rooms) -> Answer:
         if envelope is not None:
             self.ciphering = envelope.form.label
         if self._observer.tracing:
@@ -187,17 +171,17 @@ class Association:
         self.acting = plain[0] != xdlms.GET_REQUEST
         return self._answer_later(answer, envelope)
 
-    async def _answer_later(self, answer: Coroutine[Any, Any, bytes], envelope: _Envelope | None) -> bytes:
+    async def _answer_later(self, answer: Coroutine[Any, Any, bytes], envelope: Envelope | None) -> bytes:
         try:
             return self._answer(await answer, envelope)
         finally:
             self.acting = False
 
-    def _answer(self, plain: bytes, envelope: _Envelope | None) -> bytes:
+    def _answer(self, plain: bytes, envelope: Envelope | None) -> bytes:
         apdu = plain
         if envelope is not None and plain[0] != xdlms.EXCEPTION_RESPONSE:
             try:
-                apdu = self._protect(plain, envelope)
+                apdu = self._protection.cipher(plain, envelope)
             except (CounterError, DecipherError) as error:
                 apdu = plain = self._unsendable(error)
                 envelope = None
@@ -257,7 +241,7 @@ class Association:
 
     def _decipher(self, apdu: bytes, form: Ciphering, rooms: _Rooms) -> Answer:
         try:
-            plain, envelope, accepted = self._open(apdu, form)
+            plain, envelope, accepted = self._protection.decipher(apdu, form)
         except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
             return self._in_clear(apdu, self._undeciphered(error))
         if accepted is not None:
@@ -265,7 +249,7 @@ class Association:
         return self._serve(plain, envelope, len(apdu), rooms)
 
     async def _serve_later(
-        self, accepted: Awaitable[None], plain: bytes, envelope: _Envelope, size: int, rooms: _Rooms
+        self, accepted: Awaitable[None], plain: bytes, envelope: Envelope, size: int, rooms: _Rooms
     ) -> bytes:
         try:
             await accepted
@@ -273,64 +257,6 @@ class Association:
             return self._unsendable(error)
         answer = self._serve(plain, envelope, size, rooms)
         return answer if isinstance(answer, bytes) else await answer
-
-    def _open(self, apdu: bytes, form: Ciphering) -> tuple[bytes, _Envelope, Awaitable[None] | None]:
-        """The plain APDU, how it came, and what to wait for before it may be acted upon.
-
-        Lengths, suite and security control, policy, tag, counter, in this order. Raises `DecodeError`,
-        `DecipherError`, `StaleCounterError`, `CounterError`.
-        """
-        message = security.decode_ciphered(apdu, form)
-        control, counter = message.control, message.counter
-        if control != _ENCRYPTED:
-            if control != AUTHENTICATED:
-                raise DecipherError(f"The security control {control:02x} is not allowed.")
-            if self._credentials.policy() != Policy.NONE:
-                raise DecipherError("The security policy wants encryption, not authentication only.")
-        title = self.context.client_title
-        if message.title is not None and message.title != title:
-            raise DecipherError("The system title is not the one of the association.")
-        suite = self._suite(form)
-        plain = suite.unprotect(title, message)
-        accepted: Awaitable[None] | None = None
-        if form.dedicated:
-            if counter <= self._dedicated_last:
-                raise StaleCounterError(counter, self._dedicated_last)
-            self._dedicated_last = counter
-        else:
-            counters = self._credentials.counters
-            last = counters.last(title)
-            if counter <= last:
-                raise StaleCounterError(counter, last)
-            accepted = counters.accept(title, counter)
-        if form.offset and plain[0] != apdu[0] - form.offset:
-            raise DecodeError(f"The tag {apdu[0]:02x} does not fit to the plain APDU {plain[0]:02x}.")
-        return plain, _Envelope(form, control), accepted
-
-    def _protect(self, plain: bytes, envelope: _Envelope) -> bytes:
-        """Cipher an answer under the keys that hold now. Raises `CounterError`, `DecipherError`."""
-        form, control = envelope
-        suite = self._suite(form)
-        title = self._credentials.system_title()
-        counter = self._credentials.counters.next()
-        return security.encode_ciphered(form, plain[0], title, suite.protect(control, title, counter, plain))
-
-    def _suite(self, form: Ciphering) -> Suite:
-        """The suite for the keys that hold now. Raises `DecipherError` without a dedicated key that holds."""
-        keys = self._credentials.keys()
-        if keys != self._keys:
-            self._keys = keys
-            self._global = Suite(keys.encryption, keys.authentication)
-            # Sending counters are unique under one global key only, and the dedicated key shares them.
-            holds = self._dedicated_key and keys.encryption == self._dedicated_under
-            self._dedicated = Suite(self._dedicated_key, keys.authentication) if holds else None
-        if not form.dedicated:
-            return self._global
-        if self._dedicated is None:
-            raise DecipherError(
-                "There is no dedicated key, or the global key that it came under was changed."
-            )
-        return self._dedicated
 
     def _undeciphered(self, error: DecodeError | DecipherError | StaleCounterError | CounterError) -> bytes:
         """The answer to a ciphered APDU that is refused; tells the observer."""
@@ -370,12 +296,10 @@ class Association:
             self._fail("malformed AARQ")
             return self._in_clear(apdu, MALFORMED)
         self._close()
-        self._keys = None
-        self._dedicated_key = b""
         self.ciphering = "none"
         context = self.context
         context.ciphered = request.ciphered
-        context.client_title = request.calling_ap_title or b""
+        context.client_title = self._protection.client_title = request.calling_ap_title or b""
         context.errors, context.last_error = 0, ""
         if not decipherable(request, context.client_sap, self._credentials):
             return self._admitted(apdu, request.user_information, None, request)
@@ -384,7 +308,7 @@ class Association:
         try:
             if form is None:
                 raise DecipherError("The InitiateRequest is not ciphered.")
-            plain, envelope, accepted = self._open(information, form)
+            plain, envelope, accepted = self._protection.decipher(information, form)
         except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
             self.turn, self.reason = Turn.REFUSED, str(error)
             return self._in_clear(apdu, self._undeciphered(error))
@@ -399,7 +323,7 @@ class Association:
         apdu: bytes,
         request: AssociateRequest,
         plain: bytes,
-        envelope: _Envelope,
+        envelope: Envelope,
     ) -> bytes:
         try:
             await accepted
@@ -409,7 +333,7 @@ class Association:
         return self._admitted(apdu, plain, envelope, request)
 
     def _admitted(
-        self, apdu: bytes, information: bytes, envelope: _Envelope | None, request: AssociateRequest
+        self, apdu: bytes, information: bytes, envelope: Envelope | None, request: AssociateRequest
     ) -> bytes:
         """The AARE, traced like the AARQ with the user information in clear."""
         answer = self._admit(request, information, envelope)
@@ -427,7 +351,7 @@ class Association:
             self._trace(plain, envelope if accepted else None, len(answer), sent=True)
         return answer
 
-    def _admit(self, request: AssociateRequest, information: bytes, envelope: _Envelope | None) -> bytes:
+    def _admit(self, request: AssociateRequest, information: bytes, envelope: Envelope | None) -> bytes:
         """The AARE; `information` is the plain InitiateRequest, unless it is refused without a look at it."""
         context, limits = self.context, self._limits
         known = context.directory.device(context.addressed) is not None
@@ -437,12 +361,8 @@ class Association:
             return acse.aare_rejected(diagnostic, ciphered=request.ciphered)
         try:
             initiate = xdlms.decode_initiate_request(information)
-            if (
-                request.ciphered
-                and initiate.dedicated_key
-                and len(initiate.dedicated_key) != security.KEY_SIZE
-            ):
-                raise DecodeError("A dedicated key of suite 0 has 16 bytes.")
+            if request.ciphered:
+                self._protection.agree(initiate.dedicated_key or b"")
         except DecodeError as error:
             self.turn, self.reason = Turn.REFUSED, str(error)
             return MALFORMED
@@ -461,16 +381,12 @@ class Association:
             )
         response = xdlms.initiate_response(conformance, limits.apdu)
         try:
-            information = response if envelope is None else self._protect(response, envelope)
+            information = response if envelope is None else self._protection.cipher(response, envelope)
         except CounterError as error:
             self.turn, self.reason = Turn.REFUSED, str(error)
             return self._unsendable(error)
         pdu = min(initiate.client_pdu or limits.apdu, limits.apdu)
         self._rooms = _Rooms.within(pdu)
-        self._dedicated_key = initiate.dedicated_key or b""
-        self._dedicated_under = self._credentials.keys().encryption
-        self._dedicated_last = -1
-        self._keys = None
         context.select(context.addressed)
         context.mechanism = request.mechanism or 0
         context.conformance = conformance
@@ -494,7 +410,7 @@ class Association:
         self._challenges = client, challenge
         return challenge
 
-    def _second_step(self, plain: bytes, envelope: _Envelope | None) -> bytes:
+    def _second_step(self, plain: bytes, envelope: Envelope | None) -> bytes:
         """HLS: the client proves that it knows the keys, and so does the gateway (Green Book 9.2.7.4).
 
         StoC is fresh, so that the counter inside of f(StoC) may be any, also that of the APDU around it.
@@ -505,15 +421,13 @@ class Association:
         invoke_id, answer = plain[2], plain[15:] if plain[14:15] == _PROOF_LENGTH else b""
         client, server = self._challenges
         self._challenged = False
-        suite = self._suite(GLO)
-        if not suite.proves(self.context.client_title, server, answer):
+        if not self._protection.proves(server, answer):
             self._close()
             self.turn, self.reason = Turn.DENIED, "authentication failure"
             denied = DataAccessResult.READ_WRITE_DENIED
             return self._answer(bytes((0xC7, 1, invoke_id, denied, 0)), envelope)
-        credentials = self._credentials
         try:
-            proof = suite.gmac(credentials.system_title(), credentials.counters.next(), client)
+            proof = self._protection.prove(client)
         except CounterError as error:
             self._close()
             return self._answer(self._unsendable(error), envelope)
@@ -529,7 +443,7 @@ class Association:
             form = security.INITIATE_CIPHERINGS.get(information[0])
             if form is None:
                 raise DecipherError("The user information of the RLRQ is not ciphered.")
-            plain, envelope, accepted = self._open(information, form)
+            plain, envelope, accepted = self._protection.decipher(information, form)
             xdlms.decode_initiate_request(plain)
         except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
             return self._in_clear(apdu, self._undeciphered(error))
@@ -537,18 +451,18 @@ class Association:
             return self._released_later(accepted, apdu, envelope)
         return self._released(apdu, envelope)
 
-    async def _released_later(self, accepted: Awaitable[None], apdu: bytes, envelope: _Envelope) -> bytes:
+    async def _released_later(self, accepted: Awaitable[None], apdu: bytes, envelope: Envelope) -> bytes:
         try:
             await accepted
         except CounterError as error:
             return self._in_clear(apdu, self._unsendable(error))
         return self._released(apdu, envelope)
 
-    def _released(self, apdu: bytes, envelope: _Envelope) -> bytes:
+    def _released(self, apdu: bytes, envelope: Envelope) -> bytes:
         response = xdlms.initiate_response(self.context.conformance, self._limits.apdu)
         self._close()
         try:
-            answer = acse.rlre(self._protect(response, envelope))
+            answer = acse.rlre(self._protection.cipher(response, envelope))
         except CounterError as error:
             answer = self._unsendable(error)
         return self._in_clear(apdu, answer)
@@ -566,9 +480,9 @@ class Association:
         self.context.errors += 1
         self.context.last_error = reason
 
-    def _trace(self, apdu: bytes, envelope: _Envelope | None, size: int, *, sent: bool) -> None:
+    def _trace(self, apdu: bytes, envelope: Envelope | None, size: int, *, sent: bool) -> None:
         context = self.context
         self._observer.apdu(
             context.peer, context.client_sap, context.addressed, apdu,
-            sent=sent, protection=envelope.protection if envelope else "", size=size,
+            sent=sent, protection=envelope.label if envelope else "", size=size,
         )  # fmt: skip

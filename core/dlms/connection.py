@@ -230,6 +230,8 @@ class Connection(asyncio.Protocol):
     ) -> None:
         answer: bytes | list[bytes] = await coming
         self._pending = self._asking = None
+        if self.closed.is_set():
+            return
         if association.turn is None:
             self._last = self._loop.time()
             self._send(association.context.client_sap, association.context.addressed, answer)

@@ -190,6 +190,28 @@ async def test_the_gateway_learns_who_came_and_who_was_refused(plant: Plant) -> 
     await server.stop()
 
 
+async def test_another_aarq_replaces_an_open_association(plant: Plant) -> None:
+    """If it is accepted; a refused one ends it, and one that is no AARQ at all changes nothing."""
+    diary = Diary()
+    server = plant.server(ServerLimits(rejection=0.0, slowdown=0.0), diary)
+    await server.start("127.0.0.1", 0)
+    async with Wire(server.port) as wire:
+        await wire.ask(AARQ_LLS)
+        await wire.ask(set_(1, CHANNEL, 2, axdr.long_unsigned(17)))
+        assert await fetch(wire, get(1, NAME, 2)) == axdr.octet_string(b"KAM876543210416")
+        assert await wire.ask(AARQ_LLS[:-1]) == bytes.fromhex("d80203")
+        assert await fetch(wire, get(1, NAME, 2)) == axdr.octet_string(b"KAM876543210416")
+        assert ACCEPTED in await wire.ask(AARQ_LLS)
+        assert await fetch(wire, get(1, NAME, 2)) == axdr.octet_string(b"HYD123456780725")
+        assert refused(await wire.ask(aarq(b"wrong"))) == 13
+        assert await wire.ask(get(1, NAME, 2)) == bytes.fromhex("d80101")
+    assert diary.lines[1:6] == [
+        "associated 1 16 low", "released 1 16", "associated 1 16 low", "released 1 16",
+        "failed 1 16 authentication failure",
+    ]  # fmt: skip
+    await server.stop()
+
+
 async def test_a_refusal_slows_the_peer_down_and_not_the_answers_of_others(plant: Plant) -> None:
     """A connection that reads goes on at once while another one waits to hear that it is refused."""
     server = plant.server(ServerLimits(rejection=0.4))

@@ -396,10 +396,10 @@ async def test_no_dedicated_key_no_dedicated_ciphering(watch: Watch, watched: Dl
         assert await wire.ask_ciphered(get(1, NAME, 2)) == NAMED
 
 
-@pytest.mark.parametrize("size", [1, 15, 17, 32])
-async def test_a_dedicated_key_has_16_bytes(server: DlmsServer, size: int) -> None:
-    """Anything else cannot be meant."""
-    async with CipheredWire(server.port, dedicated=bytes(size)) as wire:
+@pytest.mark.parametrize("key", [b"\1", bytes(15), bytes(17), bytes(32), KEYS.encryption])
+async def test_a_dedicated_key_has_16_bytes_of_its_own(server: DlmsServer, key: bytes) -> None:
+    """The global key again would let recorded APDUs in: the counters of a dedicated key begin afresh."""
+    async with CipheredWire(server.port, dedicated=key) as wire:
         assert await wire.associate() == MALFORMED
 
 
@@ -643,6 +643,20 @@ async def test_general_blocks_do_not_go_around_the_rules(plant: Plant, server: D
         assert wire.decipher(client.answer) == bytes.fromhex("c401c100120007")
         plant.access.lowest = Level.HIGH
         assert wire.decipher((await in_blocks(wire, wire.cipher(get(1, NAME, 2)), 500))[0]) == NAMED
+
+
+async def test_objects_see_how_the_client_came(plant: Plant, server: DlmsServer) -> None:
+    """Its system title, its mechanism, that it ciphers, and the address of the gateway that it called."""
+    seen: list[Context] = []
+    writable = Data(NOTE, lambda: plant.note, set_value=lambda value, context: seen.append(context))
+    plant.directory.by_sap[16].objects[1, NOTE] = writable  # type: ignore[index]
+    async with CipheredWire(server.port) as wire, Wire(server.port) as plain:
+        await wire.open()
+        await wire.ask_ciphered(set_(1, NOTE, 2, b"\x09\x00"))
+        await plain.ask(AARQ_LLS)
+        await plain.ask(set_(1, NOTE, 2, b"\x09\x00"))
+    ways = [(context.client_title, context.mechanism, context.ciphered, context.local) for context in seen]
+    assert ways == [(CLIENT_TITLE, 5, True, "127.0.0.1"), (b"", 1, False, "127.0.0.1")]
 
 
 async def test_every_association_is_seen(watched: DlmsServer) -> None:
