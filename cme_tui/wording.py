@@ -56,6 +56,11 @@ def moment(at_ms: int | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
+def clock(at_ms: int) -> str:
+    """Time of day in the time zone of this process, to the millisecond."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(at_ms / 1000))}.{at_ms % 1000:03}"
+
+
 def count(number: int, singular: str, plural: str = "") -> str:
     """`3 meters`, `1 meter`."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

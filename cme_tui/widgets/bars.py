@@ -22,6 +22,7 @@ class TitleBar(Widget):
     TABS: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("overview", "F2", "Overview"),
         ("meters", "F6", "Meters"),
+        ("dlms", "F8", "DLMS"),
     )
 
     def __init__(self, active: str) -> None:

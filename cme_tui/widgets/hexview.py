@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -21,6 +22,7 @@ class HexView(ScrollView, can_focus=False):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._frame = b""
+        self._hidden: tuple[range, ...] = ()
         self._record = range(0)
         self._part = range(0)
 
@@ -34,10 +36,10 @@ class HexView(ScrollView, can_focus=False):
         """Offsets of the record's bytes and of the part's bytes that stand out."""
         return self._record, self._part
 
-    def show(self, frame: bytes) -> None:
-        """Show another telegram."""
-        if frame != self._frame:
-            self._frame = frame
+    def show(self, frame: bytes, hidden: Sequence[range] = ()) -> None:
+        """Show another telegram; bytes that are `hidden` are asterisks."""
+        if (frame, tuple(hidden)) != (self._frame, self._hidden):
+            self._frame, self._hidden = frame, tuple(hidden)
             self._resize_content()
             self.refresh()
 
@@ -80,7 +82,8 @@ class HexView(ScrollView, can_focus=False):
         for index, byte in enumerate(row, start):
             joined = style_of(index) if index > start and style_of(index - 1) == style_of(index) else 0
             segments.append(Segment(" ", styles[joined]))
-            segments.append(Segment(f"{byte:02x}", styles[style_of(index)]))
+            text = "**" if any(index in span for span in self._hidden) else f"{byte:02x}"
+            segments.append(Segment(text, styles[style_of(index)]))
         return Strip(segments).adjust_cell_length(width, base)
 
     def _bring_into_view(self, span: range) -> None:

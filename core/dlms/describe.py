@@ -42,7 +42,7 @@ class Description:
     hidden: tuple[range, ...]  # offsets of bytes that are secrets, or may be
 
     def redacted(self, apdu: bytes) -> bytes:
-        """The APDU with zeros in place of what is hidden; its description is the same as that of the original."""
+        """The APDU with zeros in place of what is hidden; of a valid one, with the same description."""
         shown = bytearray(apdu)
         for span in self.hidden:
             shown[span.start : span.stop] = bytes(len(span))
@@ -441,7 +441,7 @@ class _Walk:
                 self._hide("parameter", len(self._data))
             elif kind == 4:
                 self._block(secret=False)
-            elif self._flag("parameter given"):
+            elif self._flag("has parameter"):
                 self._value("parameter")
             return
         if kind == 2:
@@ -471,7 +471,7 @@ class _Walk:
 
     def _action_result(self) -> str:
         result = self._result()
-        if self._flag("return parameter given"):
+        if self._flag("has return parameter"):
             self._data_or_result("return parameter")
         return result
 
@@ -540,23 +540,23 @@ class _Walk:
 
     def _initiate_request(self) -> None:
         before, self._guarded = self._guarded, True
-        if self._flag("dedicated key given"):
+        if self._flag("has dedicated key"):
             self._octets("dedicated key", secret=True)
         self._guarded = before
-        if self._flag("response allowed given"):
+        if self._flag("has response allowed"):
             self._flag("response allowed")
-        if self._flag("quality of service given"):
+        if self._flag("has quality of service"):
             self._number("quality of service", 1)
         self._number("DLMS version", 1)
         self._conformance()
-        self._number("largest APDU of the client", 2)
+        self._number("client's largest APDU", 2)
 
     def _initiate_response(self) -> None:
-        if self._flag("quality of service given"):
+        if self._flag("has quality of service"):
             self._number("quality of service", 1)
         self._number("DLMS version", 1)
         self._conformance()
-        self._number("largest APDU of the server", 2)
+        self._number("server's largest APDU", 2)
         self._number("VAA name", 2)
 
     def _conformance(self) -> None:
@@ -630,7 +630,7 @@ class _Walk:
             self._guarded,
             True,
         )  # the key information may be a wrapped key, of whatever form
-        if self._flag("key information given"):
+        if self._flag("has key information"):
             self._hide("key information and content", len(self._data))
             return
         self._guarded = before

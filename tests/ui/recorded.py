@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
 
+from core.dlms.describe import describe
 from core.errors import CmeError
 from core.mbus.explain import explain
 from core.mbus.telegram import Telegram, decode
@@ -14,12 +15,14 @@ from core.snapshot import (
     DlmsView,
     LineState,
     LineView,
+    LogEntry,
     MeterDetail,
     MeterState,
     MeterView,
     Snapshot,
     SweepView,
     TelegramView,
+    TraceEntry,
     ValueView,
 )
 
@@ -60,6 +63,33 @@ REASONS: Final = {
 }
 
 
+EVENTS: Final = (
+    (-70_000, 51031, "connected", ""),
+    (-69_980, 51031, "refused", "authentication failure"),
+    (-69_900, 51031, "disconnected", "closed by the client"),
+    (-65_000, 51034, "connected", ""),
+    (-64_970, 51034, "associated", "authentication low, ciphering none"),
+    (-30_000, 51035, "replay", "counter 17 is not above 42"),
+)
+"""Milliseconds from the moment of the recording, port of the client, event, text."""
+
+APDUS: Final = (
+    (False, "", "6036a1090607608574050801018a0207808b0760857405080201ac0a8008" + "4b7156397a4c3272"
+     "be10040e01000000065f1f0400007e1f04b0"),
+    (True, "", "6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000181d04000007"),
+    (False, "", "c001c100030800010000ff0200"),
+    (True, "", "c401c1000600014fbe"),
+    (False, "glo 30", "c001c1 0007 0100630100ff 02 00"),
+    (True, "glo 30", "c401c1 00 01 02 0202 090c07ea0109050c000000000000 0600014fbe"
+     "0202 090c07ea0109050c0f0000000000 0600014fc0"),
+    (False, "", "c001c2000308000100ffff0200"),
+    (True, "", "c401c20104"),
+    (False, "glo 30", "c101c3000f0000280000ff0700090c6e657720706173732e2e2e"),
+    (True, "glo 30", "c501c300"),
+)  # fmt: skip
+"""Sent by the gateway, protection, bytes of the APDU in clear: an LLS association, values, a new password."""
+
+
 class RecordedGateway:
     """Implements `core.facade.Gateway` with fixed views.
 
@@ -71,6 +101,9 @@ class RecordedGateway:
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
         self.now_ms = NOW_MS
         self.commands: list[str] = []
+        self.watched = 0  # how often somebody looked at the trace
+        self.apdus = tuple(_traced(number) for number in range(len(APDUS)))
+        self.events = tuple(_event(number) for number in range(len(EVENTS)))
         self.current = _snapshot(tuple(d.meter for d in self._details.values()), clients, lines)
 
     def clock(self) -> int:
@@ -100,9 +133,42 @@ class RecordedGateway:
         self.commands.append("reload")
         return _answer(None)
 
+    def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
+        self.watched += 1
+        return _answer(tuple(entry for entry in self.apdus if entry.id > after))
+
+    def association_log(self) -> Future[tuple[LogEntry, ...]]:
+        return _answer(self.events)
+
     def _done(self, key: int) -> Future[MeterDetail]:
         detail = self._details.get(key)
         return _failed(f"There is no meter {key}.") if detail is None else _answer(detail)
+
+
+def _traced(number: int) -> TraceEntry:
+    sent, protection, text = APDUS[number]
+    apdu = bytes.fromhex(text)
+    description = describe(apdu, sent=sent)
+    return TraceEntry(
+        id=number + 1,
+        time_ms=NOW_MS - 4000 + 137 * number,
+        peer="192.0.2.7:51034",
+        client_sap=1,
+        sap=1,
+        sent=sent,
+        protection=protection,
+        size=len(apdu) + (19 if protection else 0),
+        title=description.title,
+        apdu=description.redacted(apdu),
+        hidden=tuple((span.start, len(span)) for span in description.hidden),
+    )
+
+
+def _event(number: int) -> LogEntry:
+    ms, port, event, text = EVENTS[number]
+    of_connection = event in ("connected", "disconnected")
+    sap = None if of_connection else 1
+    return LogEntry(number + 1, NOW_MS + ms, f"192.0.2.7:{port}", sap, sap, event, text)
 
 
 def _answer(result: T) -> Future[T]:
@@ -221,6 +287,9 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
                 NOW_MS - 65_000,
                 NOW_MS - 2000,
                 14,
+                "glo" if number else "none",
+                2 * number,
+                "get 3 8.0.9.0.0.255/2: object undefined" if number else "",
             )
             for number in range(clients)
         ),

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from recorded import NOW_MS, RecordedGateway
 
-from cme_tui.app import CmeApp
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.help import HelpScreen
 from cme_tui.screens.meter import MeterScreen
@@ -16,8 +15,6 @@ from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
 from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.hexview import HexView
-from cme_tui.widgets.lines import Lines
-from cme_tui.widgets.table import Table
 from core.snapshot import LineState, MeterState
 
 
@@ -26,50 +23,6 @@ def answered(result):
     future = Future()
     future.set_result(result)
     return future
-
-
-class Session:
-    """An app over a recorded gateway with a pilot at its keys."""
-
-    def __init__(self, app, pilot, gateway):
-        self.app, self.pilot, self.gateway = app, pilot, gateway
-
-    async def press(self, *keys):
-        await self.pilot.press(*keys)
-        await self.settle()
-
-    async def settle(self):
-        await self.app.workers.wait_for_complete()
-        await self.pilot.pause()
-
-    def lines(self, name):
-        return self.app.screen.query_one(name, Lines).text
-
-    def table(self, name):
-        return self.app.screen.query_one(name, Table)
-
-    @property
-    def status(self):
-        return self.lines("#status")
-
-    @property
-    def screen(self):
-        return self.app.screen
-
-
-@pytest.fixture
-def session():
-    """Begins a session: `async with session(...) as s`."""
-    from contextlib import asynccontextmanager
-
-    @asynccontextmanager
-    async def begin(gateway=None, size=(80, 24), profile="rich", **recorded):
-        gateway = gateway or RecordedGateway(**recorded)
-        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
-        async with app.run_test(size=size) as pilot:
-            yield Session(app, pilot, gateway)
-
-    return begin
 
 
 async def test_the_overview_tells_the_state_in_words(session):

@@ -77,6 +77,29 @@ def test_meter_bytes_on_a_serial_console(looks_as_accepted):
     assert looks_as_accepted("f6", "down", "down", "enter", "down", "tab", "down", "down", profile="basic")
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_dlms_log(looks_as_accepted, size):
+    """Clients above, what happened below."""
+    assert looks_as_accepted("f8", size=size, clients=2)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_dlms_trace(looks_as_accepted, size):
+    """The APDUs as they went, with the keys that work on them."""
+    assert looks_as_accepted("f8", "t", size=size, clients=2)
+
+
+def test_dlms_trace_on_a_serial_console(looks_as_accepted):
+    """The same without colours."""
+    assert looks_as_accepted("f8", "t", "up", clients=2, profile="basic")
+
+
+@pytest.mark.parametrize("profile", ["rich", "basic"])
+def test_apdu(looks_as_accepted, profile):
+    """Bytes and fields of an AARQ; the password is asterisks."""
+    assert looks_as_accepted("f8", "t", "home", "enter", "down", "down", "down", profile=profile)
+
+
 def test_help(looks_as_accepted):
     """What the screen is for, keys, files."""
     assert looks_as_accepted("f1", size=LARGE)
