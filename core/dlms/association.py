@@ -17,6 +17,7 @@ from core.cosem.base import MANAGEMENT_CLIENT, Context, DeviceDirectory
 from core.dlms import acse, gbt, security, xdlms
 from core.dlms.acse import AssociateRequest, Diagnostic, Mechanism
 from core.dlms.admission import Credentials, Level, Policy, decipherable, judge, strength
+from core.dlms.axdr import octet_string
 from core.dlms.errors import CounterError, DecipherError, DecodeError, StaleCounterError
 from core.dlms.gbt import BlockTransfer
 from core.dlms.limits import ServerLimits
@@ -24,7 +25,14 @@ from core.dlms.observer import Observer
 from core.dlms.protection import Envelope, Protection
 from core.dlms.security import GENERAL_GLO, GLO, Ciphering
 from core.dlms.services import MALFORMED, NOT_NEGOTIATED, NOT_POSSIBLE, SERVED, Answer, Services, Wait
-from core.dlms.xdlms import Conformance, DataAccessResult, InitiateError, ServiceError, StateError
+from core.dlms.xdlms import (
+    Conformance,
+    DataAccessResult,
+    InitiateError,
+    InitiateRequest,
+    ServiceError,
+    StateError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +49,7 @@ CHALLENGE_SIZE = 16  # bytes of StoC
 _ACTION_NORMAL = b"\xc3\x01"
 _REPLY_TO_HLS = bytes.fromhex("000f 0000280000ff 01 01 09")  # association LN, method 1, an octet-string
 _PROOF_LENGTH = b"\x11"
+_REPLIED = b"\xc7\x01"
 _USEFUL = Conformance.GET | Conformance.SET | Conformance.ACTION  # one of them at least
 _NEVER_IN_BLOCKS = (gbt.TAG, acse.AARQ, acse.RLRQ)
 
@@ -310,8 +319,7 @@ class Association:
                 raise DecipherError("The InitiateRequest is not ciphered.")
             plain, envelope, accepted = self._protection.decipher(information, form)
         except (DecodeError, DecipherError, StaleCounterError, CounterError) as error:
-            self.turn, self.reason = Turn.REFUSED, str(error)
-            return self._in_clear(apdu, self._undeciphered(error))
+            return self._in_clear(apdu, self._refused(Turn.REFUSED, str(error), self._undeciphered(error)))
         self.ciphering = form.label
         if accepted is not None:
             return self._admit_later(accepted, apdu, request, plain, envelope)
@@ -328,8 +336,7 @@ class Association:
         try:
             await accepted
         except CounterError as error:
-            self.turn, self.reason = Turn.REFUSED, str(error)
-            return self._in_clear(apdu, self._unsendable(error))
+            return self._in_clear(apdu, self._refused(Turn.REFUSED, str(error), self._unsendable(error)))
         return self._admitted(apdu, plain, envelope, request)
 
     def _admitted(
@@ -353,54 +360,50 @@ class Association:
 
     def _admit(self, request: AssociateRequest, information: bytes, envelope: Envelope | None) -> bytes:
         """The AARE; `information` is the plain InitiateRequest, unless it is refused without a look at it."""
-        context, limits = self.context, self._limits
+        context = self.context
         known = context.directory.device(context.addressed) is not None
         diagnostic = judge(request, context.client_sap, known, self._credentials)
         if diagnostic is not Diagnostic.NULL:
-            self.turn, self.reason = Turn.DENIED, diagnostic.name.lower().replace("_", " ")
-            return acse.aare_rejected(diagnostic, ciphered=request.ciphered)
+            answer = acse.aare_rejected(diagnostic, ciphered=request.ciphered)
+            return self._refused(Turn.DENIED, _words(diagnostic), answer)
         try:
             initiate = xdlms.decode_initiate_request(information)
             if request.ciphered:
                 self._protection.agree(initiate.dedicated_key or b"")
         except DecodeError as error:
-            self.turn, self.reason = Turn.REFUSED, str(error)
-            return MALFORMED
-        conformance = initiate.conformance & SERVED
-        unfit: InitiateError | None = None
-        if initiate.version < xdlms.DLMS_VERSION:
-            unfit = InitiateError.DLMS_VERSION_TOO_LOW
-        elif not conformance & _USEFUL:
-            unfit = InitiateError.INCOMPATIBLE_CONFORMANCE
-        elif 0 < initiate.client_pdu < xdlms.SMALLEST_PDU:
-            unfit = InitiateError.PDU_SIZE_TOO_SHORT
+            return self._refused(Turn.REFUSED, str(error), MALFORMED)
+        unfit = _unfit(initiate)
         if unfit is not None:
-            self.turn, self.reason = Turn.REFUSED, unfit.name.lower().replace("_", " ")
-            return acse.aare_rejected(
-                Diagnostic.NO_REASON_GIVEN, xdlms.initiate_error(unfit), ciphered=request.ciphered
-            )
-        response = xdlms.initiate_response(conformance, limits.apdu)
+            reason = xdlms.initiate_error(unfit)
+            answer = acse.aare_rejected(Diagnostic.NO_REASON_GIVEN, reason, ciphered=request.ciphered)
+            return self._refused(Turn.REFUSED, _words(unfit), answer)
+        response = xdlms.initiate_response(initiate.conformance & SERVED, self._limits.apdu)
         try:
-            information = response if envelope is None else self._protection.cipher(response, envelope)
+            agreed = response if envelope is None else self._protection.cipher(response, envelope)
         except CounterError as error:
-            self.turn, self.reason = Turn.REFUSED, str(error)
-            return self._unsendable(error)
-        pdu = min(initiate.client_pdu or limits.apdu, limits.apdu)
-        self._rooms = _Rooms.within(pdu)
-        context.select(context.addressed)
-        context.mechanism = request.mechanism or 0
-        context.conformance = conformance
-        context.client_pdu = initiate.client_pdu
-        context.server_pdu = limits.apdu
-        self._strength = (
-            strength(context.mechanism) if context.client_sap == MANAGEMENT_CLIENT else Level.HIGH
-        )
+            return self._refused(Turn.REFUSED, str(error), self._unsendable(error))
+        self._agree(initiate, request.mechanism or Mechanism.NONE)
         high = context.mechanism == Mechanism.HIGH_GMAC
         challenge = self._challenge(request.authentication_value or b"") if high else b""
         title = self._credentials.system_title() if high or request.ciphered else b""
         self.associated, self._challenged = not high, high
         self.turn = Turn.CHALLENGED if high else Turn.OPENED
-        return acse.aare_accepted(information, ciphered=request.ciphered, title=title, challenge=challenge)
+        return acse.aare_accepted(agreed, ciphered=request.ciphered, title=title, challenge=challenge)
+
+    def _refused(self, turn: Turn, reason: str, answer: bytes) -> bytes:
+        self.turn, self.reason = turn, reason
+        return answer
+
+    def _agree(self, initiate: InitiateRequest, mechanism: Mechanism) -> None:
+        context, limit = self.context, self._limits.apdu
+        self._rooms = _Rooms.within(min(initiate.client_pdu or limit, limit))
+        management = context.client_sap == MANAGEMENT_CLIENT
+        self._strength = strength(mechanism) if management else Level.HIGH
+        context.select(context.addressed)
+        context.mechanism = mechanism
+        context.conformance = initiate.conformance & SERVED
+        context.client_pdu = initiate.client_pdu
+        context.server_pdu = limit
 
     def _challenge(self, client: bytes) -> bytes:
         """StoC, unlike CtoS: a client that sends back what it got must prove nothing with it."""
@@ -420,19 +423,18 @@ class Association:
             return self._answer(NOT_POSSIBLE, envelope)
         invoke_id, answer = plain[2], plain[15:] if plain[14:15] == _PROOF_LENGTH else b""
         client, server = self._challenges
-        self._challenged = False
         if not self._protection.proves(server, answer):
             self._close()
-            self.turn, self.reason = Turn.DENIED, "authentication failure"
-            denied = DataAccessResult.READ_WRITE_DENIED
-            return self._answer(bytes((0xC7, 1, invoke_id, denied, 0)), envelope)
+            answer = bytes((*_REPLIED, invoke_id, DataAccessResult.READ_WRITE_DENIED, 0))
+            return self._answer(self._refused(Turn.DENIED, "authentication failure", answer), envelope)
         try:
             proof = self._protection.prove(client)
         except CounterError as error:
             self._close()
             return self._answer(self._unsendable(error), envelope)
-        self.associated, self.turn = True, Turn.OPENED
-        return self._answer(bytes((0xC7, 1, invoke_id, 0, 1, 0, 9, len(proof))) + proof, envelope)
+        self.associated, self._challenged, self.turn = True, False, Turn.OPENED
+        answer = bytes((*_REPLIED, invoke_id, DataAccessResult.SUCCESS, 1, 0)) + octet_string(proof)
+        return self._answer(answer, envelope)
 
     def _release(self, apdu: bytes) -> Answer:
         try:
@@ -486,3 +488,18 @@ class Association:
             context.peer, context.client_sap, context.addressed, apdu,
             sent=sent, protection=envelope.label if envelope else "", size=size,
         )  # fmt: skip
+
+
+def _unfit(initiate: InitiateRequest) -> InitiateError | None:
+    """Why the proposed context cannot work, if it cannot."""
+    if initiate.version < xdlms.DLMS_VERSION:
+        return InitiateError.DLMS_VERSION_TOO_LOW
+    if not initiate.conformance & SERVED & _USEFUL:
+        return InitiateError.INCOMPATIBLE_CONFORMANCE
+    if 0 < initiate.client_pdu < xdlms.SMALLEST_PDU:
+        return InitiateError.PDU_SIZE_TOO_SHORT
+    return None
+
+
+def _words(code: Diagnostic | InitiateError) -> str:
+    return code.name.lower().replace("_", " ")

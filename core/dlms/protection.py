@@ -68,10 +68,9 @@ class Protection:
         if message.title is not None and message.title != self.client_title:
             raise DecipherError("The system title is not the one of the association.")
         plain = self._suite(form).unprotect(self.client_title, message)
-        accepted = self._accept(message.counter, dedicated=form.dedicated)
         if form.offset and plain[0] != apdu[0] - form.offset:
             raise DecodeError(f"The tag {apdu[0]:02x} does not fit to the plain APDU {plain[0]:02x}.")
-        return plain, Envelope(form, control), accepted
+        return plain, Envelope(form, control), self._accept(message.counter, dedicated=form.dedicated)
 
     def cipher(self, plain: bytes, envelope: Envelope) -> bytes:
         """Cipher an answer under the keys that hold now. Raises `CounterError`, `DecipherError`.
