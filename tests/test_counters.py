@@ -301,9 +301,13 @@ async def test_a_start_that_fails_half_way_loses_nothing(plant: Plant) -> None:
         plant.live.write_bytes(kept)
     async with plant.running() as running:
         assert running.last(ALICE) == 20
+        assert running.next() < OVER
 
 
-async def test_a_database_that_was_put_back_leads_to_no_number_twice(plant: Plant, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_too", [False, True])
+async def test_a_database_that_was_put_back_leads_to_no_number_twice(
+    plant: Plant, tmp_path: Path, file_too: bool
+) -> None:
     """Whether the copy was made after a clean stop or meanwhile, and of this run or an earlier one."""
     sent = set()
     async with plant.running() as running:
@@ -322,6 +326,9 @@ async def test_a_database_that_was_put_back_leads_to_no_number_twice(plant: Plan
         for name in (plant.database.name + "-wal", plant.database.name + "-shm"):
             plant.database.with_name(name).unlink(missing_ok=True)
         shutil.copy(tmp_path / copied, plant.database)
+        if file_too:
+            plant.live.unlink()
+            plant.clock.ms += 3_600_000
         async with plant.running(fresh=False, crash=True) as running:
             numbers = {running.next() for _ in range(10)}
         assert not numbers & sent
