@@ -13,14 +13,14 @@ class ServerLimits:
     connections_per_peer: int = 32
     associations_per_connection: int = 8  # pairs of client SAP and server SAP
     inactivity: float = 180.0  # without a request, then the connection is closed
-    first_request: float = 60.0  # for a connection that has no association yet
+    first_request: float = 60.0  # for a connection without an association, and for the second step of HLS
     apdu: int = 8192  # largest request taken, and largest answer before blocks; 64..65535
     request: int = 1 << 16  # largest request over all its blocks
     answer: int = 4 << 20  # largest answer over all its blocks
     references: int = 512  # attributes in one request with a list
     wait: float = 25.0  # for values that need a meter; past it temporary-failure; below a HES's time-out
-    rejection: float = 0.3  # from an AARQ to its rejection, whatever the reason
-    slowdown: float = 1.0  # more for each failed AARQ of one peer, doubled with each
+    rejection: float = 0.3  # from an AARQ or second step to its rejection, whatever the reason
+    slowdown: float = 1.0  # more for each failed attempt of one peer, doubled with each
     slowdown_most: float = 8.0
     forget: float = 600.0  # a peer's failures, after so long without another one
     peers: int = 1024  # peers whose failures are kept

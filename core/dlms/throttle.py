@@ -16,9 +16,9 @@ class _Record:
 
 
 class Throttle:
-    """Decides when the answer to an AARQ may leave.
+    """Decides when the answer to an AARQ, or to the second step of HLS, may leave.
 
-    A refusal leaves a fixed time after its AARQ. For a peer with failures every attempt, also one that
+    A refusal leaves a fixed time after what it refuses. For a peer with failures every attempt, also one that
     succeeds, waits behind the peer's earlier ones, longer with each failure: parallel connections gain
     nothing.
     """
