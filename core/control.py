@@ -86,13 +86,14 @@ class ControlServer:
     async def start(self) -> None:
         """Make the socket, mode 0600, and listen. Raises `ControlError`."""
         try:
-            listener = self._bind()
+            self._server = await asyncio.start_unix_server(
+                self._serve, sock=self._bind(), limit=LONGEST_REQUEST
+            )
         except OSError as error:
             raise ControlError(
                 f"The control socket {self._path} cannot be made ({error.strerror}), so status, trace and other "
                 "commands cannot reach this gateway; move what stands in its place, or use another state directory."
             ) from error
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LONGEST_REQUEST)
 
     async def stop(self) -> None:
         """Take the socket away and let all clients go."""
