@@ -5,8 +5,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 
 - `{"call": "status"}`: one line, the gateway as `status_json` has it.
 - `{"call": "associations"}`: one line, the clients that are connected and what happened lately.
-- `{"call": "trace"}`: `{"watching": true}`, then a line for each APDU and each event of the DLMS port,
-  `{"trace": {...}}` or `{"event": {...}}`, until the client goes away.
+- `{"call": "trace"}`: `{"watching": true}`, then a line for each APDU and each event of the DLMS port from
+  now on, `{"trace": {...}}` or `{"event": {...}}`, until the client goes away.
 - `{"call": "reload"}`: applies configuration and mappings; one line, `{"reloaded": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
 """
@@ -189,7 +189,8 @@ class ControlServer:
         last_apdu = 0
         events = await asyncio.wrap_future(self._gateway.association_log())
         last_event = events[-1].id if events else 0
-        entries = await asyncio.wrap_future(self._gateway.trace(last_apdu))
+        while entries := await asyncio.wrap_future(self._gateway.trace(last_apdu)):
+            last_apdu = entries[-1].id  # recorded for others who watch
         yield {"watching": True}
         while not reader.at_eof():
             events = await asyncio.wrap_future(self._gateway.association_log())

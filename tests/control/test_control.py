@@ -172,8 +172,8 @@ def test_many_clients_at_once_are_served_and_more_are_told(gateway: Any, tmp_pat
     with ExitStack() as leaving:
         for number in range(MOST_CLIENTS):
             lines = leaving.enter_context(connect(tmp_path)).call("trace")
-            gateway.thread.submit(gateway.service.note(f"192.0.2.7:{number}", 1, 10))
             assert next(lines) == {"watching": True}
+            gateway.thread.submit(gateway.service.note(f"192.0.2.7:{number}", 1, 10))
             assert "trace" in next(lines)
         with pytest.raises(ClientError, match="use the control socket already"):
             ask(tmp_path, "status")
@@ -213,13 +213,15 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def test_the_trace_goes_on_over_what_is_handed_out_at_once(gateway: Any, tmp_path: Path) -> None:
-    """More APDUs than one answer holds come in order, none twice."""
+    """More APDUs than one answer holds come in order, none twice, and none that were recorded before."""
     gateway.trace(0).result(LIMIT)
-    number = 2 * AT_ONCE + 5
-    gateway.thread.submit(gateway.service.note("192.0.2.7:1", number, 10)).result(LIMIT)
+    gateway.thread.submit(gateway.service.note("192.0.2.7:1", AT_ONCE + 5, 10)).result(LIMIT)
     with connect(tmp_path) as client:
-        lines = islice(client.call("trace"), 1, number + 1)
-        assert [line["trace"]["id"] for line in lines] == list(range(1, number + 1))
+        lines = client.call("trace")
+        assert next(lines) == {"watching": True}
+        gateway.thread.submit(gateway.service.note("192.0.2.7:1", 2 * AT_ONCE + 5, 10)).result(LIMIT)
+        new = [line["trace"]["id"] for line in islice(lines, 2 * AT_ONCE + 5)]
+    assert new == list(range(AT_ONCE + 6, 3 * AT_ONCE + 11))
 
 
 def test_nothing_is_recorded_while_nobody_watches(gateway: Any, tmp_path: Path) -> None:
