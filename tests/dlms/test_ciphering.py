@@ -50,7 +50,7 @@ from core.dlms.throttle import Throttle
 from core.dlms.wrapper import frame
 
 FORMS = (GLO, DED, GENERAL_GLO, GENERAL_DED)
-QUICK = ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02, wait=0.5)
+QUICK = ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02)
 DEDICATED = bytes(range(0x20, 0x30))
 NOT_POSSIBLE = bytes.fromhex("d80101")
 NOT_DECIPHERED = bytes.fromhex("d80105")
@@ -625,9 +625,9 @@ async def test_general_blocks_go_around_ciphering(server: DlmsServer, form: Ciph
         assert await wire.ask_ciphered(get(1, NAME, 2)) == NAMED  # and one that comes whole is answered whole
 
 
-async def test_general_blocks_do_not_go_around_the_rules(plant: Plant, server: DlmsServer) -> None:
+async def test_general_blocks_do_not_go_around_the_rules(plant: Plant, watched: DlmsServer) -> None:
     """Neither before the second step of HLS, nor plain where ciphering is agreed, nor for an AARQ in blocks."""
-    async with CipheredWire(server.port, conformance=BLOCKS) as wire:
+    async with CipheredWire(watched.port, conformance=BLOCKS) as wire:
         await wire.associate()
         assert await wire.ask(Client(size=500).request(wire.cipher(get(1, NAME, 2)))[0]) == NOT_POSSIBLE
         assert (await wire.ask_ciphered(wire.reply()))[:4] == bytes.fromhex("c701c100")
