@@ -49,6 +49,7 @@ SERVED = (
     | Conformance.BLOCK_TRANSFER_WITH_ACTION
     | Conformance.MULTIPLE_REFERENCES
     | Conformance.SELECTIVE_ACCESS
+    | Conformance.GENERAL_PROTECTION
     | Conformance.GENERAL_BLOCK_TRANSFER
     | Conformance.DATA_NOTIFICATION
 )

@@ -82,6 +82,7 @@ class DataAccessResult(IntEnum):
 class Conformance(IntEnum):
     """Bits of the conformance block as a 24-bit number, bit 0 of the book being the highest."""
 
+    GENERAL_PROTECTION = 1 << (23 - 1)
     GENERAL_BLOCK_TRANSFER = 1 << (23 - 2)
     BLOCK_TRANSFER_WITH_GET = 1 << (23 - 11)
     BLOCK_TRANSFER_WITH_SET = 1 << (23 - 12)

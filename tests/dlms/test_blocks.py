@@ -41,8 +41,8 @@ def error(server: DlmsServer) -> str:
 
 
 def test_conformance_tells_the_truth() -> None:
-    """Get, set, action, each in blocks and with lists, selective access, general block transfer, pushes."""
-    assert f"{SERVED:024b}" == "001000000001111010011101"
+    """Get, set, action, in blocks and with lists, selective access, general protection and blocks, pushes."""
+    assert f"{SERVED:024b}" == "011000000001111010011101"
 
 
 @pytest.mark.parametrize("room", [*range(40, 300), 1024, 65535, 65546, 65547, 70_000, 1 << 20])
