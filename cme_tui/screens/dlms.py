@@ -308,7 +308,7 @@ def _server(snapshot: Snapshot) -> list[Line]:
     server = snapshot.dlms
     if server.listening:
         status = ("● listening ", "good")
-        devices = count(server.logical_devices, "logical device")
+        devices = count(server.logical_devices, "device")
         rest = f"on {server.host}:{server.port}, {devices}, auth {server.authentication} or higher"
     else:
         status = ("✗ not listening ", "bad") if server.enabled else ("- off ", "faint")
