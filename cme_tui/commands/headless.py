@@ -51,7 +51,9 @@ def run(options: RunOptions) -> int:
 def _serve(gateway: RunningGateway, had_terminal: bool) -> None:
     while True:
         arrived = signal.sigtimedwait(_SIGNALS, _TICK_S)
-        if arrived is None:
+        # Stopped and continued, or frozen with the machine, it wakes with no signal at all: when the time is over by
+        # then, Python gives out what the kernel has not filled in.
+        if arrived is None or arrived.si_signo not in _SIGNALS:
             # Answered by the core's own loop: a core that hangs must not look alive to the watchdog.
             try:
                 gateway.ping().result(timeout=_HUNG_S)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def test_a_gateway_without_a_terminal_lives_through_sighup(
     gateway.process.send_signal(signal.SIGHUP)
     gateway.wait_for("Configuration reloaded")
     assert gateway.stop() == 0
+
+
+def test_a_gateway_that_is_stopped_and_continued_goes_on(tmp_path: Path) -> None:
+    """SIGSTOP for longer than it waits for signals, as a debugger or a machine that sleeps does: no reason to end."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(LIMIT)
+        state = str(tmp_path / "state")
+        gateway = Process("--state-dir", state, "--headless", "--dlms-port", "0", env={"NOTIFY_SOCKET": path})
+        assert manager.recv(64) == b"READY=1"
+        gateway.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, gateway.process.pid, os.WSTOPPED | os.WNOWAIT)
+        time.sleep(1.5)
+        gateway.process.send_signal(signal.SIGCONT)
+        for _ in range(3):
+            assert manager.recv(64) == b"WATCHDOG=1"
+        assert gateway.stop() == 0
 
 
 def test_a_hang_up_of_its_terminal_ends_it_cleanly(tmp_path: Path) -> None:
