@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from cme_tui.screens.apdu import ApduScreen
 from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.rehearsal import rehearsal_screen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, clock, count, moment
@@ -51,6 +52,8 @@ class DlmsScreen(GatewayScreen):
         "each APDU as it comes, > received, < sent, with client and server address, its size on the wire and its "
         "meaning; ciphered ones in clear, where they could be deciphered. Enter explains the APDU under the cursor "
         "byte by byte; passwords and keys are never shown. APDUs are recorded while the trace is open, only.\n"
+        "r sends a head-end, gurux-dlms, through the whole gateway and reports what it sees; it tries one wrong "
+        "password on purpose, which the fraud log notes.\n"
         "/ filters both: an entry stays if all words are found in it, a client's address for instance. The list "
         "follows what is new while the cursor is on its last row."
     )
@@ -69,6 +72,7 @@ class DlmsScreen(GatewayScreen):
         Binding("t", "watch(True)", "Trace", tooltip="the APDUs as they come"),
         Binding("p", "pause", "Pause", tooltip="stop the trace here, or let it go on"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="show only what has these words"),
+        Binding("r", "rehearse", "Rehearse", tooltip="send a head-end through the whole gateway"),
         Binding("escape", "clear_filter", show=False),
     ]
 
@@ -139,7 +143,10 @@ class DlmsScreen(GatewayScreen):
         clients = self._clients = snapshot.associations
         self.query_one("#server", Lines).show(_server(snapshot))
         table = self.query_one("#clients", Table)
-        table.show([client.peer for client in clients], lambda index: _client(clients[index], now_ms, coarse))
+        table.show(
+            [(client.peer, client.client, client.logical_device) for client in clients],
+            lambda index: _client(clients[index], now_ms, coarse),
+        )
         height = 1 + min(len(clients), max(1, self.size.height // 4))
         if table.styles.height is None or table.styles.height.value != height:
             table.styles.height = height
@@ -177,7 +184,9 @@ class DlmsScreen(GatewayScreen):
         missing = {"l"} if not self._tracing else {"t"}
         if not self._tracing:
             missing |= {"Enter", "p"}
-        elif above or self._apdu() is None:
+        else:
+            missing |= {"r"}  # works, but 80 columns are full
+        if self._tracing and (above or self._apdu() is None):
             missing |= {"Enter"}
         if not self._clients:
             missing |= {"Tab"}
@@ -221,6 +230,12 @@ class DlmsScreen(GatewayScreen):
         if self._tracing:
             self._paused = not self._paused
             self.update_view()
+
+    def action_rehearse(self) -> None:
+        try:
+            self.cme.push_screen(rehearsal_screen(self.cme.current))
+        except CmeError as error:
+            self.cme.say(f"✗ {error}", "bad")
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)

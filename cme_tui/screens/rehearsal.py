@@ -50,7 +50,7 @@ def rehearsal_screen(snapshot: Snapshot) -> RehearsalScreen:
 class RehearsalScreen(GatewayScreen):
     """The steps as they come; the rehearsal runs while this screen is there."""
 
-    TAB = "overview"
+    TAB = "dlms"
     HELP = (
         "A head-end system tries this gateway: public and management associations with every authentication that is "
         "set up, object list, every value and the profiles of each logical device, channel selection, and at last a "
@@ -157,7 +157,7 @@ class StepScreen(GatewayScreen):
     """Everything that one step has seen."""
 
     AUTO_FOCUS = ""
-    TAB = "overview"
+    TAB = "dlms"
     HELP = (
         "What one step of the rehearsal has seen, as a head-end system gets it. Esc goes back to the steps."
     )

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from textual.pilot import Pilot
 
 from cme_tui.app import CmeApp
 from cme_tui.hes.rehearsal import Outcome, Step
-from cme_tui.screens.rehearsal import RehearsalScreen, StepScreen, rehearsal_screen
+from cme_tui.screens.dlms import DlmsScreen
+from cme_tui.screens.rehearsal import RehearsalScreen, StepScreen
 from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.lines import Lines
 from cme_tui.widgets.table import Table
@@ -120,18 +122,31 @@ async def test_enter_shows_all_that_a_step_has_seen(app: CmeApp) -> None:
         await until(pilot, lambda: app.screen is screen)
 
 
-async def test_the_gateway_of_a_snapshot_is_rehearsed(app: CmeApp, demo: GatewayProcess) -> None:
+async def test_r_on_the_dlms_screen_rehearses_with_the_gateway(app: CmeApp, demo: GatewayProcess) -> None:
     """The real thing, with the address and the state directory that the snapshot names."""
     snapshot = app.gateway.snapshot()
     dlms = replace(snapshot.dlms, host="127.0.0.1", port=demo.port)
+    app.gateway.snapshot = lambda: replace(snapshot, state_dir=str(demo.state_dir), dlms=dlms)
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = rehearsal_screen(replace(snapshot, state_dir=str(demo.state_dir), dlms=dlms))
-        app.push_screen(screen)
-        await until(pilot, lambda: screen.is_mounted and screen.query_one("#steps", Table).row_count >= 7)
-        table = screen.query_one("#steps", Table)
+        app.pull()
+        await pilot.press("f8", "r")
+        await until(pilot, lambda: isinstance(app.screen, RehearsalScreen) and app.screen.is_mounted)
+        table = app.screen.query_one("#steps", Table)
+        await until(pilot, lambda: table.row_count >= 7)
         rows = [table.text_of(index) for index in range(table.row_count)]
         assert rows[0].startswith("● passed public client")
         assert rows[3].startswith("● passed management, low (LLS) ELV")
+
+
+async def test_a_gateway_without_files_cannot_be_rehearsed(app: CmeApp, tmp_path: Path) -> None:
+    """The DLMS screen stays, and says which file is missing."""
+    snapshot = app.gateway.snapshot()
+    app.gateway.snapshot = lambda: replace(snapshot, state_dir=str(tmp_path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.pull()
+        await pilot.press("f8", "r")
+        await until(pilot, lambda: "no secrets in" in str(app.message))
+        assert isinstance(app.screen, DlmsScreen)
 
 
 @pytest.mark.parametrize("profile", ["rich", "basic"])

@@ -50,7 +50,7 @@ async def test_without_clients_the_log_has_the_focus(session):
         await s.press("f8")
         assert "no client connected" in s.lines("#server")
         assert s.app.focused is s.table("#log")
-        assert keys(s) == ["F1", "t", "/", "F12", "F10"]
+        assert keys(s) == ["F1", "t", "/", "r", "F12", "F10"]
 
 
 async def test_the_log_tells_what_happened(session):
@@ -190,7 +190,7 @@ async def test_every_key_that_is_shown_works(session, profile):
     """Each key of the key bars does what it says."""
     async with session(profile=profile) as s:
         await s.press("f8")
-        assert keys(s) == ["F1", "Tab", "t", "/", "F12", "F10"]
+        assert keys(s) == ["F1", "Tab", "t", "/", "r", "F12", "F10"]
         await s.press("tab")
         assert s.app.focused is s.table("#clients")
         await s.press("tab", "t")
