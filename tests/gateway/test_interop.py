@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_process import LIMIT, GatewayProcess
+from gateway_process import GatewayProcess
 
 from core.mapping.units import symbol
 from core.mbus.telegram import Telegram, decode
 from core.secrets import load_secrets
 from core.store import open_readonly
+from tests.interop.library import LIBRARIES, Client, Library, Tap
 
-SCRIPTS = Path(__file__).parent.parent / "interop"
-CLIENTS = ("gurux", "pydlms", "dlms_cosem")
 SYMBOLS = {"m3": "m³", "m3/h": "m³/h", "d": "d", "h": "h"}  # where an M-Bus unit is spelled otherwise
 HEAT, WATER, ELECTRICITY, GAS = 18, 16, 20, 22
 
 
-def tour(client: str, gateway: GatewayProcess, *options: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / f"{client}_client.py"), "127.0.0.1", str(gateway.port), *options],
-        capture_output=True,
-        text=True,
-        timeout=2 * LIMIT,
-    )
-    assert done.stdout, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+@pytest.fixture(scope="module")
+def libraries() -> Iterator[dict[str, Library]]:
+    libraries = {name: Library(name) for name in LIBRARIES}
+    yield libraries
+    for library in libraries.values():
+        library.stop()
+
+
+@pytest.fixture(params=LIBRARIES)
+def client(request: pytest.FixtureRequest, libraries: dict[str, Library]) -> Client:
+    return Client(libraries[request.param], "client")
+
+
+def management(gateway: GatewayProcess, device: int) -> dict[str, Any]:
+    """How the management client gets in with the LLS password."""
+    return {"port": gateway.port, "server": device, "level": "low", "password": password(gateway)}
 
 
 def password(gateway: GatewayProcess) -> str:
@@ -52,11 +54,12 @@ def recent_telegrams(gateway: GatewayProcess, device: int) -> list[Telegram]:
     return [decode(frame) for reading in readings if reading for frame in reading.frames]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("device", [HEAT, WATER, ELECTRICITY, GAS])
-def test_every_register_shows_what_the_telegram_says(client: str, device: int, demo: GatewayProcess) -> None:
+async def test_every_register_shows_what_the_telegram_says(
+    client: Client, device: int, demo: GatewayProcess
+) -> None:
     """Value x 10^scaler with its unit is a record of a telegram of that meter, exactly."""
-    report = tour(client, demo, "--server", str(device), "--password", password(demo))
+    report = await client.tour(**management(demo, device))
     assert report["refused"] == []
     said = {
         (record.value, SYMBOLS.get(record.unit, record.unit))
@@ -71,10 +74,9 @@ def test_every_register_shows_what_the_telegram_says(client: str, device: int, d
         assert (shown, symbol(value["unit"])) in said, (name, value, said)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_a_meter_device_has_its_name_and_its_objects(client: str, demo: GatewayProcess) -> None:
+async def test_a_meter_device_has_its_name_and_its_objects(client: Client, demo: GatewayProcess) -> None:
     """The name is that of the telegram's header; the object list holds what the name promises."""
-    report = tour(client, demo, "--server", str(WATER), "--password", password(demo))
+    report = await client.tour(**management(demo, WATER))
     assert bytes.fromhex(report["name"]) == b"ELS70112345070A"
     listed = [tuple(item) for item in report["objects"]]
     assert len(listed) == len(set(listed))
@@ -87,13 +89,9 @@ def test_a_meter_device_has_its_name_and_its_objects(client: str, demo: GatewayP
         assert wanted in listed
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_the_management_device_lists_all_meters(client: str, demo: GatewayProcess) -> None:
+async def test_the_management_device_lists_all_meters(client: Client, demo: GatewayProcess) -> None:
     """Channel selection leads from the management device to each meter and back."""
-    report = tour(
-        client, demo, "--server", "1", "--password", password(demo), "--channel", "16", "--channel", "20",
-        "--channel", "1",
-    )  # fmt: skip
+    report = await client.tour(**management(demo, 1), channels=[16, 20, 1])
     assert bytes.fromhex(report["name"])[:3] == b"ELV"
     names = {number: bytes.fromhex(item["name"]) for number, item in report["channels"].items()}
     assert names["16"] == b"ELS70112345070A"
@@ -101,15 +99,11 @@ def test_the_management_device_lists_all_meters(client: str, demo: GatewayProces
     assert names["1"][:3] == b"ELV"
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_a_load_profile_can_be_read_by_range(client: str, demo: GatewayProcess) -> None:
+async def test_a_load_profile_can_be_read_by_range(client: Client, demo: GatewayProcess) -> None:
     """Exactly the rows between the two times come, in order; the counter never goes back."""
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     start = end - timedelta(hours=12)
-    report = tour(
-        client, demo, "--server", str(WATER), "--password", password(demo),
-        "--from", start.isoformat(), "--to", end.isoformat(),
-    )  # fmt: skip
+    report = await client.tour(**management(demo, WATER), start=start, end=end)
     profile = report["profiles"]["1.0.99.1.0.255"]
     rows = profile["by_range"]
     assert len(rows) == 12 * 4 + 1
@@ -120,23 +114,27 @@ def test_a_load_profile_can_be_read_by_range(client: str, demo: GatewayProcess) 
     assert volumes[0] < volumes[-1]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(
-    "options",
-    [("--password", "certainly-wrong"), (), ("--client", "2", "--password", "x")],
+    ("choice", "diagnostic"),
+    [
+        ({"level": "low", "password": "certainly-wrong"}, 13),  # authentication failure
+        ({}, 14),  # authentication required
+        ({"client": 2, "level": "low", "password": "x"}, 3),  # calling AP title not recognized
+    ],
     ids=["wrong password", "no password", "unknown client"],
 )
-def test_who_may_not_is_refused(client: str, options: tuple[str, ...], demo: GatewayProcess) -> None:
-    """A client without the right to is not let in, and told so."""
-    report = tour(client, demo, "--server", "16", *options)
-    assert report["association"] is False
-    assert [item["what"] for item in report["refused"]] == ["association"]
+async def test_who_may_not_is_refused(
+    client: Client, choice: dict[str, Any], diagnostic: int, demo: GatewayProcess
+) -> None:
+    """A client without the right to is not let in, and told why."""
+    async with Tap(demo.port) as tap:
+        refused = await client.refused("open", port=tap.port, server=16, **choice)
+    assert refused["rejected"] == diagnostic
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_the_public_client_sees_only_public_objects(client: str, demo: GatewayProcess) -> None:
+async def test_the_public_client_sees_only_public_objects(client: Client, demo: GatewayProcess) -> None:
     """Without a password: who is there, what time it is, and nothing that is measured."""
-    report = tour(client, demo, "--client", "16", "--server", "16")
+    report = await client.tour(port=demo.port, client=16, server=16)
     assert report["association"] is True
     assert {tuple(item) for item in report["objects"]} == {
         (17, "0.0.41.0.0.255"),
@@ -148,8 +146,12 @@ def test_the_public_client_sees_only_public_objects(client: str, demo: GatewayPr
 
 
 @pytest.mark.parametrize("kind", ["pty", "tcp"])
-def test_the_whole_way_over_a_real_line(
-    kind: str, tmp_path: Path, start: Callable[..., GatewayProcess], simulate: Callable[..., str]
+async def test_the_whole_way_over_a_real_line(
+    kind: str,
+    tmp_path: Path,
+    start: Callable[..., GatewayProcess],
+    simulate: Callable[..., str],
+    libraries: dict[str, Library],
 ) -> None:
     """Simulated meters at 2400 baud behind a pty and behind TCP, read, stored, mapped, served."""
     url = simulate("--pty", "--baud", "2400") if kind == "pty" else simulate("--tcp", "0", "--baud", "2400")
@@ -170,8 +172,8 @@ address = "06855817"
     )
     gateway = start(tmp_path)
     gateway.wait_until("the first sweep", lambda meters: {meter["status"] for meter in meters} == {"ok"})
-    for client in CLIENTS:
-        report = tour(client, gateway, "--server", "16", "--password", password(gateway))
+    for library in libraries.values():
+        report = await Client(library, "client").tour(**management(gateway, WATER))
         assert report["refused"] == []
         said = {
             record.value

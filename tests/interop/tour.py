@@ -1,4 +1,4 @@
-"""The tour that every foreign client makes through a gateway, and the one JSON object that comes out of it.
+"""What a foreign client is asked to do, and the tour that it makes through a gateway.
 
 A client script gives a `Client`; this file knows no client library. All of them run in processes of their own,
 because one prints, one hangs on truncated data, and one is under a licence of its own.
@@ -6,10 +6,8 @@ because one prints, one hangs on truncated data, and one is under a licence of i
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,14 +15,53 @@ DATA, REGISTER, EXTENDED_REGISTER, PROFILE, CLOCK = 1, 3, 4, 7, 8
 NAME = "0.0.42.0.0.255"
 CHANNEL = "0.128.1.0.0.255"
 
+Column = tuple[int, str, int, int]
+"""Class, logical name, attribute, data index."""
+
+
+@dataclass
+class Choice:
+    """How a client is to associate."""
+
+    port: int
+    host: str = "127.0.0.1"
+    client: int = 1
+    server: int = 1
+    level: str = "none"  # "low": LLS, "high": HLS 5, GMAC
+    password: str = ""
+    form: str = "plain"  # "glo", "ded", "general-glo", "general-ded"
+    control: int = 0x30  # security control byte: 10 authenticated, 30 encrypted as well
+    title: bytes = b""
+    encryption: bytes = b""
+    authentication: bytes = b""
+    counter: int = 1  # of the first ciphered APDU
+    afresh: bool = False  # whether the counter was set on purpose, and may go back
+    pdu: int = 1024
+    window: int = 0  # of general block transfer; 0 = do not propose it
+    timeout: float = 10.0  # seconds for one answer
+
 
 class Client(Protocol):
-    """What a client library is asked to do. Values are plain: numbers, text, bytes, lists of these."""
+    """What a client library is asked to do. Values are plain: numbers, text, bytes, lists of these.
+
+    What it cannot do raises `NotImplementedError`, what is refused whatever the library raises. Values to write
+    and parameters come A-XDR encoded, each library makes of them what it takes.
+    """
 
     def open(self) -> None:
-        """Connect and associate; raises whatever the library raises if it is refused."""
+        """Connect and associate."""
 
-    def close(self) -> None: ...
+    def again(self) -> None:
+        """Associate once more, over the same connection."""
+
+    def release(self) -> None:
+        """Release the association; the connection stays."""
+
+    def drop(self) -> None:
+        """Close the connection, without a release where there was none."""
+
+    def counter(self) -> int:
+        """The next invocation counter."""
 
     def objects(self) -> list[tuple[int, str]]: ...
 
@@ -32,49 +69,57 @@ class Client(Protocol):
 
     def get_list(self, items: Sequence[tuple[int, str, int]]) -> list[Any]: ...
 
-    def rows_by_range(self, name: str, start: datetime, end: datetime) -> list[Any]: ...
+    def set(self, class_id: int, name: str, attribute: int, value: bytes) -> None: ...
 
-    def rows_by_entry(self, name: str, first: int, last: int) -> list[Any]: ...
+    def set_list(self, items: Sequence[tuple[int, str, int, bytes]]) -> list[int]:
+        """Data-Access-Result of each."""
 
-    def set_channel(self, number: int) -> None: ...
+    def act(self, class_id: int, name: str, method: int, parameter: bytes) -> Any: ...
+
+    def act_list(self, items: Sequence[tuple[int, str, int, bytes]]) -> list[Any]:
+        """What each returned."""
+
+    def rows_by_range(
+        self, name: str, start: datetime, end: datetime, columns: Sequence[Column] = ()
+    ) -> list[Any]: ...
+
+    def rows_by_entry(
+        self, name: str, first: int, last: int, columns: Sequence[Column] = ()
+    ) -> list[Any]: ...
+
+    def transfer_keys(self, master: bytes, keys: Mapping[int, bytes]) -> None:
+        """Keys by their id, which the library wraps under `master`."""
+
+    def explain(self, error: Exception) -> dict[str, Any]:
+        """What the error says: {"access": result}, {"exception": [state, service, counter]},
+        {"rejected": diagnostic}, or nothing of these."""
 
 
-def options() -> argparse.Namespace:
-    """The command line, the same for every client."""
-    parser = argparse.ArgumentParser(description="Make a tour through a DLMS gateway and print it as JSON")
-    parser.add_argument("host")
-    parser.add_argument("port", type=int)
-    parser.add_argument("--client", type=int, default=1, help="client SAP")
-    parser.add_argument("--server", type=int, default=1, help="server SAP of the logical device")
-    parser.add_argument("--password", default="", help="LLS password; without it no authentication")
-    parser.add_argument(
-        "--from", dest="start", type=datetime.fromisoformat, help="first row, ISO with offset"
-    )
-    parser.add_argument("--to", dest="end", type=datetime.fromisoformat, help="last row, ISO with offset")
-    parser.add_argument("--entries", help="FIRST:LAST, also read profiles by entry")
-    parser.add_argument("--channel", type=int, action="append", default=[], help="select it, read its name")
-    parser.add_argument("--pdu", type=int, default=1024, help="largest APDU to take")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for one answer")
-    return parser.parse_args()
+def tour(
+    client: Client,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    entries: tuple[int, int] | None = None,
+    channels: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Open `client`, read all there is, and release it.
 
-
-def run(client: Client, chosen: argparse.Namespace) -> None:
-    """Make the tour and print the report; exit 1 if the association was refused."""
+    Profiles are read from `start` to `end` and by `entries`, where given; the channels are selected one after the
+    other. "refused" in the report says what did not work.
+    """
     report: dict[str, Any] = {"association": False, "refused": []}
 
     def attempt(what: str, action: Callable[[], Any]) -> Any:
         try:
-            return plain(action())
+            return action()
         except Exception as error:
             report["refused"].append({"what": what, "why": f"{type(error).__name__}: {error}"})
             return None
 
-    try:
-        client.open()
-    except Exception as error:
-        report["refused"].append({"what": "association", "why": f"{type(error).__name__}: {error}"})
-        print(json.dumps(report))
-        sys.exit(1)
+    attempt("association", client.open)
+    if report["refused"]:
+        client.drop()
+        return report
     report["association"] = True
     report["name"] = attempt("name", lambda: client.get(DATA, NAME, 2))
     objects = attempt("object list", client.objects) or []
@@ -102,35 +147,28 @@ def run(client: Client, chosen: argparse.Namespace) -> None:
         elif class_id == PROFILE:
             profile = {"columns": value(3), "entries": value(7)}
             report["profiles"][name] = profile
-            if chosen.start and chosen.end:
+            if start and end:
                 profile["by_range"] = attempt(
-                    f"{label} by range", lambda n=name: client.rows_by_range(n, chosen.start, chosen.end)
+                    f"{label} by range", lambda n=name: client.rows_by_range(n, start, end)
                 )
-            if chosen.entries:
-                first, last = map(int, chosen.entries.split(":"))
+            if entries:
                 profile["by_entry"] = attempt(
-                    f"{label} by entry",
-                    lambda n=name, a=first, b=last: client.rows_by_entry(n, a, b),
+                    f"{label} by entry", lambda n=name: client.rows_by_entry(n, *entries)
                 )
     report["channels"] = {}
-    for number in chosen.channel:
+    for number in channels:
         refused = len(report["refused"])
-        attempt(f"channel {number}", lambda n=number: client.set_channel(n))
+        attempt(f"channel {number}", lambda n=number: select(client, n))
         report["channels"][str(number)] = {
             "selected": len(report["refused"]) == refused,
             "reads": attempt("channel", lambda: client.get(DATA, CHANNEL, 2)),
             "name": attempt("name", lambda: client.get(DATA, NAME, 2)),
         }
-    attempt("release", client.close)
-    print(json.dumps(report))
+    attempt("release", client.release)
+    client.drop()
+    return report
 
 
-def plain(value: Any) -> Any:
-    """Bytes as hex, tuples as lists, everything else as JSON has it."""
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).hex()
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return str(value)
+def select(client: Client, number: int) -> None:
+    """Write the channel selection."""
+    client.set(DATA, CHANNEL, 2, b"\x12" + number.to_bytes(2, "big"))
