@@ -82,6 +82,8 @@ class FuzzClient(CipheredWire, ABC):
             counter=counter, conformance=mode.conformance,
         )  # fmt: skip
         self.mode = mode
+        self.scenarios = SCENARIOS  # requests that belong together
+        self.names = NAMES  # of the devices that the association can have selected
         self.reopened = False  # a tampered request opened or released the association
 
     @abstractmethod
@@ -138,7 +140,7 @@ class FuzzClient(CipheredWire, ABC):
         cases: list[Case] = []
         tampered = 0
         while tampered < count:
-            requests = list(chance.choice(SCENARIOS))
+            requests = list(chance.choice(self.scenarios))
             disorder = chance.random()
             if disorder < 0.05:
                 chance.shuffle(requests)
@@ -159,10 +161,13 @@ class FuzzClient(CipheredWire, ABC):
         else:
             assert len(answers) == 1, f"{len(answers)} answers"
             answer = answers[0]
+        if case.apdu[0] == 0x60:
+            self.reopened = True  # an AARQ ends what was open, also one that is refused
         if is_exception(answer):
             return
         if case.apdu[0] in (0x60, 0x62):
-            self.reopened |= check_acse(case.apdu, answer) >= 0
+            self.reopened = True
+            check_acse(case.apdu, answer)
             return
         assert not case.forged, "a forged APDU was answered"
         if self.mode.ciphered:
@@ -184,7 +189,7 @@ class FuzzClient(CipheredWire, ABC):
         answer = await self.ask(self.seal(request, request[0], GLO) if self.mode.ciphered else request)
         plain = self.decipher(answer, GLO) if self.mode.ciphered else answer
         assert plain[:4] == bytes.fromhex("c401c100"), f"the association is not as it was: {plain.hex()}"
-        assert plain[4:] in NAMES
+        assert plain[4:] in self.names
         self.received.clear()
 
     @property
@@ -276,8 +281,10 @@ class SocketClient(FuzzClient):
 class DirectClient(FuzzClient):
     """Without a network: calls the association, which is traced and explained as for one who watches."""
 
-    def __init__(self, mode: Mode, plant: Plant, limits: ServerLimits, counter: int = 0) -> None:
-        super().__init__(mode, counter=counter)
+    def __init__(
+        self, mode: Mode, plant: Plant, limits: ServerLimits, counter: int = 0, server: int = 16
+    ) -> None:
+        super().__init__(mode, server=server, counter=counter)
         self.association = Association(
             self.client, self.server, "test", plant.directory, plant.access, limits, settle, Explaining()
         )
@@ -347,7 +354,7 @@ async def run_group(client: FuzzClient, name: str, seed: int, number: int, count
             client.check(case, answers)
         await client.check_alive()
     except Exception as error:
-        sent = "\n".join(apdu.hex() for apdu in apdus[: place + 1 or None])
+        sent = "\n".join(apdu.hex() for apdu in apdus[: place + 1 or None][-10:])
         raise AssertionError(
             f"{error!r}: seed {seed}, {name}, group {number}, APDU {place} of {client.mode}\n"
             f"{cases[place]}\nanswered {[answer.hex() for answer in answers]}\nafter\n{sent}"

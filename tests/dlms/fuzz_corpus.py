@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dlms_actor import (
     BROKEN,
     DENIED,
@@ -33,6 +35,7 @@ from dlms_plant import (
 from dlms_plant import BROKEN as BROKEN_VALUE
 from dlms_wire import get, set_
 
+from core.cosem.base import CosemObject
 from core.dlms import axdr
 from core.dlms.gbt import Block
 
@@ -97,6 +100,29 @@ SCENARIOS: tuple[tuple[bytes, ...], ...] = (
 """Requests that belong together, in the order in which a client sends them."""
 
 REQUESTS = tuple(request for scenario in SCENARIOS for request in scenario)
+
+
+_VALUES = (
+    axdr.NULL, TEXT, TIME, TREE, axdr.enum(0), axdr.enum(3), axdr.long_unsigned(16), axdr.octet_string(b"12345678"),
+    axdr.array([axdr.structure(axdr.enum(0), axdr.octet_string(bytes(24)))]),
+)  # fmt: skip
+"""To be written to, or to invoke a method with."""
+
+
+def requests_for(item: CosemObject) -> Iterator[tuple[bytes, ...]]:
+    """Requests for every attribute and method of any object, whether it is granted or not."""
+    name = item.logical_name
+    for number in range(1, item.attribute_count + 1):
+        yield (get(item.class_id, name, number),)
+        yield from ((set_(item.class_id, name, number, value),) for value in _VALUES)
+        if number in item.selectors:
+            yield from (
+                (get(item.class_id, name, number, selection),) for selection in (BY_ENTRY, BY_RANGE, COLUMNS)
+            )
+    for number in range(1, item.method_count + 1):
+        head = b"\xc3\x01\xc1" + method(number, item.class_id, name)
+        yield (head + b"\x00",)
+        yield from ((head + b"\x01" + value,) for value in _VALUES)
 
 
 def in_blocks(apdu: bytes, size: int, window: int) -> list[bytes]:
