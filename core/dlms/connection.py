@@ -27,10 +27,13 @@ FRAMES_AT_ONCE = 32  # of one client before others get their turn
 _AUTHENTICATIONS = {Mechanism.NONE: "none", Mechanism.LOW: "low", Mechanism.HIGH_GMAC: "high"}
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Serves the associations of one connection. `DlmsServer` makes and keeps them.
 
-    An answer that is at hand leaves within `data_received`; only one that waits for a meter becomes a task,
+    It brings its own buffer: else asyncio takes 256 KiB of memory for each request and gives them back, which in the
+    thread of the core takes longer than the answer.
+
+    An answer that is at hand leaves within `buffer_updated`; only one that waits for a meter becomes a task,
     and until it is out, what the client sends next stays in the buffer.
     """
 
@@ -59,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._work = work
         self._loop = asyncio.get_running_loop()
         self._deframer = Deframer(limits.apdu)
+        self._buffer = bytearray(limits.apdu + HEADER_SIZE)
         self._associations: dict[tuple[int, int], Association] = {}
         self._transport: asyncio.Transport | None = None
         self._pending: asyncio.Task[None] | asyncio.TimerHandle | None = None  # the request in flight
@@ -133,9 +137,13 @@ class Connection(asyncio.Protocol):
         self.closed.set()
         self._observer.disconnected(self.peer, str(exc) if exc else self._reason)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
         """Called by the loop."""
-        self._deframer.feed(data)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by the loop."""
+        self._deframer.feed(bytes(memoryview(self._buffer)[:nbytes]))
         if self._pending is None and self._turn is None:
             self._serve()
         if self._deframer.buffered > self._limits.apdu + HEADER_SIZE and self._transport is not None:

@@ -771,7 +771,9 @@ async def test_a_client_that_goes_in_the_moment_it_asks_leaves_nothing_behind(pl
             listener = await loop.create_server(lambda connection=connection: connection, "127.0.0.1", 0)  # type: ignore[misc]
             async with Wire(listener.sockets[0].getsockname()[1]) as wire:
                 await wire.ask(AARQ_LLS)
-                connection.data_received(frame(1, 16, request))
+                data = frame(1, 16, request)
+                connection.get_buffer(-1)[: len(data)] = data
+                connection.buffer_updated(len(data))
                 connection.connection_lost(None)  # before what the request began has had its first turn
             listener.close()
             for _ in range(10):
