@@ -10,7 +10,7 @@ from random import Random
 from types import TracebackType
 from typing import NamedTuple
 
-from dlms_plant import METER_NAMES, NAME, PASSWORD, Access, Plant
+from dlms_plant import MANAGEMENT_NAME, METER_NAMES, NAME, PASSWORD, Access, Plant
 from dlms_wire import AUTHENTICATION_KEY, CLIENT_TITLE, CTOS, CipheredWire, aarq, aarq_of, ber, get
 from fuzz_answers import check_acse, check_answer, check_service, is_exception
 from fuzz_corpus import ALL_SERVICES, REQUESTS, SCENARIOS, in_blocks
@@ -29,7 +29,7 @@ from core.dlms.wrapper import frame
 LIMIT = 60.0  # seconds, for a group of answers on a loaded machine
 DEDICATED_KEY = bytes(range(16, 32))
 ROOM_TO_CIPHER = 40  # bytes around a plain APDU
-NAMES = {axdr.octet_string(name.encode()) for name in METER_NAMES.values()}
+NAMES = {axdr.octet_string(name.encode()) for name in (MANAGEMENT_NAME, *METER_NAMES.values())}
 
 _BARRIER = 0x7000  # server SAP without an association, and the first of the client SAPs
 _BARRIERS = 0x1000
@@ -84,6 +84,7 @@ class FuzzClient(CipheredWire, ABC):
         self.mode = mode
         self.scenarios = SCENARIOS  # requests that belong together
         self.names = NAMES  # of the devices that the association can have selected
+        self._genuine: list[bytes] = []  # ciphered APDUs that were sent as they are
         self.reopened = False  # a tampered request opened or released the association
 
     @abstractmethod
@@ -150,6 +151,9 @@ class FuzzClient(CipheredWire, ABC):
                 changed = chance.random() < 0.8
                 tampered += changed
                 cases += self._cases(request, changed, chance)
+            if self._genuine and chance.random() < 0.1:  # once more what has been accepted
+                tampered += 1
+                cases.append(Case(chance.choice(self._genuine), None, forged=True))
         return cases
 
     def check(self, case: Case, answers: list[bytes]) -> None:
@@ -189,7 +193,7 @@ class FuzzClient(CipheredWire, ABC):
         answer = await self.ask(self.seal(request, request[0], GLO) if self.mode.ciphered else request)
         plain = self.decipher(answer, GLO) if self.mode.ciphered else answer
         assert plain[:4] == bytes.fromhex("c401c100"), f"the association is not as it was: {plain.hex()}"
-        assert plain[4:] in self.names
+        assert plain[4:] in self.names, f"another value: {plain.hex()}"
         self.received.clear()
 
     @property
@@ -212,6 +216,8 @@ class FuzzClient(CipheredWire, ABC):
                 genuine, apdu = apdu, mutate(apdu, (apdu, self.aarq(), request), chance)
                 forged = _taken_apart(genuine) != _taken_apart(apdu)
         if layer != "blocks" and chance.random() < 0.9:
+            if self.mode.ciphered and layer != "ciphering":
+                self._genuine.append(apdu)
             yield Case(apdu, plain, form, forged)
             return
         blocks = in_blocks(apdu, chance.choice((7, 20, 100, 1000)), chance.choice((0, 1, 5, 63)))
@@ -242,6 +248,10 @@ class SocketClient(FuzzClient):
     """Over TCP. Between any two APDUs it asks something else, so that their answers can be told apart."""
 
     tear: Random | None = None  # to write in pieces of any size
+
+    async def __aenter__(self) -> SocketClient:
+        await super().__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
