@@ -1,7 +1,8 @@
 """What the gateway is measured against, each in a process of its own: `python dlms_peers.py echo APDU|pydlms`.
 
 Prints the port first and serves until it is killed. `echo` does nothing but asyncio: whatever arrives, it sends the
-same answer. `pydlms` is the simulator of pydlms-client with the same objects.
+same answer. `pydlms` is the simulator of pydlms-client with the same objects; client 1 has the plain context, client 2
+the ciphered one.
 """
 
 from __future__ import annotations
@@ -10,19 +11,30 @@ import asyncio
 import struct
 import sys
 import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from dlms_link import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD, PDU, PEER_TITLE
 
 ROWS, COLUMNS = 1000, 10
 
 
-class Echo(asyncio.Protocol):
+class Echo(asyncio.BufferedProtocol):
+    """With a buffer of its own: the least that asyncio can do, whatever the allocator makes of 256 KiB a request."""
+
     def __init__(self, answer: bytes) -> None:
-        self.answer = answer
+        self._answer = answer
+        self._buffer = bytearray(8192)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(self.answer)  # type: ignore[attr-defined]
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._transport.write(self._answer)  # type: ignore[attr-defined]
 
 
 async def echo(apdu: bytes) -> None:
@@ -40,8 +52,9 @@ def pydlms() -> None:
     from pydlms.security.hls import Mechanism
     from pydlms.simulator import ClientProfile, MeterSimulator, serve
 
-    meter = MeterSimulator()
-    meter.clients[1] = ClientProfile(Mechanism.LLS, secret=b"12345678")
+    meter = MeterSimulator(PEER_TITLE, ENCRYPTION_KEY, AUTHENTICATION_KEY, max_pdu=PDU)
+    for client, ciphered in ((1, False), (2, True)):
+        meter.clients[client] = ClientProfile(Mechanism.LLS, secret=PASSWORD.encode(), ciphered=ciphered)
     meter.add_object(
         3,
         "8.0.1.0.0.255",

@@ -1,7 +1,8 @@
 """A whole gateway to be measured: `python gateway_server.py STATE_DIR`. Prints the ready line and serves.
 
-One heat meter on a simulated line, 1000 rows of load profile 1 in the store, and a mapping of 9 registers of 32 bits,
-so that a row has 10 columns and as many bytes as the peer's. The LLS password is 12345678.
+Heat meters on a simulated line, where the first one answers, each with 1000 rows of load profile 1 in the store, and a
+mapping of 9 registers of 32 bits, so that a row has 10 columns and as many bytes as the peer's. Password and keys are
+those of the bench's client.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "gateway"))
+
+from dlms_link import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
+from many_meters import Installed
+
 from core.config_file import ConfigFile
 from core.dlms.axdr import Tag
 from core.interval import Interval
@@ -24,7 +30,7 @@ from core.snapshot import MeterState
 from core.statedir import StateDir
 from core.store import Reading, Store
 
-ROWS, REGISTERS = 1000, 9
+ROWS, REGISTERS, METERS = 1000, 9, 8
 METER = "06855817.KAM.08.04"
 CODES = (
     "6.0.1.0.0",
@@ -52,8 +58,15 @@ def prepare(state: StateDir) -> None:
         }
     )
     file.add_line({"name": "bench", "url": "sim:"})
-    file.add_meter({"line": "bench", "address": METER})
-    save_secrets(state.secrets, replace(Secrets.generate(), lls_password="12345678"))
+    for meter in meters():
+        file.add_meter({"line": "bench", "address": str(meter.address)})
+    secrets = replace(
+        Secrets.generate(),
+        lls_password=PASSWORD,
+        encryption_key=ENCRYPTION_KEY,
+        authentication_key=AUTHENTICATION_KEY,
+    )
+    save_secrets(state.secrets, secrets)
     heat = next(mapping for mapping in ready_mappings() if mapping.name == "heat.json")
     entries = [
         {**entry, "dlmsDataType": Tag.DOUBLE_LONG}
@@ -64,17 +77,23 @@ def prepare(state: StateDir) -> None:
     asyncio.run(fill(state))
 
 
+def meters() -> list[Installed]:
+    """The one that answers, and others that send the same under identifications of their own."""
+    model = next(meter for meter in load_meters() if str(meter.identity) == METER)
+    return [Installed(number, model, own=number > 0) for number in range(METERS)]
+
+
 async def fill(state: StateDir) -> None:
-    meter = next(meter for meter in load_meters() if str(meter.identity) == METER)
     store = await Store.open(state.database)
     zone = ConfigFile(state.config).load().gateway.zone
     await store.set_profiles({1: Interval.parse("15 min")}, zone)
     last = time.time_ns() // 1_000_000 // QUARTER_MS * QUARTER_MS
     times = [last - QUARTER_MS * number for number in reversed(range(ROWS))]
-    key = await store.install_meter("bench", METER, times[0])
-    await store.add_readings(
-        [Reading(key, "bench", moment, MeterState.OK, meter.telegrams_at(moment / 1000)) for moment in times]
-    )
+    for meter in meters():
+        key = await store.install_meter("bench", str(meter.address), times[0])
+        await store.add_readings(
+            [Reading(key, "bench", moment, MeterState.OK, meter.frames(moment)) for moment in times]
+        )
     await store.close()
 
 

@@ -53,6 +53,7 @@ class Installed(NamedTuple):
 
     number: int
     model: SimulatedMeter  # that its telegrams are taken from
+    own: bool = True  # whether it has an identification of its own
 
     @property
     def line(self) -> str:
@@ -61,10 +62,12 @@ class Installed(NamedTuple):
     @property
     def address(self) -> SecondaryAddress:
         assert self.model.identity is not None
+        if not self.own:
+            return self.model.identity
         return replace(self.model.identity, identification=f"{20_000_000 + self.number}")
 
     def frames(self, moment_ms: int) -> tuple[bytes, ...]:
-        """What the model sends then, under the own identification and with a checksum that fits (EN 13757-2)."""
+        """What the model sends then, under its identification and with a checksum that fits (EN 13757-2)."""
         identification = bytes.fromhex(self.address.identification)[::-1]
         frames = []
         for frame in self.model.telegrams_at(moment_ms / 1000):
