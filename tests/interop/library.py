@@ -109,7 +109,7 @@ class Tap:
 
     def __init__(self, port: int) -> None:
         self._gateway = port
-        self._source = f"127.0.1.{next(_addresses)}"
+        self._source = another_address()
         self.frames: list[tuple[str, bytes]] = []  # direction and wrapper frame
         self._onwards: asyncio.StreamWriter | None = None  # of the last connection
         self._injected: asyncio.Future[bytes] | None = None
@@ -172,6 +172,11 @@ class Tap:
                     await target.drain()
             finally:
                 target.close()
+
+
+def another_address() -> str:
+    """A client's address that the gateway has not seen."""
+    return f"127.0.1.{next(_addresses)}"
 
 
 def as_json(value: Any) -> Any:

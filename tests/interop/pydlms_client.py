@@ -54,13 +54,15 @@ class Pydlms:
     def _context(self, choice: Choice) -> SecurityContext:
         key = choice.title, choice.encryption, choice.authentication
         context = self._contexts.get(key)
-        if context is None or choice.afresh:
+        if context is None or choice.afresh or choice.form == "plain":
             context = SecurityContext(
                 choice.encryption, choice.authentication, choice.title, invocation_counter=choice.counter
             )
-            if not choice.afresh:
-                self._contexts[key] = context
-        context.policy = SecurityPolicy.NONE if choice.form == "plain" else SecurityPolicy(choice.control)
+        if choice.form == "plain":  # which has its keys for HLS only
+            context.policy = SecurityPolicy.NONE
+            return context
+        context.policy = SecurityPolicy(choice.control)
+        self._contexts[key] = context
         return context
 
     def open(self) -> None:
