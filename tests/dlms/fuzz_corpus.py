@@ -96,6 +96,13 @@ SCENARIOS: tuple[tuple[bytes, ...], ...] = (
         b"\xc3\x05\xc1\x02" + method(ECHO) * 2 + block(False, 1, b"\x02" + TEXT),
         b"\xc3\x06\xc1" + block(True, 2, TEXT),
     ),
+    # Lists whose counts contradict each other: well coded, but to be refused.
+    (b"\xc1\x04\xc1\x02" + attribute(2) * 2 + b"\x01" + TEXT,),
+    (b"\xc1\x04\xc1\x01" + attribute(2) + b"\x02" + TEXT * 2,),
+    (b"\xc1\x05\xc1\x02" + attribute(2) * 2 + block(True, 1, b"\x01" + TEXT),),
+    (b"\xc3\x03\xc1\x02" + method(ECHO) * 2 + b"\x03" + TEXT * 3,),
+    (b"\xc3\x05\xc1\x01" + method(ECHO) + block(True, 1, b"\x00"),),
+    (b"\xc0\x03\xc1\x00",),
 )  # fmt: skip
 """Requests that belong together, in the order in which a client sends them."""
 
