@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, cast
 
@@ -108,11 +109,10 @@ class Connection(asyncio.BufferedProtocol):
         local = transport.get_extra_info("sockname")
         self._local = str(local[0]) if local else ""
         self._since = self._last = self._loop.time()
-        of_peer = sum(host == self._host for host in self._connections.values())
-        full = len(self._connections) >= self._limits.connections
+        room = self._has_room()
         self._connections[self] = self._host
         self._observer.connected(self.peer)
-        if full or of_peer >= self._limits.connections_per_peer:
+        if not room:
             _log.info("%s is sent away: too many connections are open", self.peer)
             self._reason = "too many connections"
             self.abort()
@@ -297,6 +297,37 @@ class Connection(asyncio.BufferedProtocol):
             self._associations[key] = association
             association.since, association.requests = self._last, 0
             self._observer.associated(self._view(association))
+
+    def _has_room(self) -> bool:
+        """Whether the limits let this connection in; at a limit, one on which nobody has authenticated gives way.
+
+        Connections that cost nothing could keep every head-end out else. They go where one host has most of them, and
+        there the one that was silent longest.
+        """
+        hosts = list(self._connections.values())
+        of_peer = hosts.count(self._host) >= self._limits.connections_per_peer
+        if not of_peer and len(hosts) < self._limits.connections:
+            return True
+        strangers = [
+            connection
+            for connection, host in self._connections.items()
+            if not connection._authenticated and (host == self._host or not of_peer)
+        ]
+        if not strangers:
+            return False
+        counts = Counter(connection._host for connection in strangers)
+        stranger = min(strangers, key=lambda connection: (-counts[connection._host], connection._last))
+        del self._connections[stranger]  # at once, or the next one to come would count it still
+        stranger._reason = "gave way to another client"
+        stranger.abort()
+        return True
+
+    @property
+    def _authenticated(self) -> bool:
+        return any(
+            association.associated and association.context.mechanism != Mechanism.NONE
+            for association in self._associations.values()
+        )
 
     async def _settle_all(self, values: Sequence[Awaitable[bytes]]) -> list[bytes | DataAccessResult]:
         if len(values) == 1:

@@ -137,6 +137,43 @@ async def test_one_peer_cannot_take_all_connections(plant: Plant) -> None:
     await server.stop()
 
 
+async def test_connections_without_authentication_keep_nobody_out(plant: Plant) -> None:
+    """At the limit the one that was silent longest gives way; a client that has authenticated stays."""
+    server = plant.server(ServerLimits(connections=3))
+    await server.start("127.0.0.1", 0)
+    async with (
+        Wire(server.port) as known,
+        Wire(server.port, client=16) as public,
+        Wire(server.port) as silent,
+    ):
+        await known.ask(AARQ_LLS)
+        await public.ask(AARQ_NONE)
+        await silent.ask(RLRQ)
+        async with Wire(server.port) as one:
+            assert (await one.ask(AARQ_LLS))[0] == 0x61
+            assert await public.ended()
+            async with Wire(server.port) as two:
+                assert (await two.ask(AARQ_LLS))[0] == 0x61
+                assert await silent.ended()
+        assert await fetch(known, get(1, NAME, 2)) == NAMED
+    await server.stop()
+
+
+async def test_a_flood_of_connections_pushes_out_its_own_ones(plant: Plant) -> None:
+    """Another host, which has one connection, keeps it although it was silent longer."""
+    server = plant.server(ServerLimits(connections=3))
+    await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+    async with Wire(server.port) as first, Wire(server.port) as second, Wire(server.port) as third:
+        assert await first.ended()
+        writer.write(frame(1, 16, AARQ_LLS))
+        async with asyncio.timeout(5):
+            assert (await reader.readexactly(9))[8] == 0x61
+        assert (await second.ask(AARQ_LLS))[0] == (await third.ask(AARQ_LLS))[0] == 0x61
+    writer.close()
+    await server.stop()
+
+
 async def test_associations_of_one_connection_are_bounded(plant: Plant) -> None:
     """Pairs of client and device beyond the limit are refused."""
     server = plant.server(ServerLimits(associations_per_connection=2))
