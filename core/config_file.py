@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import secrets
 import stat
+import threading
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import tomlkit
 from tomlkit import TOMLDocument
@@ -49,6 +50,10 @@ _FIRST_TEXT = """\
 """
 
 
+_changing: Final = threading.RLock()
+"""One change at a time: a head-end can raise the policy while a reload gives new meters their addresses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a gateway gave itself and its meters before; head-end systems know them by it."""
@@ -78,18 +83,20 @@ class ConfigFile:
         A file that lost them, because somebody put another one in its place, gets those from `before` again.
         Called before a configuration is put to use, so that what a head-end system sees is on disk first.
         """
-        config = self.load()
-        if config.gateway.serial and all(meter.logical_device is not None for meter in config.meters):
-            return config
+        with _changing:
+            config = self.load()
+            if config.gateway.serial and all(meter.logical_device is not None for meter in config.meters):
+                return config
 
-        def change(document: TOMLDocument) -> None:
-            if not config.gateway.serial:
-                _section(document, "gateway")["serial"] = before.serial or new_serial()
-            for table, device in zip(document.get("meter", []), _devices(config, before), strict=True):
-                if "logical_device" not in table:
-                    table["logical_device"] = device
+            def change(document: TOMLDocument) -> None:
+                if not config.gateway.serial:
+                    _section(document, "gateway")["serial"] = before.serial or new_serial()
+                devices = _devices(config, before)
+                for table, device in zip(document.get("meter", []), devices, strict=True):
+                    if "logical_device" not in table:
+                        table["logical_device"] = device
 
-        return self._change(change)
+            return self._change(change)
 
     def set_values(self, values: Mapping[str, Any]) -> Config:
         """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds."""
@@ -120,20 +127,25 @@ class ConfigFile:
     def remove_meter(self, line: str, address: str) -> Config:
         """Take out the meter with this address (as text) on this line."""
         wanted = (line, str(parse_address(address)))
-        config = self.load()
-        places = [(meter.line, str(parse_address(str(meter.address)))) for meter in config.meters]
-        if wanted not in places:
-            raise ConfigError(f"{self.path}: there is no meter with address {address} on {line}.")
+        with _changing:
+            config = self.load()
+            places = [(meter.line, str(parse_address(str(meter.address)))) for meter in config.meters]
+            if wanted not in places:
+                raise ConfigError(f"{self.path}: there is no meter with address {address} on {line}.")
 
-        def change(document: TOMLDocument) -> None:
-            meters = document["meter"]
-            del meters[places.index(wanted)]
-            if not meters:
-                del document["meter"]
+            def change(document: TOMLDocument) -> None:
+                meters = document["meter"]
+                del meters[places.index(wanted)]
+                if not meters:
+                    del document["meter"]
 
-        return self._change(change)
+            return self._change(change)
 
     def _change(self, change: Callable[[TOMLDocument], None]) -> Config:
+        with _changing:
+            return self._replace(change)
+
+    def _replace(self, change: Callable[[TOMLDocument], None]) -> Config:
         try:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else _FIRST_TEXT
             parse_config(text, self.path)

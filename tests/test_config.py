@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import stat
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -316,6 +317,23 @@ def test_meters_get_the_next_free_logical_device_and_keep_it(tmp_path: Path) -> 
     found = {str(meter.address): meter.logical_device for meter in file.prepare().meters}
     assert found == {"1": 16, "3": 18, "12345678.HYD.25.07": 17, "9": 19}
     assert file.load() == file.prepare()
+
+
+def test_changes_at_the_same_time_all_survive(tmp_path: Path) -> None:
+    """A policy that a head-end raises is not lost to a reload that gives a meter its address just then."""
+    for number in range(20):
+        file = ConfigFile(tmp_path / f"{number}.toml")
+        file.path.write_text(
+            '[[line]]\nname = "a"\nurl = "tcp:192.0.2.7:1"\n[[meter]]\nline = "a"\naddress = 5\n'
+        )
+        with ThreadPoolExecutor(2) as pool:
+            changes = pool.submit(file.prepare), pool.submit(file.set_values, {"dlms.policy": _RAISED})
+        assert all(change.exception() is None for change in changes)
+        config = file.load()
+        assert (config.meters[0].logical_device, config.dlms.policy) == (16, _RAISED)
+
+
+_RAISED = "authenticated-encrypted"
 
 
 def test_comments_and_mode_survive_a_change(tmp_path: Path) -> None:
