@@ -1,6 +1,6 @@
 """Clients of gurux-dlms, the library that most field engineers know.
 
-It does not verify the tags of what it receives, nor its counters.
+It verifies the tag of what is only authenticated, not of what is encrypted as well, and no counters.
 """
 
 from __future__ import annotations

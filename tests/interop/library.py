@@ -46,7 +46,11 @@ class Library:
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait(LIMIT)
+            self._reader.join(LIMIT)
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
             self._process = None
 
     def order(self, client: str, do: str, /, *args: Any, **named: Any) -> Any:
@@ -74,7 +78,9 @@ class Library:
                 [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             self._answers = queue.Queue()
-            threading.Thread(target=_gather, args=(self._process, self._answers), daemon=True).start()
+            arguments = (self._process, self._answers)
+            self._reader = threading.Thread(target=_gather, args=arguments, daemon=True)
+            self._reader.start()
         return self._process
 
 

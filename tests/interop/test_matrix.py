@@ -9,7 +9,7 @@ What the libraries can, besides reading one attribute, in blocks too, and writin
 | glo, ded, general-ded           | yes                  | yes                 | no                  |
 | general-glo                     | yes                  | yes                 | yes                 |
 | security control 10             | yes                  | yes                 | no                  |
-| verifies tags and counters      | no                   | yes                 | yes                 |
+| verifies tags / counters        | of control 10 / no   | yes                 | yes                 |
 | lists: GET / SET / ACTION       | yes / no (1) / no    | yes                 | yes / no / no       |
 | long SET and ACTION, in blocks  | yes (2)              | yes                 | no                  |
 | general block transfer          | no (3)               | yes                 | no                  |

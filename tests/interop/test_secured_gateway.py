@@ -67,7 +67,13 @@ def library(request: pytest.FixtureRequest, libraries: dict[str, Library]) -> Li
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def signature() -> bytes:
+    """Of the program that the gateway runs, taken before it starts."""
+    return package_signature()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, signature: bytes) -> Iterator[GatewayProcess]:
     """The demo with HLS and the policy authenticated-encrypted."""
     state_dir = tmp_path_factory.mktemp("secured")
     write_config(state_dir / "config.toml")
@@ -192,7 +198,7 @@ async def test_every_attribute_of_every_object_is_the_same_to_all(
 
 
 async def test_the_management_device_says_what_the_gateway_is(
-    library: Library, gateway: GatewayProcess
+    library: Library, gateway: GatewayProcess, signature: bytes
 ) -> None:
     """Names, meters, titles, versions, address, policy, push setups, last events, counter, clock."""
     config = load_config(gateway.state_dir / "config.toml")
@@ -210,7 +216,7 @@ async def test_the_management_device_says_what_the_gateway_is(
         title = await client.get(1, "0.0.96.1.0.255", 2)
         assert title == load_config(gateway.state_dir / "config.toml").gateway.system_title.hex()
         assert bytes.fromhex(await client.get(1, "1.0.0.2.0.255", 2)) == VERSION.encode()
-        assert bytes.fromhex(await client.get(1, "1.1.0.2.8.255", 2)) == package_signature()
+        assert bytes.fromhex(await client.get(1, "1.1.0.2.8.255", 2)) == signature
         assert await client.get(1, "0.0.96.128.0.255", 2) == 0x7F000001
         assert await client.get(1, "0.0.96.1.4.255", 2) == ""
         assert await client.get(*CHANNEL) == 1
@@ -218,12 +224,12 @@ async def test_the_management_device_says_what_the_gateway_is(
         assert setup == [3, 0, TITLES[library.name].hex(), title]
         for log in Log:
             await settled(client, gateway, log)
-        for setup, about in (("0.4.25.9.0.255", STANDARD_LOG), ("0.8.25.9.0.255", FRAUD_LOG)):
-            assert await client.get(40, setup, 2) == [
-                [1, code("0.0.42.0.0.255"), 2, 0], [40, code(setup), 1, 0], [7, code(about), 1, 0],
+        for push, about in (("0.4.25.9.0.255", STANDARD_LOG), ("0.8.25.9.0.255", FRAUD_LOG)):
+            assert await client.get(40, push, 2) == [
+                [1, code("0.0.42.0.0.255"), 2, 0], [40, code(push), 1, 0], [7, code(about), 1, 0],
                 [7, code(about), 2, 0],
             ]  # fmt: skip
-            assert await client.get(40, setup, 3) == [0, "", 0]  # nowhere: no push is configured
+            assert await client.get(40, push, 3) == [0, "", 0]  # nowhere: no push is configured
         counter = await client.get(1, "0.0.43.1.0.255", 2)
         assert counter >= (0 if FORMS[library.name] == "ded" else await client.counter() - 1)
         async with asyncio.timeout(LIMIT):
@@ -283,7 +289,8 @@ async def test_a_load_profile_is_read_by_range_columns_and_entry(
     found = dict(zip(libraries, await asyncio.gather(*map(read, libraries.values())), strict=True))
     rows = found["pydlms"]["range"]
     assert len(rows) == 12 * 4 + 1
-    assert [row[0] for row in rows] == sorted({row[0] for row in rows})
+    times = [cosem_time.decode(bytes.fromhex(row[0]), UTC) for row in rows]
+    assert times == sorted(set(times))
     for library, answer in found.items():
         assert answer["range"] == rows
         if library not in CANNOT_CHOOSE:
