@@ -66,6 +66,18 @@ def count(number: int, singular: str, plural: str = "") -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
+def lowest(level: str) -> str:
+    """The lowest authentication level that the management client may use: "low or higher"."""
+    return level if level == "high" else f"{level} or higher"
+
+
+def clock_offset(offset_ms: int) -> str:
+    """How far the gateway's clock is from the machine's: "25 h ahead of"; "" where nobody would notice."""
+    if abs(offset_ms) < 1000:
+        return ""
+    return f"{age(0, round(abs(offset_ms), -3))} {'ahead of' if offset_ms > 0 else 'behind'} this machine's"
+
+
 def bar(done: int, total: int, width: int) -> str:
     """A progress bar of `width` cells."""
     filled = width if total <= 0 else min(width, done * width // total)

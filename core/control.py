@@ -259,6 +259,7 @@ def status_json(snapshot: Snapshot) -> dict[str, Any]:
         "state_dir": snapshot.state_dir,
         "demo": snapshot.demo,
         "time": iso(snapshot.taken_ms),
+        "clock_offset_ms": snapshot.clock_offset_ms,
         "started": iso(snapshot.started_ms),
         "readout_interval": snapshot.readout_interval,
         "dlms": {
@@ -268,6 +269,8 @@ def status_json(snapshot: Snapshot) -> dict[str, Any]:
             "listening": dlms.listening,
             "reason": dlms.reason,
             "authentication": dlms.authentication,
+            "policy": dlms.policy,
+            "frame_counter": dlms.frame_counter,
             "logical_devices": dlms.logical_devices,
         },
         "lines": [

@@ -124,7 +124,7 @@ class Core:
         self.store = await Store.open(self._state.database)
         self._parts.push_async_callback(self.store.close)
         self._clock.offset_ms = await self.store.clock_offset()
-        self._started_ms = self._clock.now_ms()
+        self._started_ms = self._clock.system.now_ms()
         self._signature = await asyncio.to_thread(package_signature)
         await self._start_events()
         await self._start_security()
@@ -354,11 +354,12 @@ class Core:
 
     def _publish(self) -> None:
         self._publishing = None
-        config = self._config
+        config, security, offset_ms = self._config, self._security, self._clock.offset_ms
         host, port = self._endpoint(config)
         self.snapshot = Snapshot(
             taken_ms=self._clock.now_ms(),
-            started_ms=self._started_ms,
+            started_ms=self._started_ms + offset_ms,
+            clock_offset_ms=offset_ms,
             version=VERSION,
             name=config.gateway.name or self._facts.name,
             serial=config.gateway.serial,
@@ -372,12 +373,16 @@ class Core:
                 port=self._server.port or port,
                 listening=self._server.listening,
                 reason="" if config.dlms.enabled else "DLMS is switched off in config.toml.",
-                authentication=config.dlms.authentication,
+                authentication=security.level().name.lower(),
+                policy=security.policy().name.lower().replace("_", "-"),
+                frame_counter=security.frame_counter(),
                 logical_devices=self._devices.count,
             ),
             lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
-            associations=tuple(views.association_view(session) for session in self._server.sessions()),
+            associations=tuple(
+                views.association_view(session, offset_ms) for session in self._server.sessions()
+            ),
             alarms=tuple(self._alarms()),
         )
 

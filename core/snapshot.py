@@ -160,6 +160,8 @@ class DlmsView:
     listening: bool
     reason: str  # why it does not listen, "" while it does
     authentication: str  # lowest level for the management client
+    policy: str  # that holds now: "none", "authenticated-encrypted"
+    frame_counter: int  # the highest invocation counter that was accepted from a client, 0 for none
     logical_devices: int
 
 
@@ -169,6 +171,9 @@ class Snapshot:
 
     taken_ms: int
     started_ms: int
+    clock_offset_ms: (
+        int  # how far the gateway's clock, and with it every time here, is ahead of the machine's
+    )
     version: str
     name: str
     serial: str  # 10 digits

@@ -80,8 +80,8 @@ def value_views(meter: Meter) -> tuple[ValueView, ...]:
     )
 
 
-def association_view(session: SessionView) -> AssociationView:
-    """A connected client."""
+def association_view(session: SessionView, offset_ms: int) -> AssociationView:
+    """A connected client; the gateway's clock is `offset_ms` ahead of the machine's, which the server goes by."""
     client = "" if session.client_sap is None else _CLIENTS.get(session.client_sap, "client")
     return AssociationView(
         peer=session.peer,
@@ -89,8 +89,8 @@ def association_view(session: SessionView) -> AssociationView:
         logical_device=session.sap,
         channel=session.channel,
         authentication=session.authentication,
-        since_ms=session.since_ms,
-        last_ms=session.last_ms,
+        since_ms=session.since_ms + offset_ms,
+        last_ms=session.last_ms + offset_ms,
         requests=session.requests,
         ciphering=session.ciphering,
         errors=session.errors,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cme_tui.client import ask
-from cme_tui.wording import age, count
+from cme_tui.wording import age, clock_offset, count, lowest
 
 _QUIET = ("ok", "waiting", "disabled")
 
@@ -27,7 +27,10 @@ def _text(status: dict[str, Any]) -> list[str]:
         f"{status['name']}  serial {status['serial']}  system title {status['system_title']}",
         f"version {status['version']}, up {age(_ms(status['started']), now)}, state in {status['state_dir']}",
         f"DLMS server {_server(status['dlms'])}",
+        f"Security: {_security(status['dlms'])}",
     ]
+    if offset := clock_offset(status["clock_offset_ms"]):
+        lines.append(f"Clock {status['time']}, set to {offset}")
     lines += [f"Line {line['name']} {_line(line, now)}" for line in status["lines"]]
     states = Counter(meter["state"] for meter in status["meters"])
     lines.append(
@@ -50,7 +53,14 @@ def _server(dlms: dict[str, Any]) -> str:
     if not dlms["listening"]:
         return f"is not listening: {dlms['reason']}" if dlms["enabled"] else "is switched off"
     devices = count(dlms["logical_devices"], "logical device")
-    return f"listens on {dlms['host']}:{dlms['port']}, {devices}, authentication {dlms['authentication']} or higher"
+    return f"listens on {dlms['host']}:{dlms['port']}, {devices}"
+
+
+def _security(dlms: dict[str, Any]) -> str:
+    return (
+        f"authentication {lowest(dlms['authentication'])}, policy {dlms['policy']}, "
+        f"frame counter {dlms['frame_counter']}"
+    )
 
 
 def _line(line: dict[str, Any], now: int) -> str:

@@ -69,7 +69,8 @@ class GatewayScreen(Screen[None]):
         """Show the newest snapshot now."""
         if not self._composed:
             return
-        snapshot, now_ms = self.cme.current, self.cme.clock()
+        snapshot = self.cme.current
+        now_ms = self.cme.clock() + snapshot.clock_offset_ms
         demo = "demo · " if snapshot.demo else ""
         self.query_one(TitleBar).show(f"{demo}{snapshot.name or snapshot.serial}")
         self.show(snapshot, now_ms)

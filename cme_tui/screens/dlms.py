@@ -18,7 +18,7 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.rehearsal import rehearsal_screen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import age, clock, count, moment
+from cme_tui.wording import age, clock, clock_offset, count, lowest, moment
 from core.errors import CmeError
 from core.snapshot import AssociationView, LogEntry, Snapshot, TraceEntry
 
@@ -45,10 +45,12 @@ class DlmsScreen(GatewayScreen):
     TAB = "dlms"
     AUTO_FOCUS = ""
     HELP = (
-        "Above, every client that is connected: the logical device that it addressed and the channel that it "
+        "At the top, the lowest authentication of the management client, the security policy, and the frame counter: "
+        "the highest invocation counter that the gateway has taken, a head-end has to go on above it.\n"
+        "Below that, every client that is connected: the logical device that it addressed and the channel that it "
         "selected, its authentication, how its last request was ciphered, and its requests and errors. The status "
         "line says what the last error was.\n"
-        "Below, the log (l): clients that came, associated, were refused, and left, with the reason. Or the trace (t): "
+        "Then the log (l): clients that came, associated, were refused, and left, with the reason. Or the trace (t): "
         "each APDU as it comes, > received, < sent, with client and server address, its size on the wire and its "
         "meaning; ciphered ones in clear, where they could be deciphered. Enter explains the APDU under the cursor "
         "byte by byte; passwords and keys are never shown. APDUs are recorded while the trace is open, only.\n"
@@ -324,11 +326,19 @@ def _server(snapshot: Snapshot) -> list[Line]:
     if server.listening:
         status = ("● listening ", "good")
         devices = count(server.logical_devices, "device")
-        rest = f"on {server.host}:{server.port}, {devices}, auth {server.authentication} or higher"
+        rest = f"on {server.host}:{server.port}, {devices}"
     else:
         status = ("✗ not listening ", "bad") if server.enabled else ("- off ", "faint")
         rest = server.reason
     lines: list[Line] = [((" DLMS server ", "title"), status, rest)]
+    lines.append(
+        (
+            f"   auth {lowest(server.authentication)}, policy {server.policy}, "
+            f"frame counter {server.frame_counter}",
+        )
+    )
+    if offset := clock_offset(snapshot.clock_offset_ms):
+        lines.append((f"   clock set to {offset}",))
     if not snapshot.associations:
         lines.append((("   no client connected", "faint"),))
     return lines

@@ -11,7 +11,19 @@ from textual.binding import Binding, BindingType
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import SYMBOLS, age, bar, count, meter_identity, moment, state, sweep_left, until, value
+from cme_tui.wording import (
+    SYMBOLS,
+    age,
+    bar,
+    count,
+    lowest,
+    meter_identity,
+    moment,
+    state,
+    sweep_left,
+    until,
+    value,
+)
 from core.snapshot import AssociationView, LineState, LineView, MeterState, MeterView, Snapshot
 
 QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
@@ -237,9 +249,8 @@ def _dlms(snapshot: Snapshot, now_ms: int, coarse: bool) -> list[Line]:
     address = f"{server.host}:{server.port}"
     if server.listening:
         status = ("● listening ", "good")
-        rest = (
-            f"on {address}, {count(server.logical_devices, 'device')}, auth {server.authentication} or higher"
-        )
+        devices = count(server.logical_devices, "device")
+        rest = f"on {address}, {devices}, auth {lowest(server.authentication)}"
     elif not server.enabled:
         status, rest = ("- off", "faint"), " ([dlms] enabled = false in config.toml)"
     else:

@@ -54,6 +54,7 @@ async def test_status_shows_endpoint_meters_and_clients(demo: GatewayProcess) ->
         done = cme_tui("status", "--state-dir", str(demo.state_dir))
         assert done.returncode == 0
         assert f"DLMS server listens on 127.0.0.1:{demo.port}, 9 logical devices" in done.stdout
+        assert "Security: authentication low or higher, policy none, frame counter 0\n" in done.stdout
         assert "8 meters: 8 ok" in done.stdout
         status = json.loads(cme_tui("status", "--json", "--state-dir", str(demo.state_dir)).stdout)
     assert status["dlms"]["port"] == demo.port

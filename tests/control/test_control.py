@@ -95,6 +95,7 @@ def test_status_is_the_whole_picture_in_one_line(gateway: Any, tmp_path: Path) -
     status = json.loads(answer)
     assert (status["name"], status["serial"]) == ("Cellar 3", "0016000000")
     assert status["dlms"]["port"] == 4059
+    assert (status["dlms"]["policy"], status["dlms"]["frame_counter"]) == ("none", 1266)
     assert status["time"] == "2026-01-09T12:00:00.000Z"
     assert [meter["state"] for meter in status["meters"]].count("no answer") == 1
     assert status["associations"][0]["client"] == "management (1)"

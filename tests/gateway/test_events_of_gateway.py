@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dlms_wire import Wire, aarq, fetch, get, set_
 from gateway_process import LIMIT, GatewayProcess
 from test_core import Site, port_of, serve, simulated
 
+from cme_tui.client import ask
 from core.cosem import datetime as cosem_time
 from core.dlms import axdr
 from core.mbus.simulator import Misfortune, SimulatedBus, SimulatedMeter
@@ -114,6 +115,15 @@ async def test_a_hes_finds_who_failed_to_log_in(state: Path) -> None:
         await asyncio.to_thread(gateway.stop)
 
 
+def shifted_status(state_dir: Path) -> dict[str, Any]:
+    """What `cme-tui status --json` prints once it knows that the clock was set."""
+    deadline = time.monotonic() + LIMIT
+    while not (status := ask(state_dir, "status"))["clock_offset_ms"]:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    return status
+
+
 async def test_the_clock_is_set_and_stays_set(state: Path) -> None:
     """A HES sets the clock two hours ahead: 4 with the old time, 5 with the new one, kept over a restart."""
     gateway = await asyncio.to_thread(GatewayProcess, state)
@@ -123,6 +133,12 @@ async def test_the_clock_is_set_and_stays_set(state: Path) -> None:
         await wire.ask(aarq(password))
         stamp = axdr.octet_string(cosem_time.encode(new_ms, UTC))
         assert await wire.ask(set_(8, CLOCK, 2, stamp)) == bytes.fromhex("c501c100")
+        status = await asyncio.to_thread(shifted_status, state)
+    assert abs(status["clock_offset_ms"] - 7_200_000) < 60_000
+    now = datetime.fromisoformat(status["time"])
+    # Nobody has been there for two hours because the clock was set.
+    for since in (status["started"], status["associations"][0]["since"]):
+        assert timedelta(0) <= now - datetime.fromisoformat(since) < timedelta(minutes=10)
     assert await asyncio.to_thread(gateway.stop) == 0
     assert codes(state) == [2, 4, 5, 1]
     again = await asyncio.to_thread(GatewayProcess, state)

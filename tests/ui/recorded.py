@@ -267,6 +267,7 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
     return Snapshot(
         taken_ms=NOW_MS,
         started_ms=NOW_MS - 8_040_000,
+        clock_offset_ms=0,
         version="0.1.0",
         name="Cellar 3",
         serial="0016000000",
@@ -274,7 +275,7 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
         state_dir="/var/lib/cme-tui",
         demo=False,
         readout_interval="15 min",
-        dlms=DlmsView(True, "0.0.0.0", 4059, True, "", "low", len(meters) + 1),
+        dlms=DlmsView(True, "0.0.0.0", 4059, True, "", "low", "none", 1266, len(meters) + 1),
         lines=(line,) * lines,
         meters=meters,
         associations=tuple(

@@ -38,7 +38,8 @@ async def test_it_shows_who_is_connected(session):
     async with session(clients=2) as s:
         await s.press("f8")
         assert isinstance(s.screen, DlmsScreen)
-        assert "● listening on 0.0.0.0:4059, 8 devices, auth low or higher" in s.lines("#server")
+        assert "● listening on 0.0.0.0:4059, 8 devices" in s.lines("#server")
+        assert "auth low or higher, policy none, frame counter 1266" in s.lines("#server")
         assert rows(s, "#clients")[1] == "192.0.2.7:51035 management (1) 1  low glo 1 min 14 2"
         await s.press("tab", "down")
         assert s.status == " 192.0.2.7:51035: 2 errors, the last: get 3 8.0.9.0.0.255/2: object undefined"

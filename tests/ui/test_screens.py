@@ -95,6 +95,17 @@ async def test_a_new_snapshot_appears_by_itself(session):
         assert s.table("#meters").text_of(0).endswith("3 min")
 
 
+async def test_ages_go_by_the_clock_of_the_gateway(session):
+    """A HES set it an hour ahead: what was just read is not an hour old, and the DLMS screen tells the offset."""
+    gateway = RecordedGateway()
+    gateway.current = replace(gateway.current, clock_offset_ms=3_600_000)
+    gateway.now_ms = NOW_MS - 3_600_000
+    async with session(gateway) as s:
+        assert "Up 2 h" in s.lines("#identity")
+        await s.press("f8")
+        assert "clock set to 1 h ahead of this machine's" in s.lines("#server")
+
+
 @pytest.mark.parametrize("profile", ["rich", "basic"])
 async def test_every_key_that_the_overview_shows_works(session, profile):
     """Each key of the key bar does what it says."""
