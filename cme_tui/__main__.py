@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     except CmeError as error:
         print(f"cme-tui: {error}", file=sys.stderr)
         return BAD_USAGE if _is_bad_input(error) else FAILURE
+    except KeyboardInterrupt:
+        return FAILURE
     except BrokenPipeError:
         # The reader went away ("cme-tui ... | head"); keep the interpreter from complaining when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

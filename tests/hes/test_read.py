@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import subprocess
 import sys
 
@@ -91,3 +93,21 @@ def test_the_running_gateway_is_found_where_it_listens(demo: GatewayProcess) -> 
     done = run(demo, "0.0.42.0.0.255", "--logical-device", "16")
     assert done.returncode == 0, done.stderr
     assert "ELS70112345070A" in done.stdout
+
+
+def test_ctrl_c_ends_it_without_a_traceback(demo: GatewayProcess) -> None:
+    """While it waits for a gateway that takes the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(LIMIT)
+        port = str(silent.getsockname()[1])
+        arguments = ("--state-dir", str(demo.state_dir), "--port", port, "--logical-device", "16")
+        reading = subprocess.Popen(
+            [sys.executable, "-m", "cme_tui", "read", "0.0.42.0.0.255", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            reading.send_signal(signal.SIGINT)
+            assert reading.communicate(timeout=LIMIT) == (b"", b"")
+    assert reading.returncode == 1
