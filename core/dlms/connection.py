@@ -62,8 +62,8 @@ class Connection(asyncio.BufferedProtocol):
         self._connections = connections
         self._work = work
         self._loop = asyncio.get_running_loop()
-        self._deframer = Deframer(limits.apdu)
-        self._buffer = bytearray(limits.apdu + HEADER_SIZE)
+        self._deframer = Deframer(limits.request_apdu)
+        self._buffer = bytearray(limits.request_apdu + HEADER_SIZE)
         self._associations: dict[tuple[int, int], Association] = {}
         self._transport: asyncio.Transport | None = None
         self._pending: asyncio.Task[None] | asyncio.TimerHandle | None = None  # the request in flight
@@ -146,7 +146,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deframer.feed(bytes(memoryview(self._buffer)[:nbytes]))
         if self._pending is None and self._turn is None:
             self._serve()
-        if self._deframer.buffered > self._limits.apdu + HEADER_SIZE and self._transport is not None:
+        if self._deframer.buffered > self._limits.request_apdu + HEADER_SIZE and self._transport is not None:
             self._transport.pause_reading()
             self._reading = False
 

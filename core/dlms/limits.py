@@ -14,7 +14,8 @@ class ServerLimits:
     associations_per_connection: int = 8  # pairs of client SAP and server SAP
     inactivity: float = 180.0  # without a request, then the connection is closed
     first_request: float = 60.0  # for a connection without an association, and for the second step of HLS
-    apdu: int = 8192  # largest request taken, and largest answer before blocks; 64..65535
+    apdu: int = 8192  # largest APDU, as announced to clients; 64..65535
+    tolerance: int = 32  # more that a request may have: clients forget what ciphering and blocks add
     request: int = 1 << 16  # largest request over all its blocks
     answer: int = 4 << 20  # largest answer over all its blocks
     references: int = 512  # attributes in one request with a list
@@ -28,3 +29,8 @@ class ServerLimits:
     def __post_init__(self) -> None:
         if not 64 <= self.apdu <= 65535:
             raise ValueError(f"the largest APDU has 64 to 65535 bytes, not {self.apdu}")
+
+    @property
+    def request_apdu(self) -> int:
+        """Bytes of the largest APDU that is taken."""
+        return min(self.apdu + self.tolerance, 65535)

@@ -31,7 +31,6 @@ from tour import Choice, Column
 
 LEVELS = {"none": Authentication.NONE, "low": Authentication.LOW, "high": Authentication.HIGH_GMAC}
 DEDICATED = bytes(range(0x20, 0x30))
-CIPHERING_ADDS = 31  # bytes at most
 
 
 class Gurux:
@@ -68,9 +67,6 @@ class Gurux:
 
     def again(self) -> None:
         self._client.parseAareResponse(self._exchange(self._client.aarqRequest()).data)
-        if self._choice.form != "plain":
-            # It leaves 20 bytes for what ciphering adds to a block, which is less than that needs.
-            self._client.settings.maxPduSize -= CIPHERING_ADDS
         if self._choice.level == "high":
             proof = self._exchange(self._client.getApplicationAssociationRequest())
             self._client.parseApplicationAssociationResponse(proof.data)
