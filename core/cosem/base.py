@@ -94,7 +94,8 @@ class DeviceDirectory(Protocol):
 
     def device(self, sap: int) -> LogicalDevice | None: ...
 
-    def devices(self) -> Iterable[LogicalDevice]: ...
+    def devices(self) -> Iterable[LogicalDevice]:
+        """All of them, in the order of their SAPs. Other devices come as another collection."""
 
 
 @dataclass(slots=True)

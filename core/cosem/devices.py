@@ -96,13 +96,14 @@ class Directory:
         self._facts = facts
         self._meters: dict[int, Device] = {}
         self._management = self._management_device()
+        self._all: tuple[Device, ...] = (self._management,)
+        self._meter_list: bytes | None = None  # encoded, once somebody has asked for it
 
     def device(self, sap: int) -> Device | None:
         return self._management if sap == cosem.MANAGEMENT_DEVICE else self._meters.get(sap)
 
     def devices(self) -> Iterable[Device]:
-        yield self._management
-        yield from self._meters.values()
+        return self._all
 
     def set_meters(self, facts: GatewayFacts, meters: Mapping[int, Device]) -> None:
         """Replace all devices; clients that are connected see it with their next request."""
@@ -110,17 +111,20 @@ class Directory:
         if facts is not self._facts:
             self._facts = facts
             self._management = self._management_device()
+        self._all = (self._management, *self._meters.values())
+        self._meter_list = None
 
     def _management_device(self) -> Device:
         facts = self._facts
-        items = (*_common(facts, management=True), *_management_objects(facts, self._meter_list))
+        items = (*_common(facts, management=True), *_management_objects(facts, self._read_meter_list))
         return Device(cosem.MANAGEMENT_DEVICE, facts.name, _by_name(items))
 
-    def _meter_list(self) -> bytes:
-        return structure(
-            _text(self._facts.name),
-            array([structure(_text(item.name), long_unsigned(item.sap)) for item in self._meters.values()]),
-        )
+    def _read_meter_list(self) -> bytes:
+        if self._meter_list is None:
+            meters = self._meters.values()
+            items = [structure(_text(item.name), long_unsigned(item.sap)) for item in meters]
+            self._meter_list = structure(_text(self._facts.name), array(items))
+        return self._meter_list
 
 
 def meter_device(

@@ -466,6 +466,19 @@ async def test_other_facts_give_another_management_device(house: House) -> None:
     assert await house.get(1, "0.0.42.0.0.255") == b"ELV0016000001"
 
 
+@pytest.mark.parametrize("code", ["0.0.41.0.0.255", "1.128.0.0.0.255"])
+def test_a_list_of_devices_is_made_once_until_others_come(house: House, code: str) -> None:
+    """One request may ask for it 512 times, the public client's too: with a thousand meters that took a second."""
+
+    def read() -> object:
+        return house.object(1, code).read(2, None, house.context(1))
+
+    before = read()
+    assert read() is before
+    house.directory.set_meters(house.facts, {})
+    assert read() != before
+
+
 async def test_the_clock_of_a_meter_shows_its_time_and_nothing_else(house: House) -> None:
     """A mapped clock has the local time of the telegram; zone and daylight saving are not made up."""
     entry = {
