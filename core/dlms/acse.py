@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from core.dlms.axdr import length
@@ -50,9 +50,9 @@ class AssociateRequest:
     context_name: bytes  # the object identifier's contents
     mechanism: Mechanism | None  # None for one that does not exist
     has_mechanism_name: bool
-    authentication_value: bytes | None
+    authentication_value: bytes | None = field(repr=False)  # the LLS password, or CtoS
     calling_ap_title: bytes | None  # the client's system title
-    user_information: bytes  # an InitiateRequest, ciphered in the context with ciphering
+    user_information: bytes = field(repr=False)  # an InitiateRequest, ciphered in the context with ciphering
 
     @property
     def ciphered(self) -> bool:

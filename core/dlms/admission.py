@@ -34,6 +34,9 @@ class Keys(NamedTuple):
     encryption: bytes
     authentication: bytes
 
+    def __repr__(self) -> str:
+        return "Keys(not shown)"
+
 
 class Counters(Protocol):
     """The invocation counters under the present encryption key, 0..2^32-1 (Green Book 9.2.3.3.7)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -166,7 +166,7 @@ class InitiateRequest:
     version: int
     conformance: int  # 24 bits
     client_pdu: int  # largest APDU that the client takes; 0 = any
-    dedicated_key: bytes | None = None
+    dedicated_key: bytes | None = field(default=None, repr=False)
 
 
 def decode_initiate_request(data: bytes) -> InitiateRequest:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dlms_wire import AARQ_LLS, AARQ_NONE, ber
+from dlms_wire import AARQ_LLS, AARQ_NONE, aarq_of, ber
 
 from core.dlms import acse, xdlms
 from core.dlms.acse import Diagnostic, Mechanism
+from core.dlms.admission import Keys
 from core.dlms.errors import DecodeError
 
 
@@ -23,6 +24,19 @@ def test_the_aarq_of_the_green_book_with_lls_is_understood() -> None:
     request = acse.decode_aarq(AARQ_LLS)
     assert request.context_name == acse.LN_CONTEXT
     assert (request.mechanism, request.authentication_value) == (Mechanism.LOW, b"12345678")
+
+
+def test_secrets_do_not_show_where_an_object_is_printed() -> None:
+    """In a traceback or a log: password, keys, dedicated key."""
+    secret = b"SixteenBytesHere"
+    initiate = b"\x01\x01\x10" + secret + bytes.fromhex("0000065f1f0400007e1f0000")
+    shown = [
+        acse.decode_aarq(aarq_of(1, secret, initiate)),
+        xdlms.decode_initiate_request(initiate),
+        Keys(secret, secret),
+    ]
+    assert shown[1] != xdlms.decode_initiate_request(initiate.replace(secret, bytes(16)))
+    assert "Sixteen" not in repr(shown)
 
 
 def test_the_aare_of_the_green_book_is_what_is_sent() -> None:
