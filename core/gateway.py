@@ -387,8 +387,8 @@ class Core:
         )
 
     def _alarms(self) -> Iterable[str]:
-        if self._store_reason:
-            yield self._store_reason
+        if reason := self._store_reason or self._events.fault:
+            yield reason
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
@@ -404,7 +404,7 @@ class Core:
             yield "Push reports are configured, but this version sends none yet: poll the gateway meanwhile."
 
     async def _tick(self) -> None:
-        """What changes without anybody saying so: the time, lines that stay down, counters of connections."""
+        """What changes without anybody saying so: the time, lines that stay down, counters of connections, alarms."""
         while True:
             self._clock_watch.tick(self._clock.now_ms(), time.monotonic())
             down = {
@@ -414,7 +414,8 @@ class Core:
             }
             self._line_watch.tick(down, time.monotonic())
             await asyncio.sleep(_TICK_S)
-            if self._server.sessions() or self.snapshot.associations:
+            clients = self._server.sessions() or self.snapshot.associations
+            if clients or self.snapshot.alarms != tuple(self._alarms()):
                 self._touch()
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:

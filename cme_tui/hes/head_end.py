@@ -32,18 +32,21 @@ CLIENT_TITLE: Final = b"CMEHES\x00\x01"
 """System title of this client. A gateway's has 00 in its fourth byte, so no nonce can be one of the gateway's."""
 
 _HINTS: Final[dict[int, str]] = {
+    Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED: " (the gateway wants everything ciphered)",
     Diagnostic.CALLED_AP_TITLE_NOT_RECOGNIZED: " (there is no such logical device)",
     Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED: " (this authentication is not admitted)",
     Diagnostic.AUTHENTICATION_FAILURE: " (wrong password or key)",
 }
 
+_DECIPHERING: Final = 5
+_COUNTER: Final = 6
 _EXCEPTIONS: Final = {
     1: "operation-not-possible",
     2: "service-not-supported",
     3: "other-reason",
     4: "pdu-too-long",
-    5: "deciphering-error",
-    6: "invocation-counter-error",
+    _DECIPHERING: "deciphering-error",
+    _COUNTER: "invocation-counter-error",
 }
 
 
@@ -225,8 +228,11 @@ class HeadEnd:
                 return RejectedError(f"association rejected: {name}{hint}")
             case "exception":
                 name = _EXCEPTIONS.get(error["service"], f"exception {error['service']}")
-                last = f", the last counter was {error['counter']}" if error["service"] == 6 else ""
-                return HesError(f"exception response: {name}{last}")
+                more = {
+                    _DECIPHERING: " (wrong encryption or authentication key)",
+                    _COUNTER: f", the last counter was {error['counter']}",
+                }.get(error["service"], "")
+                return HesError(f"exception response: {name}{more}")
             case "silent":
                 self.associated_as = ""
                 return UnansweredError(f"no answer within {self._answer_seconds:.0f} s")

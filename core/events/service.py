@@ -46,6 +46,7 @@ class Events:
         self._last = {(event.meter, event.log): event for event in last}
         self._waiting: deque[Event] = deque(maxlen=WAITING)
         self._lost = 0
+        self._fault = ""
         self._fault_ms: int | None = None  # when the last event 14 was logged
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -80,6 +81,11 @@ class Events:
         if self._fault_ms is None or not 0 <= now - self._fault_ms < FAULT_PAUSE_MS:
             self._fault_ms = now
             self.log(EventCode.NV_MEMORY_ERROR, reason, time_ms=now)
+
+    @property
+    def fault(self) -> str:
+        """Why what was logged lately is not on the disk, a sentence; "" where it is."""
+        return self._fault
 
     def last(self, meter: int | None, kind: Log) -> Event | None:
         """The last event of a log."""
@@ -141,8 +147,10 @@ class Events:
                     ids = await self._store.add_events(batch)
                 except StoreError as error:
                     self._put_back(batch)
-                    self.database_fault(str(error))
+                    self._fault = str(error)
+                    self.database_fault(self._fault)
                     return False
+                self._fault = ""
                 self._written([event._replace(id=number) for event, number in zip(batch, ids, strict=True)])
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -115,10 +116,10 @@ async def test_a_hes_finds_who_failed_to_log_in(state: Path) -> None:
         await asyncio.to_thread(gateway.stop)
 
 
-def shifted_status(state_dir: Path) -> dict[str, Any]:
-    """What `cme-tui status --json` prints once it knows that the clock was set."""
+def status_once(state_dir: Path, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The status of the running gateway as soon as it is as wanted."""
     deadline = time.monotonic() + LIMIT
-    while not (status := ask(state_dir, "status"))["clock_offset_ms"]:
+    while not holds(status := ask(state_dir, "status")):
         assert time.monotonic() < deadline, status
         time.sleep(0.05)
     return status
@@ -133,7 +134,7 @@ async def test_the_clock_is_set_and_stays_set(state: Path) -> None:
         await wire.ask(aarq(password))
         stamp = axdr.octet_string(cosem_time.encode(new_ms, UTC))
         assert await wire.ask(set_(8, CLOCK, 2, stamp)) == bytes.fromhex("c501c100")
-        status = await asyncio.to_thread(shifted_status, state)
+        status = await asyncio.to_thread(status_once, state, lambda now: now["clock_offset_ms"] != 0)
     assert abs(status["clock_offset_ms"] - 7_200_000) < 60_000
     now = datetime.fromisoformat(status["time"])
     # Nobody has been there for two hours because the clock was set.
@@ -203,3 +204,21 @@ async def test_what_happens_to_a_meter_is_in_its_own_log(tmp_path: Path) -> None
     finally:
         await asyncio.to_thread(site.gateway.stop)
         server.close()
+
+
+async def test_a_disk_that_takes_no_events_is_an_alarm(state: Path) -> None:
+    """At once, and as long as it lasts: nothing else tells a technician that the logs stand still."""
+    gateway = await asyncio.to_thread(GatewayProcess, state)
+    plain = sqlite3.connect(state / "gateway.db", isolation_level=None)
+    try:
+        plain.execute("ALTER TABLE event RENAME TO away")
+        async with Wire(gateway.port, server=1) as wire:
+            await wire.ask(aarq(b"wrong"))
+        failing = await asyncio.to_thread(status_once, state, lambda now: now["alarms"] != [])
+        assert failing["alarms"][0].startswith("The database ")
+        plain.execute("ALTER TABLE away RENAME TO event")
+        await asyncio.to_thread(status_once, state, lambda now: now["alarms"] == [])
+    finally:
+        plain.close()
+        await asyncio.to_thread(gateway.stop)
+    assert 46 in codes(state)
