@@ -113,7 +113,7 @@ class Connection(asyncio.BufferedProtocol):
         self._connections[self] = self._host
         self._observer.connected(self.peer)
         if not room:
-            _log.info("%s is sent away: too many connections are open", self.peer)
+            _log.debug("%s is sent away: too many connections are open", self.peer)
             self._reason = "too many connections"
             self.abort()
             return
@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 received = self._deframer.next()
             except WrapperError as error:
-                _log.info("%s is disconnected: %s", self.peer, error)
+                _log.debug("%s is disconnected: %s", self.peer, error)
                 self.close("no wrapper frame")
                 return
             if received is None:
@@ -270,10 +270,12 @@ class Connection(asyncio.BufferedProtocol):
             due = self._throttle.due(self._host, self._last, accepted=True)
         elif turn in (Turn.REFUSED, Turn.DENIED):
             due = self._throttle.due(self._host, self._last, accepted=False)
-            _log.warning(
-                "%s: association of client %d with logical device %d refused: %s",
-                self.peer, client_sap, sap, association.reason,
-            )  # fmt: skip
+            failures = self._throttle.failures(self._host)
+            if failures.bit_count() == 1:  # 1, 2, 4, ...: nobody can fill the disk with the log of refusals
+                _log.warning(
+                    "%s: association of client %d with logical device %d refused: %s (%d in a row)",
+                    self.peer, client_sap, sap, association.reason, failures,
+                )  # fmt: skip
             if turn is Turn.DENIED:
                 self._observer.authentication_failed(self.peer, client_sap, sap, association.reason)
         self._associations.pop((client_sap, sap), None)

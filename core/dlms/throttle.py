@@ -27,6 +27,11 @@ class Throttle:
         self.limits = limits
         self._peers: OrderedDict[str, _Record] = OrderedDict()
 
+    def failures(self, peer: str) -> int:
+        """How many attempts of `peer` have failed since it last came in, or was forgotten."""
+        record = self._peers.get(peer)
+        return record.failures if record is not None else 0
+
     def due(self, peer: str, now: float, *, accepted: bool) -> float:
         """When to answer an attempt of `peer` made at `now`, on the same clock; counts the attempt."""
         record = self._peers.get(peer)

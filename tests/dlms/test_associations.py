@@ -227,6 +227,17 @@ async def test_a_refusal_slows_the_peer_down_and_not_the_answers_of_others(plant
     await server.stop()
 
 
+async def test_a_flood_of_refusals_does_not_fill_the_log(
+    server: DlmsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first failure of a peer is a line, and then each time when their number has doubled."""
+    async with Wire(server.port) as wire:
+        for _ in range(9):
+            assert refused(await wire.ask(aarq(b"wrong"))) == 13
+    lines = [record.getMessage() for record in caplog.records if " refused: " in record.getMessage()]
+    assert [line.rpartition("(")[2] for line in lines] == [f"{count} in a row)" for count in (1, 2, 4, 8)]
+
+
 async def test_a_server_that_moves_to_another_port_keeps_associations(
     plant: Plant, server: DlmsServer
 ) -> None:
