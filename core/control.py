@@ -26,6 +26,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from core.clock import Clock
 from core.errors import CmeError
 from core.facade import Gateway
 from core.snapshot import (
@@ -76,8 +77,10 @@ class ControlServer:
     The state directory must be locked: a socket that is found there is one that a crash left.
     """
 
-    def __init__(self, gateway: Gateway, path: Path) -> None:
+    def __init__(self, gateway: Gateway, path: Path, clock: Clock) -> None:
+        """`clock` is that of the machine."""
         self._gateway = gateway
+        self._clock = clock
         self._path = path
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -176,7 +179,8 @@ class ControlServer:
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
 
     async def _status(self) -> AsyncIterator[Mapping[str, Any]]:
-        yield status_json(self._gateway.snapshot())
+        snapshot = self._gateway.snapshot()
+        yield status_json(snapshot, self._clock.now_ms() + snapshot.clock_offset_ms)
 
     async def _associations(self) -> AsyncIterator[Mapping[str, Any]]:
         events = await asyncio.wrap_future(self._gateway.association_log())
@@ -248,8 +252,11 @@ def _is_owner(connection: socket.socket) -> bool:
     return uid in (os.geteuid(), 0)
 
 
-def status_json(snapshot: Snapshot) -> dict[str, Any]:
-    """The gateway as the answer to `status` has it; times as ISO 8601 in UTC, null for never."""
+def status_json(snapshot: Snapshot, now_ms: int) -> dict[str, Any]:
+    """The gateway as the answer to `status` has it; times as ISO 8601 in UTC, null for never.
+
+    `now_ms` is what its clock shows: a picture of a gateway in which nothing happens may be minutes old.
+    """
     dlms = snapshot.dlms
     return {
         "name": snapshot.name,
@@ -258,7 +265,7 @@ def status_json(snapshot: Snapshot) -> dict[str, Any]:
         "version": snapshot.version,
         "state_dir": snapshot.state_dir,
         "demo": snapshot.demo,
-        "time": iso(snapshot.taken_ms),
+        "time": iso(now_ms),
         "clock_offset_ms": snapshot.clock_offset_ms,
         "started": iso(snapshot.started_ms),
         "readout_interval": snapshot.readout_interval,

@@ -357,7 +357,6 @@ class Core:
         config, security, offset_ms = self._config, self._security, self._clock.offset_ms
         host, port = self._endpoint(config)
         self.snapshot = Snapshot(
-            taken_ms=self._clock.now_ms(),
             started_ms=self._started_ms + offset_ms,
             clock_offset_ms=offset_ms,
             version=VERSION,

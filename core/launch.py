@@ -70,9 +70,9 @@ class RunningGateway:
         self._thread.stop()
         self._cleanup.close()
 
-    def open_control(self, path: Path) -> None:
+    def open_control(self, path: Path, clock: Clock) -> None:
         """Serve the control socket. A gateway goes on without it where it cannot be made, and says so in the log."""
-        control = CoreThread(lambda: ControlServer(self, path), name="cme-control")
+        control = CoreThread(lambda: ControlServer(self, path, clock), name="cme-control")
         try:
             control.start()
         except ControlError as error:
@@ -84,6 +84,7 @@ class RunningGateway:
 def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGateway:
     """Start a gateway. Raises `CmeError`, a sentence, where it cannot start; nothing is left running then."""
     state = StateDir(options.state_dir)
+    clock = clock or SystemClock()
     state.create()
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(state.lock())
@@ -92,12 +93,10 @@ def open_gateway(options: RunOptions, clock: Clock | None = None) -> RunningGate
         config = ConfigFile(state.config).prepare(_given(state))
         fresh = not state.secrets.exists()
         secrets = ensure_secrets(state.secrets)
-        thread = CoreThread(
-            lambda: Core(state, config, secrets, options, clock or SystemClock(), fresh=fresh)
-        )
+        thread = CoreThread(lambda: Core(state, config, secrets, options, clock, fresh=fresh))
         core = thread.start()
         gateway = RunningGateway(thread, core, cleanup.pop_all())
-    gateway.open_control(state.control_socket)
+    gateway.open_control(state.control_socket, clock)
     return gateway
 
 

@@ -169,7 +169,6 @@ class DlmsView:
 class Snapshot:
     """The whole gateway at one moment."""
 
-    taken_ms: int
     started_ms: int
     clock_offset_ms: (
         int  # how far the gateway's clock, and with it every time here, is ahead of the machine's

@@ -65,12 +65,25 @@ class PlantGateway(RecordedGateway):
         return self.thread.submit(self.service.events())
 
 
+class RecordedClock:
+    """The time of a recorded gateway."""
+
+    def __init__(self, gateway: RecordedGateway) -> None:
+        self._gateway = gateway
+
+    def now_ms(self) -> int:
+        return self._gateway.now_ms
+
+    def seconds_until(self, moment_ms: int) -> float:
+        return max(moment_ms - self.now_ms(), 0) / 1000
+
+
 @contextmanager
 def controlled(path: Path, meters: int = 7) -> Iterator[PlantGateway]:
     """A gateway whose control socket is `path`."""
     thread = CoreThread(PlantService)
     gateway = PlantGateway(thread, thread.start(), meters)
-    control = CoreThread(lambda: ControlServer(gateway, path), name="control")
+    control = CoreThread(lambda: ControlServer(gateway, path, RecordedClock(gateway)), name="control")
     try:
         control.start()
         yield gateway

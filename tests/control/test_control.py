@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from dlms_wire import Wire, aarq
 
 from cme_tui.client import ClientError, ask, connect
+from core.clock import SystemClock
 from core.control import LONGEST_REQUEST, MOST_CLIENTS, ControlError, ControlServer, short_path
 from core.trace import AT_ONCE
 
@@ -99,6 +101,10 @@ def test_status_is_the_whole_picture_in_one_line(gateway: Any, tmp_path: Path) -
     assert status["time"] == "2026-01-09T12:00:00.000Z"
     assert [meter["state"] for meter in status["meters"]].count("no answer") == 1
     assert status["associations"][0]["client"] == "management (1)"
+    # Nothing has happened for an hour, and a HES has set the clock 2 s ahead: ages go on all the same.
+    gateway.now_ms += 3_600_000
+    gateway.current = replace(gateway.current, clock_offset_ms=2000)
+    assert ask(tmp_path, "status")["time"] == "2026-01-09T13:00:02.000Z"
 
 
 def test_associations_come_with_what_happened(gateway: Any, tmp_path: Path) -> None:
@@ -285,7 +291,7 @@ def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     path.write_text("mine")
 
     async def begin() -> None:
-        await ControlServer(None, path).start()  # type: ignore[arg-type]
+        await ControlServer(None, path, SystemClock()).start()  # type: ignore[arg-type]
 
     with pytest.raises(ControlError, match="cannot be made"):
         asyncio.run(begin())

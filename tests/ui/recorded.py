@@ -265,7 +265,6 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
         NOW_MS + 840_000,
     )
     return Snapshot(
-        taken_ms=NOW_MS,
         started_ms=NOW_MS - 8_040_000,
         clock_offset_ms=0,
         version="0.1.0",
