@@ -128,7 +128,7 @@ class Action(Service):
             return self._list(invoke_id, outcomes) if listed else self._single(invoke_id, outcomes[0])
 
         changes = [partial(operations.invoke, self.context, *action) for action in actions]
-        return carry_out(changes, self.limits.wait, answer)
+        return carry_out(changes, self.limits.change, answer)
 
     def _single(self, invoke_id: int, outcome: Outcome) -> bytes:
         answer = xdlms.action_result(invoke_id, xdlms.action_outcome(*outcome))

@@ -20,6 +20,7 @@ class ServerLimits:
     answer: int = 4 << 20  # largest answer over all its blocks
     references: int = 512  # attributes in one request with a list
     wait: float = 25.0  # for values that need a meter; past it temporary-failure; below a HES's time-out
+    change: float = 60.0  # for writes and actions; above a HES's time-out: what is late is done after all
     rejection: float = 0.3  # from an AARQ or second step to its rejection, whatever the reason
     slowdown: float = 1.0  # more for each failed attempt of one peer, doubled with each
     slowdown_most: float = 8.0

@@ -104,7 +104,7 @@ class Set(Service):
             return _response(invoke_id, [outcome.result for outcome in outcomes], listed, number)
 
         changes = [partial(operations.write, self.context, *write) for write in writes]
-        return carry_out(changes, self.limits.wait, answer)
+        return carry_out(changes, self.limits.change, answer)
 
 
 def _response(invoke_id: int, results: list[DataAccessResult], listed: bool, number: int | None) -> bytes:

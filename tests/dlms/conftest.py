@@ -19,7 +19,9 @@ def plant() -> Plant:
 @pytest.fixture
 async def server(plant: Plant) -> AsyncIterator[DlmsServer]:
     """A server on a free port, which takes no time to refuse."""
-    server = plant.server(ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02, wait=0.5))
+    server = plant.server(
+        ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02, wait=0.5, change=0.5)
+    )
     await server.start("127.0.0.1", 0)
     yield server
     await server.stop()

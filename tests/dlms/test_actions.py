@@ -20,7 +20,7 @@ from dlms_actor import (
     cut,
     method,
 )
-from dlms_plant import NAME, PASSWORD, VOLUME, Plant
+from dlms_plant import NAME, PASSWORD, SLOW, VOLUME, Plant
 from dlms_wire import AARQ_LLS, AARQ_NONE, Wire, aarq, fetch, get
 
 from core.dlms import axdr
@@ -154,6 +154,22 @@ async def test_an_action_that_takes_too_long_is_a_temporary_failure_and_done_nev
     async with asyncio.timeout(5):
         while actor.done != [b"late"]:
             await wire.ask(get(1, NAME, 2))
+
+
+async def test_an_action_may_take_longer_than_a_value_from_a_meter(plant: Plant, actor: Actor) -> None:
+    """A slow disk does not make a client believe that its new keys do not hold."""
+    server = plant.server(ServerLimits(wait=0.05))
+    await server.start("127.0.0.1", 0)
+    async with Wire(server.port) as wire, Wire(server.port) as other:
+        await wire.ask(AARQ_LLS)
+        await other.ask(AARQ_LLS)
+        wire.send(act(SLOW_ECHO, axdr.octet_string(b"k")))
+        async with asyncio.timeout(5):
+            await actor.begun.wait()
+        assert await other.ask(get(3, SLOW, 2)) == bytes.fromhex("c401c1 01 02")
+        actor.release.set()
+        assert await wire.receive() == bytes.fromhex("c701c1 00 0100 0901 6b")
+    await server.stop()
 
 
 async def test_an_action_ends_well_where_the_client_goes_away(

@@ -20,7 +20,7 @@ from core.dlms.limits import ServerLimits
 from core.dlms.services import SERVED, Services
 from core.dlms.xdlms import DataAccessResult
 
-LIMITS = ServerLimits(wait=0.001, request=2000, answer=50_000)
+LIMITS = ServerLimits(wait=0.001, change=0.001, request=2000, answer=50_000)
 TEXT = axdr.octet_string(b"some text")
 BY_ENTRY = bytes.fromhex("0102020406000000010600000009120001120000")
 REQUESTS = (
