@@ -336,9 +336,7 @@ class Connection(asyncio.BufferedProtocol):
             return [await self._settle(values[0])]
         tasks = [self._loop.create_task(self._settle(value)) for value in values]
         try:
-            await asyncio.sleep(
-                0
-            )  # all have begun now; what is cancelled before it has begun is never awaited
+            await asyncio.sleep(0)  # all begin: what is cancelled before it has begun is never awaited
             return await asyncio.gather(*tasks)
         except asyncio.CancelledError:
             for task in tasks:

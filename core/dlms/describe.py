@@ -626,10 +626,8 @@ class _Walk:
     def _general_ciphering(self) -> None:
         for label in ("transaction id", "originator", "recipient", "date-time", "other information"):
             self._octets(label)
-        before, self._guarded = (
-            self._guarded,
-            True,
-        )  # the key information may be a wrapped key, of whatever form
+        # The key information may be a wrapped key, of whatever form.
+        before, self._guarded = self._guarded, True
         if self._flag("has key information"):
             self._hide("key information and content", len(self._data))
             return

@@ -37,10 +37,8 @@ class Ciphering(NamedTuple):
 
     label: str  # "glo", "ded", "general-glo", "general-ded"
     dedicated: bool  # under the dedicated key
-    offset: (
-        int  # from the tag of the plain APDU to that of the ciphered one; 0 where the tag is always the same
-    )
-    tag: int = 0  # that tag
+    offset: int  # from the tag of the plain APDU to that of the ciphered one; 0 where the latter is `tag`
+    tag: int = 0
 
     def room(self, size: int) -> int:
         """Bytes of the largest plain APDU whose ciphered form has at most `size` bytes (64 or more)."""
