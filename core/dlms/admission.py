@@ -101,6 +101,11 @@ def judge(
     return _judge_management(request, password_fits, credentials)
 
 
+def refusal(diagnostic: Diagnostic) -> str:
+    """Why `judge` refuses a client, for people: the Green Book's name, and what to look at."""
+    return f"{diagnostic.name.lower().replace('_', ' ')} ({_LOOK_AT[diagnostic]})"
+
+
 def decipherable(request: AssociateRequest, client_sap: int, credentials: Credentials) -> bool:
     """Whether the InitiateRequest is to be deciphered, before anything else is said about the AARQ."""
     return client_sap == MANAGEMENT_CLIENT and request.ciphered and _title_fits(request, credentials)
@@ -111,6 +116,15 @@ def strength(mechanism: int) -> Level:
     return _STRENGTH[Mechanism(mechanism)]
 
 
+_LOOK_AT = {
+    Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED: "ciphering does not fit client or policy",
+    Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED: "unknown client, or unfit system title",
+    Diagnostic.CALLED_AP_TITLE_NOT_RECOGNIZED: "no such logical device",
+    Diagnostic.AUTHENTICATION_MECHANISM_NAME_REQUIRED: "a password without its mechanism",
+    Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED: "not admitted for this client",
+    Diagnostic.AUTHENTICATION_REQUIRED: "none is not admitted for this client",
+    Diagnostic.AUTHENTICATION_FAILURE: "wrong password, or unfit challenge",
+}
 _STRENGTH = {Mechanism.NONE: Level.NONE, Mechanism.LOW: Level.LOW, Mechanism.HIGH_GMAC: Level.HIGH}
 _CHALLENGE_SIZES = range(8, 65)  # bytes of CtoS (Green Book 9.2.2.2.2.3)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from core.cosem.base import MANAGEMENT_CLIENT, Context, DeviceDirectory
 from core.dlms import acse, gbt, security, xdlms
 from core.dlms.acse import AssociateRequest, Diagnostic, Mechanism
-from core.dlms.admission import Credentials, Level, Policy, decipherable, judge, strength
+from core.dlms.admission import Credentials, Level, Policy, decipherable, judge, refusal, strength
 from core.dlms.axdr import octet_string
 from core.dlms.errors import CounterError, DecipherError, DecodeError, StaleCounterError
 from core.dlms.gbt import BlockTransfer
@@ -365,7 +365,7 @@ class Association:
         diagnostic = judge(request, context.client_sap, known, self._credentials)
         if diagnostic is not Diagnostic.NULL:
             answer = acse.aare_rejected(diagnostic, ciphered=request.ciphered)
-            return self._refused(Turn.DENIED, _words(diagnostic), answer)
+            return self._refused(Turn.DENIED, refusal(diagnostic), answer)
         try:
             initiate = xdlms.decode_initiate_request(information)
             if request.ciphered:
@@ -376,7 +376,7 @@ class Association:
         if unfit is not None:
             reason = xdlms.initiate_error(unfit)
             answer = acse.aare_rejected(Diagnostic.NO_REASON_GIVEN, reason, ciphered=request.ciphered)
-            return self._refused(Turn.REFUSED, _words(unfit), answer)
+            return self._refused(Turn.REFUSED, unfit.name.lower().replace("_", " "), answer)
         response = xdlms.initiate_response(initiate.conformance & SERVED, self._limits.apdu)
         try:
             agreed = response if envelope is None else self._protection.cipher(response, envelope)
@@ -426,7 +426,8 @@ class Association:
         if not self._protection.proves(server, answer):
             self._close()
             answer = bytes((*_REPLIED, invoke_id, DataAccessResult.READ_WRITE_DENIED, 0))
-            return self._answer(self._refused(Turn.DENIED, "authentication failure", answer), envelope)
+            reason = "authentication failure (wrong keys or system title)"
+            return self._answer(self._refused(Turn.DENIED, reason, answer), envelope)
         try:
             proof = self._protection.prove(client)
         except CounterError as error:
@@ -499,7 +500,3 @@ def _unfit(initiate: InitiateRequest) -> InitiateError | None:
     if 0 < initiate.client_pdu < xdlms.SMALLEST_PDU:
         return InitiateError.PDU_SIZE_TOO_SHORT
     return None
-
-
-def _words(code: Diagnostic | InitiateError) -> str:
-    return code.name.lower().replace("_", " ")

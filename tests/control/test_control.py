@@ -119,7 +119,7 @@ def test_associations_come_with_what_happened(gateway: Any, tmp_path: Path) -> N
     )
     log = ask(tmp_path, "associations")["log"]
     assert [event["event"] for event in log] == ["connected", "refused", "disconnected"]
-    assert log[1]["text"] == "authentication failure"
+    assert log[1]["text"] == "authentication failure (wrong password, or unfit challenge)"
     assert (log[1]["client"], log[1]["logical_device"]) == (1, 16)
 
 

@@ -183,7 +183,8 @@ async def test_the_gateway_learns_who_came_and_who_was_refused(plant: Plant) -> 
     async with asyncio.timeout(5):
         await diary.gone.wait()
     assert diary.lines == [
-        "connected", "failed 1 16 authentication failure", "associated 1 16 low", "released 1 16",
+        "connected", "failed 1 16 authentication failure (wrong password, or unfit challenge)",
+        "associated 1 16 low", "released 1 16",
         "disconnected closed by the client",
     ]  # fmt: skip
     assert server.sessions() == ()
@@ -207,7 +208,7 @@ async def test_another_aarq_replaces_an_open_association(plant: Plant) -> None:
         assert await wire.ask(get(1, NAME, 2)) == bytes.fromhex("d80101")
     assert diary.lines[1:6] == [
         "associated 1 16 low", "released 1 16", "associated 1 16 low", "released 1 16",
-        "failed 1 16 authentication failure",
+        "failed 1 16 authentication failure (wrong password, or unfit challenge)",
     ]  # fmt: skip
     await server.stop()
 

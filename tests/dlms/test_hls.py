@@ -137,7 +137,8 @@ async def test_a_wrong_proof_ends_the_association(plant: Plant, wrong: str, ciph
         assert await wire.ask(wire.cipher(get(1, NAME, 2))) == NOT_POSSIBLE
         assert await wire.ask(get(1, NAME, 2)) == NOT_POSSIBLE
         assert await wire.ask(RLRQ) == NOT_POSSIBLE
-        assert diary.lines == ["connected", "failed 1 16 authentication failure"]
+        refusal = "failed 1 16 authentication failure (wrong keys or system title)"
+        assert diary.lines == ["connected", refusal]
         assert (await wire.open())[:8] == PROVEN
         assert diary.lines[2:] == ["associated 1 16 high"]
     await server.stop()
