@@ -101,7 +101,7 @@ async def test_a_hes_finds_who_failed_to_log_in(state: Path) -> None:
     gateway = await asyncio.to_thread(GatewayProcess, state)
     try:
         async with Wire(gateway.port, server=1) as wire:
-            await wire.ask(aarq(b"wrong"))
+            await wire.ask(aarq(b"Geheimnis"))
         password = load_secrets(state / "secrets.toml").lls_password.encode()
         async with Wire(gateway.port, server=1) as wire:
             await wire.ask(aarq(password))
@@ -109,7 +109,7 @@ async def test_a_hes_finds_who_failed_to_log_in(state: Path) -> None:
             assert [row.content[1].content for row in log] == [46]
             message = axdr.decode(await fetch(wire, get(1, FRAUD_MESSAGE, 2))).content
             assert "127.0.0.1" in message
-            assert "wrong" not in message
+            assert "Geheimnis" not in message
             log = axdr.decode(await fetch(wire, get(7, STANDARD, 2))).content
             assert [row.content[1].content for row in log] == [2]
     finally:
