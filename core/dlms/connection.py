@@ -266,7 +266,9 @@ class Connection(asyncio.BufferedProtocol):
         if opened:
             self._observer.released(self.peer, client_sap, sap)
         due = self._last
-        if turn is Turn.OPENED and context.mechanism != Mechanism.NONE:
+        if turn is Turn.OPENED and (context.ciphered or context.mechanism == Mechanism.HIGH_GMAC):
+            self._throttle.proven(self._host)
+        elif turn is Turn.OPENED and context.mechanism == Mechanism.LOW:
             due = self._throttle.due(self._host, self._last, accepted=True)
         elif turn in (Turn.REFUSED, Turn.DENIED):
             due = self._throttle.due(self._host, self._last, accepted=False)

@@ -32,6 +32,11 @@ class Throttle:
         record = self._peers.get(peer)
         return record.failures if record is not None else 0
 
+    def proven(self, peer: str) -> None:
+        """A client of `peer` has proved that it has the keys: nobody finds them by trying, so it need not wait behind
+        others that fail at the same address."""
+        self._peers.pop(peer, None)
+
     def due(self, peer: str, now: float, *, accepted: bool) -> float:
         """When to answer an attempt of `peer` made at `now`, on the same clock; counts the attempt."""
         record = self._peers.get(peer)

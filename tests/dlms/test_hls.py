@@ -248,23 +248,23 @@ async def test_a_key_that_is_changed_between_the_steps_is_the_one_to_prove(
         assert await wire.ask(reply_to_hls(KEYS.gmac(CLIENT_TITLE, 7, challenge))) == DENIED
 
 
-async def test_wrong_proofs_slow_the_peer_down_and_a_first_step_does_not_count_as_success(
-    plant: Plant,
-) -> None:
-    """A new challenge does not wipe out the failures before it."""
-    server = plant.server(ServerLimits(rejection=0.0, slowdown=0.5, slowdown_most=0.5))
+async def test_wrong_proofs_slow_down_who_guesses_and_nobody_who_has_the_keys(plant: Plant) -> None:
+    """A new challenge does not wipe out the failures before it: a password waits. A proof of the keys does not."""
+    server = plant.server(ServerLimits(rejection=0.0, slowdown=60.0, slowdown_most=60.0))
     await server.start("127.0.0.1", 0)
-    async with Wire(server.port) as good, Wire(server.port) as wire:
+    async with Wire(server.port) as good, Wire(server.port) as wire, Wire(server.port) as guess:
         await good.ask(AARQ_LLS)
         stoc(await wire.ask(PLAIN_AARQ))
         assert await wire.ask(reply_to_hls(bytes(17))) == DENIED
         challenge = stoc(await wire.ask(PLAIN_AARQ))
-        wire.send(reply_to_hls(KEYS.gmac(CLIENT_TITLE, 7, challenge)))
-        proven = asyncio.ensure_future(wire.receive())
+        guess.send(AARQ_LLS)
+        guessed = asyncio.ensure_future(guess.reader.read(1))
         for _ in range(20):
             await good.ask(get(1, NAME, 2))
-        assert not proven.done()
-        assert (await proven)[:8] == PROVEN
+        proven = await wire.ask(reply_to_hls(KEYS.gmac(CLIENT_TITLE, 7, challenge)))
+        assert proven[:8] == PROVEN
+        assert not guessed.done()
+        guessed.cancel()
     await server.stop()
 
 

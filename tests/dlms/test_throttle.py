@@ -34,6 +34,16 @@ def test_parallel_attempts_of_a_peer_wait_for_each_other() -> None:
     assert throttle.due("a", 0.0, accepted=True) == 7.5
 
 
+def test_keys_are_no_guess() -> None:
+    """Who has them goes in at once, and takes the failures before with it."""
+    throttle = Throttle(LIMITS)
+    for _ in range(5):
+        throttle.due("a", 0.0, accepted=False)
+    throttle.proven("a")
+    assert throttle.failures("a") == 0
+    assert throttle.due("a", 1.0, accepted=True) == 1.0
+
+
 def test_another_peer_does_not_wait() -> None:
     """Whatever one peer does, the others associate at once."""
     throttle = Throttle(LIMITS)
