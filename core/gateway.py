@@ -99,6 +99,7 @@ class Core:
         self._started_ms: int
         self._signature: bytes
         self._events: Events
+        self._power: PowerWatch
         self._security: Security
         self._clock_watch: ClockWatch
         self._clock_setter: ClockSetter
@@ -147,6 +148,7 @@ class Core:
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
         self._publish()
+        self._spawn(self._power.keep())
         self._spawn(self._tick())
 
     async def _start_events(self) -> None:
@@ -155,7 +157,7 @@ class Core:
         power = PowerWatch(self.store, self._events, self._clock)
         last = await power.started(VERSION)
         self._parts.push_async_callback(power.stopped)
-        self._spawn(power.keep())
+        self._power = power
         self._clock_watch = ClockWatch(self._events, lambda: self._facts.zone, last.heartbeat_ms)
         self._clock_setter = ClockSetter(self._clock, self.store, self._clock_watch)
         self._meter_watch = MeterWatch(self._events)
