@@ -139,6 +139,11 @@ def ratios(entry: Entry, record: Record) -> tuple[Fraction, Fraction]:
     return factor, factor * Fraction(10) ** (record.exponent - entry.scaler)
 
 
+def meant(key: Key, records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records that a key of a record means, the one that it reads first."""
+    return tuple(record for _, record in _meant(key, records))
+
+
 class _Candidate(NamedTuple):
     position: int  # in Telegram.records
     convert: Converter
@@ -224,10 +229,7 @@ def _compile(entry: Entry, telegrams: Sequence[Telegram]) -> _Step:
 def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate | None, str]:
     """The first record that the key means and the entry can show, or the reason why none can be shown."""
     reason = ""
-    meant = [(index, record) for index, record in enumerate(records) if _means(key, record)]
-    # A maker's own texts may differ in nothing but the case of letters: "C" and "c".
-    meant.sort(key=lambda item: item[1].description != key.description)
-    for index, record in meant:
+    for index, record in _meant(key, records):
         try:
             converter, fit = _converter(entry, key, record)
         except units.UnitMismatchError as error:
@@ -237,6 +239,13 @@ def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate
             continue
         return _Candidate(index, converter, fit), ""
     return None, reason
+
+
+def _meant(key: Key, records: Sequence[Record]) -> list[tuple[int, Record]]:
+    found = [(index, record) for index, record in enumerate(records) if _means(key, record)]
+    # A maker's own texts may differ in nothing but the case of letters: "C" and "c".
+    found.sort(key=lambda item: item[1].description != key.description)
+    return found
 
 
 def _means(key: Key, record: Record) -> bool:
