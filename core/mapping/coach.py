@@ -22,6 +22,7 @@ from core.mapping.media import normal_type, types_of
 from core.mapping.model import ANY_MANUFACTURER, ANY_VERSION, CLASSES, MappingFile, parse_mapping
 from core.mapping.ready import RESERVED, ReadyFile, descriptions, file_for, texts
 from core.mapping.table import ANY_MEDIUM, TableRow, historic_registers, table
+from core.mbus.medium import medium_name
 from core.mbus.telegram import Function, Record, Telegram
 from core.mbus.values import Coding
 
@@ -64,7 +65,7 @@ class MeterType(NamedTuple):
     @property
     def file_name(self) -> str:
         """A name for its mapping file: `"water-HYD-37.json"`."""
-        return f"{self.type or 'meter'}-{self.manufacturer}-{self.version}.json"
+        return f"{self.type}-{self.manufacturer}-{self.version}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,15 @@ class Proposal:
 
 def meter_type(telegram: Telegram) -> MeterType:
     """The type of the meter that sent a telegram, as the name of its own mapping file has it."""
-    name = next(iter(types_of(telegram.medium_code)), normal_type(telegram.medium))
-    maker = telegram.manufacturer
-    if not re.fullmatch("[A-Z]{3}", maker):
+    return type_of(telegram.medium_code, telegram.manufacturer, telegram.version)
+
+
+def type_of(medium_code: int, manufacturer: str, version: int) -> MeterType:
+    """The type of a meter with this identity; `manufacturer` is "" where its header has none."""
+    name = next(iter(types_of(medium_code)), normal_type(medium_name(medium_code)))
+    if not re.fullmatch("[A-Z]{3}", manufacturer):
         return MeterType(name, ANY_MANUFACTURER, ANY_VERSION)
-    return MeterType(name, maker, telegram.version)
+    return MeterType(name, manufacturer, version)
 
 
 def propose(readouts: Iterable[Sequence[Telegram]]) -> tuple[Proposal, ...]:
@@ -172,7 +177,7 @@ def entries_of(
     or two have one code.
     """
     document = {
-        "type": kind.type or "unknown",
+        "type": kind.type,
         "manufacturer": kind.manufacturer,
         "version": kind.version,
         "entries": [_entry(field, choice, marked) for field, choice in accepted],

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from core.dlms import axdr
 from core.mapping import convert, units
@@ -29,6 +29,10 @@ _V = TypeVar("_V")
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
 _REMEMBERED = 10_000  # plans at most
 _BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
+
+
+NO_SUCH_RECORD: Final = "the meter sends no such record"
+"""`MappedValue.error` where no key of the entry is in the telegram, which is nothing to worry about."""
 
 
 class Readout(NamedTuple):
@@ -310,7 +314,7 @@ def _evaluate(item: MappedObject, step: _Step, readout: Readout, site: Site) -> 
     except NoValueError as reason:
         # no other record takes its place: it would be another quantity from one readout to the next
         error = str(reason)
-    error = error or step.problem or "the meter sends no such record"
+    error = error or step.problem or NO_SUCH_RECORD
     return MappedValue(item, default, record, number, error, default is not None, status)
 
 
