@@ -22,7 +22,10 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
         (each for each in MappingSet.from_directory(directory).files if each.triple == file.triple), None
     )
     if before is not None and not replace:
-        reason = f"is for {file.label} as the active {before.name} is; replace that one, or make this one for others"
+        reason = (
+            f"is for {file.label} as the active {before.name} is; replace that one ('cme-tui mapping add --replace'), "
+            "or make this one for other meters"
+        )
         raise MappingError(file.name, "", reason)
     name = before.name if before else file.name
     if not name.endswith(_SUFFIX):

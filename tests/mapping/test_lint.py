@@ -155,10 +155,11 @@ def test_the_dry_run_shows_before_and_after(mapping: MakeMapping, meter: Callabl
         "water/all/0",
         "water/HYD/0",
     )
+    too_large = "no value: 1234 does not fit into the data type unsigned (8 bits); choose a larger one"
     assert {row.obis: (row.before, row.after, row.changed) for row in change.objects} == {
         "8.0.1.0.0.255": (
             "1.234 m³",
-            "no value: 1234 does not fit into the data type unsigned (8 bits); choose a larger one",
+            too_large,
             True,
         ),
         "8.0.2.0.0.255": (None, "0.127 m³/h", True),
