@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     adding.add_argument(
         "--replace", action="store_true", help="in the place of the active one for the same meters"
     )
+    adding.add_argument(
+        "--dry-run", action="store_true", help="only print what each meter would show before and after"
+    )
     removing = mapping.add_parser("remove", help="take an active mapping out", parents=[place])
     removing.add_argument("mapping", metavar=_MAPPING)
     exporting = mapping.add_parser("export", help="print an active mapping file", parents=[place])
@@ -331,6 +334,8 @@ def _run_mapping(arguments: argparse.Namespace) -> int:
             )
         case "list":
             return mapping.list_active(state_dir)
+        case "add" if arguments.dry_run:
+            return mapping.preview(state_dir, arguments.file)
         case "add":
             return mapping.add(state_dir, arguments.file, replace=arguments.replace)
         case "remove":

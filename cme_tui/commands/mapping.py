@@ -14,6 +14,7 @@ from cme_tui.client import ClientError, NoGatewayError, ask
 from cme_tui.commands.stored import InstalledMeter, chosen, installed_meters
 from core.config import ConfigError
 from core.mapping.coach import MeterType, propose, template
+from core.mapping.dryrun import dry_run
 from core.mapping.folder import add_file, find_file, remove_file
 from core.mapping.library import MappingSet, read_mapping
 from core.mapping.lint import Finding, MeterReadout, findings, refusal
@@ -76,6 +77,27 @@ def add(state_dir: Path, path: Path, *, replace: bool) -> int:
         print(f"warning: {doubt}", file=sys.stderr)
     done = f"{before.name} is replaced" if before else f"{file.name} is added"
     return _reload(state_dir, f"{done}: {file.label}, {_codes(file)}")
+
+
+def preview(state_dir: Path, path: Path) -> int:
+    """Print what each meter would show with a mapping file, and change nothing. Exit 2 where it is refused."""
+    state = _existing(state_dir)
+    try:
+        file = read_mapping(path)
+    except MappingError as error:
+        return _report([error])
+    meters = [each.last for each in installed_meters(state_dir) if each.last]
+    changes = dry_run(MappingSet.from_directory(state.mappings), file, meters)
+    if not changes:
+        print(f"No meter that was read would use {file.name} ({file.label}).")
+        return 0
+    rows = [
+        (change.meter, each.obis, each.before or "-", each.after or "-", "changes" if each.changed else "")
+        for change in changes
+        for each in change.objects
+    ]
+    _print_table([("Meter", "OBIS code", "Now", "Then", ""), *rows])
+    return 0
 
 
 def remove(state_dir: Path, wanted: str) -> int:

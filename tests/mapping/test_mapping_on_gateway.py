@@ -63,6 +63,17 @@ def test_a_template_becomes_a_mapping_of_the_running_and_the_stopped_gateway(
     ]
 
     assert mapping_of_kamstrup(gateway) == "heat/all/0"
+    folder = sorted((gateway.state_dir / "mappings").iterdir())
+    file.write_text(template.stdout.replace("6.0.1.0.0.255", "6.0.1.0.99.255"))
+    rows = [line.split() for line in run(gateway, "add", "--dry-run", str(file)).stdout.splitlines()]
+    by_code = {next(cell for cell in row if cell.count(".") == 5): row for row in rows[1:]}
+    assert by_code["6.0.1.0.0.255"][-2:] == ["-", "changes"]
+    assert by_code["6.0.1.0.99.255"][-1] == "changes"
+    assert by_code["6.0.2.0.0.255"][-1] != "changes"
+    assert sorted((gateway.state_dir / "mappings").iterdir()) == folder
+    assert mapping_of_kamstrup(gateway) == "heat/all/0"
+
+    file.write_text(template.stdout)
     added = run(gateway, "add", str(file))
     assert (added.returncode, added.stdout.endswith("The running gateway uses it.\n")) == (0, True)
     assert mapping_of_kamstrup(gateway) == "heat/KAM/8"
