@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
-from fractions import Fraction
 
 import pytest
+from exactness import is_exact
 
-from core.dlms import axdr
-from core.dlms.axdr import Tag
-from core.mapping import convert
 from core.mapping.coach import CHECK, entries_of, meter_type, propose, proposed, template
-from core.mapping.engine import MappedValue, Readout, evaluate
+from core.mapping.engine import Readout, evaluate
 from core.mapping.lint import MeterReadout, findings
 from core.mapping.model import dump, parse_mapping
 from core.mapping.simplified import Site
-from core.mapping.units import factor
 from core.mbus.simulator import read_telegrams
 from core.mbus.simulator.meter import TELEGRAMS
-from core.mbus.telegram import Record, Telegram, decode
+from core.mbus.telegram import Telegram, decode
 
 SITE = Site("0016000000", dt.UTC)
 NAMES = sorted(path.stem for path in TELEGRAMS.glob("*.hex"))
@@ -31,26 +26,6 @@ def readout(name: str) -> Readout:
 
 def fields(telegrams: tuple[Telegram, ...]) -> int:
     return sum(len(telegram.records) for telegram in telegrams)
-
-
-def exact(value: MappedValue, record: Record) -> bool:
-    """Whether value x 10^scaler in the DLMS unit is the telegram's value, digit for digit."""
-    assert value.encoded is not None
-    shown = axdr.decode(value.encoded)
-    if value.object.scaler is None or not isinstance(record.value, Decimal):
-        if shown.tag is Tag.OCTET_STRING:
-            assert isinstance(record.raw, dt.date)
-            return shown.content == convert.cosem_time(record.raw)
-        return str(shown.content) in (record.raw_text, record.raw_text.zfill(2 * len(record.data)))
-    assert value.object.unit is not None
-    wanted = Fraction(record.value) * (factor(record.unit, value.object.unit) if record.unit else 1)
-    assert isinstance(shown.content, int | float)
-    text = f"{shown.content:.9g}" if shown.tag is Tag.FLOAT32 else repr(shown.content)
-    served = [Fraction(Decimal(text))]
-    if shown.tag is Tag.FLOAT32:
-        served.append(Fraction(Decimal(str(record.raw_text))))  # the shortest decimal of the same 32 bits
-        assert axdr.float32(float(record.raw_text)) == value.encoded
-    return wanted in [number * Fraction(10) ** value.object.scaler for number in served]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +56,8 @@ def test_the_coached_mapping_has_no_findings_and_is_exact(name: str) -> None:
         record = value.record
         assert record == field.record
         if value.encoded is not None:
-            assert exact(value, field.record), (field, value)
+            shown = (value.encoded, value.object.scaler, value.object.unit, field.record)
+            assert is_exact(*shown), (field, value)
         else:
             assert value.error
             refused += field.record.raw is not None
