@@ -131,9 +131,9 @@ def show_template(state_dir: Path, label: str | None, meter: str | None) -> int:
     readouts = [each.last.readout.telegrams for each in installed if each.last and each.kind == kind]
     proposals = propose(readouts)
     if not proposals:
-        sealed = next((each.problem for telegrams in readouts for each in telegrams if each.encrypted), "")
+        problems = (each.problem for telegrams in readouts for each in telegrams if each.encrypted)
         raise ConfigError(
-            f"The template of {kind.label} is empty, as its telegrams have no field. {sealed}".rstrip()
+            f"The template of {kind.label} is empty: {next(problems, 'its telegrams hold no field')}."
         )
     print(dump(template(proposals, kind)), end="")
     return 0

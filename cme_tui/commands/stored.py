@@ -79,6 +79,7 @@ def _meter(item: MeterConfig, record: StoredMeter | None, last: MeterReadout | N
         identification = record.identification
     if last is not None:
         first = last.readout.telegrams[0]
+        identification = identification or first.identification
         identity = (first.medium_code, first.manufacturer, first.version)
     return InstalledMeter(_name(item), identification, item.logical_device, identity, last)
 

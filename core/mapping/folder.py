@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
         )
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
+        for left in directory.glob(f".{glob.escape(name)}.*"):
+            left.unlink()  # of a process that was killed while it wrote
         write_atomically(path, dump(file).encode(), 0o600)
     except OSError as error:
         raise MappingError(name, "", f"cannot be written to {directory}: {error.strerror or error}") from None

@@ -152,3 +152,5 @@ def test_a_kill_in_the_middle_leaves_old_or_new(tmp_path: Path) -> None:
         active = MappingSet.from_directory(folder)
         assert active.problems == ()
         assert [file.document in (files[0].document, files[1].document) for file in active.files] == [True]
+    add_file(folder, files[0], replace=True)
+    assert names(folder) == ["made.json"]

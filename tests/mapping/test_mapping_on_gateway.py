@@ -6,12 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from gateway_process import LIMIT, GatewayProcess
 
 from cme_tui.client import ask
+from cme_tui.commands import mapping
+from core.config import ConfigError
+from core.secrets import Secrets, save_secrets
+from core.snapshot import MeterState
+from core.statedir import StateDir
+from core.store import Reading, Store
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +161,30 @@ def test_before_the_first_readout_there_is_no_template(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
+
+
+async def test_an_encrypted_meter_has_a_template_once_its_key_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before that it says that its telegrams cannot be opened, and why."""
+    key = bytes(range(16))
+    plain = bytes.fromhex("2F2F 0C13 46590800 02 5A 1201 2F2F2F2F") + b"\x2f" * 16
+    vector = bytes.fromhex("2423 78563412 2807") + b"\x0a" * 8
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
+    content = bytes.fromhex("080572 78563412 2423 2807 0a00 2005") + encryptor.update(plain)
+    frame = bytes((0x68, len(content), len(content), 0x68)) + content + bytes((sum(content) & 0xFF, 0x16))
+    state = StateDir(tmp_path)
+    state.config.write_text(
+        '[[line]]\nname = "cellar"\nurl = "sim:"\n\n[[meter]]\nline = "cellar"\naddress = 5\n'
+    )
+    store = await Store.open(state.database)
+    meter = await store.install_meter("cellar", "5", 1)
+    await store.add_reading(Reading(meter, "cellar", 2, MeterState.OK, (frame,)))
+    await store.close()
+
+    with pytest.raises(ConfigError, match=r"of water/HYD/40 is empty: .*give the meter its key\.$"):
+        mapping.show_template(tmp_path, None, "meter 5")
+    save_secrets(state.secrets, replace(Secrets.generate(), meter_keys={"12345678": key}))
+    assert mapping.show_template(tmp_path, None, "12345678") == 0
+    entries = json.loads(capsys.readouterr().out)["entries"]
+    assert [entry["dlmsObisCode"] for entry in entries] == ["8.0.1.0.0.255", "8.0.3.0.0.255"]
