@@ -6,6 +6,8 @@ import datetime as dt
 
 import pytest
 from exactness import is_exact
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.mapping.coach import CHECK, entries_of, meter_type, propose, proposed, template
 from core.mapping.engine import Readout, evaluate
@@ -14,7 +16,7 @@ from core.mapping.model import dump, parse_mapping
 from core.mapping.simplified import Site
 from core.mbus.simulator import read_telegrams
 from core.mbus.simulator.meter import TELEGRAMS
-from core.mbus.telegram import Telegram, decode
+from core.mbus.telegram import Telegram, TelegramError, decode
 
 SITE = Site("0016000000", dt.UTC)
 NAMES = sorted(path.stem for path in TELEGRAMS.glob("*.hex"))
@@ -62,3 +64,22 @@ def test_the_coached_mapping_has_no_findings_and_is_exact(name: str) -> None:
             assert value.error
             refused += field.record.raw is not None
     assert len(told) == refused, told
+
+
+@settings(deadline=None)
+@given(medium=st.sampled_from([0, 2, 3, 4, 6, 7, 8, 10, 13, 27, 0x1E, 255]), content=st.binary(max_size=120))
+def test_whatever_a_meter_sends_has_a_template(medium: int, content: bytes) -> None:
+    """Noise in the place of records: a template that is valid, and the lint has an opinion on the coached mapping."""
+    header = bytes.fromhex("080172 78563412 2423 25") + bytes((medium,)) + bytes.fromhex("0a00 0000")
+    body = header + content
+    frame = bytes((0x68, len(body), len(body), 0x68)) + body + bytes((sum(body) & 0xFF, 0x16))
+    try:
+        telegram = decode(frame)
+    except TelegramError:
+        return
+    proposals = propose([[telegram]])
+    kind = meter_type(telegram)
+    made = template(proposals, kind)
+    assert len(made.document["entries"]) == len(telegram.records)
+    coached = entries_of(proposed(proposals), kind)
+    findings(coached, [MeterReadout("noise", Readout((telegram,), 0), SITE)])
