@@ -35,6 +35,9 @@ each byte that is not shown. "event" is connected, associated, refused, not deci
 disconnected.
 """
 
+_METER = "NAME|ID|LD"
+_MAPPING = "FILE|TYPE/MANUFACTURER/VERSION"
+
 BAD_USAGE = 2
 FAILURE = 1
 
@@ -109,9 +112,37 @@ def _parser() -> argparse.ArgumentParser:
     mapping = commands.add_parser("mapping", help="mapping files").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
-    check = mapping.add_parser("check", help="say what is wrong in mapping files")
+    check = mapping.add_parser("check", help="say what is wrong in mapping files", parents=[place])
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    check.add_argument("--json", action="store_true", help="a list of severity, file, path and text")
+    check.add_argument(
+        "--meter",
+        metavar=_METER,
+        action="append",
+        default=[],
+        help="with the values of this one; may be repeated",
+    )
     mapping.add_parser("list", help="the active mappings", parents=[place])
+    adding = mapping.add_parser("add", help="make a mapping file active", parents=[place])
+    adding.add_argument("file", type=Path, metavar="FILE")
+    adding.add_argument(
+        "--replace", action="store_true", help="in the place of the active one for the same meters"
+    )
+    adding.add_argument(
+        "--dry-run", action="store_true", help="only print what each meter would show before and after"
+    )
+    removing = mapping.add_parser("remove", help="take an active mapping out", parents=[place])
+    removing.add_argument("mapping", metavar=_MAPPING)
+    exporting = mapping.add_parser("export", help="print an active mapping file", parents=[place])
+    exporting.add_argument("mapping", metavar=_MAPPING)
+    template = mapping.add_parser(
+        "template",
+        help="print a mapping file with every field of a meter type; without a type, the types in use",
+        parents=[place],
+    )
+    kind = template.add_mutually_exclusive_group()
+    kind.add_argument("type", nargs="?", metavar="TYPE/MANUFACTURER/VERSION")
+    kind.add_argument("--meter", metavar=_METER, help="the type of this meter")
 
     config = commands.add_parser("config", help="settings").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
@@ -223,14 +254,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 baud=arguments.baud,
                 fast=arguments.fast,
             )
-        case "mapping" if arguments.action == "check":
-            from cme_tui.commands import mapping
-
-            return mapping.check(arguments.files)
         case "mapping":
-            from cme_tui.commands import mapping
-
-            return mapping.list_active(_state_dir(arguments) / "mappings")
+            return _run_mapping(arguments)
         case "config":
             from cme_tui.commands import config
 
@@ -296,6 +321,30 @@ def _run(arguments: argparse.Namespace) -> int:
 
             return screenshots.run(arguments.directory)
     raise AssertionError(arguments.command)
+
+
+def _run_mapping(arguments: argparse.Namespace) -> int:
+    from cme_tui.commands import mapping
+
+    state_dir = _state_dir(arguments)
+    match arguments.action:
+        case "check":
+            return mapping.check(
+                arguments.files, as_json=arguments.json, state_dir=state_dir, meters=arguments.meter
+            )
+        case "list":
+            return mapping.list_active(state_dir)
+        case "add" if arguments.dry_run:
+            return mapping.preview(state_dir, arguments.file)
+        case "add":
+            return mapping.add(state_dir, arguments.file, replace=arguments.replace)
+        case "remove":
+            return mapping.remove(state_dir, arguments.mapping)
+        case "export":
+            return mapping.export(state_dir, arguments.mapping)
+        case "template":
+            return mapping.show_template(state_dir, arguments.type, arguments.meter)
+    raise AssertionError(arguments.action)
 
 
 def _state_dir(arguments: argparse.Namespace) -> Path:

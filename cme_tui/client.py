@@ -25,6 +25,10 @@ class ClientError(CmeError):
     """No gateway runs there, or it refused a call; the message is a sentence."""
 
 
+class NoGatewayError(ClientError):
+    """No gateway runs there."""
+
+
 class Client:
     """A connection to a running gateway; it takes one call. Made by `connect`, closed by `with`."""
 
@@ -69,9 +73,10 @@ class Client:
 
 
 def connect(state_dir: Path, timeout: float | None = ANSWER_S) -> Client:
-    """Connect to the gateway that runs on `state_dir`. Raises `ClientError`, a sentence, if there is none.
+    """Connect to the gateway that runs on `state_dir`. Raises `NoGatewayError`, a sentence, if there is none.
 
-    `timeout` is the longest wait for each line of the answer, in s; None for as long as it takes.
+    `timeout` is the longest wait for each line of the answer, in s; None for as long as it takes. Raises `ClientError`
+    where the gateway is another user's.
     """
     path = StateDir(state_dir).control_socket
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -81,7 +86,7 @@ def connect(state_dir: Path, timeout: float | None = ANSWER_S) -> Client:
             connection.connect(short)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         connection.close()
-        raise ClientError(
+        raise NoGatewayError(
             f"No gateway is running on {state_dir}: start it with cme-tui --headless --state-dir {state_dir}."
         ) from None
     except OSError as error:

@@ -1,58 +1,237 @@
-"""`cme-tui mapping`: what is wrong in mapping files, and which ones are active."""
+"""`cme-tui mapping`: what is wrong in mapping files, which ones are active, and changes of them.
+
+The folder of a running gateway is changed as that of a stopped one; a running gateway is asked to read it again.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cme_tui.client import ClientError, NoGatewayError, ask
+from cme_tui.commands.stored import InstalledMeter, chosen, installed_meters
+from core.config import ConfigError
+from core.mapping.coach import MeterType, propose, template
+from core.mapping.dryrun import dry_run
+from core.mapping.folder import add_file, find_file, remove_file
 from core.mapping.library import MappingSet, read_mapping
-from core.mapping.lint import warnings
-from core.mapping.model import MappingError, MappingFile
+from core.mapping.lint import Finding, MeterReadout, findings, refusal
+from core.mapping.model import MappingError, MappingFile, dump
+from core.statedir import StateDir
+
+_BAD_INPUT = 2
+_FAILURE = 1
 
 
-def check(files: Iterable[str | Path]) -> int:
-    """Check mapping files: a line for each good one, problems and warnings on stderr. Exit 2 with a problem."""
+def check(
+    files: Iterable[Path], *, as_json: bool = False, state_dir: Path | None = None, meters: Sequence[str] = ()
+) -> int:
+    """Check mapping files, against the last readouts of `meters` too. Exit 2 if one of the files is refused.
+
+    A line for each good file on stdout, errors and warnings on stderr; with `as_json` a list of all findings.
+    """
+    readouts = _readouts(state_dir, meters) if state_dir is not None and meters else []
     good: list[MappingFile] = []
     problems: list[MappingError] = []
     for file in files:
         try:
-            good.append(read_mapping(Path(file)))
+            good.append(read_mapping(file))
         except MappingError as error:
             problems.append(error)
     active = MappingSet(good, problems)
-    for mapping in active.files:
+    found = [(mapping, findings(mapping, readouts)) for mapping in active.files]
+    errors = [refusal(problem) for problem in active.problems]
+    if as_json:
+        print(
+            json.dumps(
+                [_object(each) for _, told in found for each in told] + [_object(e) for e in errors], indent=2
+            )
+        )
+        return _BAD_INPUT if errors else 0
+    for mapping, told in found:
         print(f"{mapping.name}: {mapping.label}, {_codes(mapping)}")
-        for warning in warnings(mapping):
-            print(f"warning: {warning}", file=sys.stderr)
+        for each in told:
+            print(f"warning: {each}", file=sys.stderr)
     return _report(active.problems)
 
 
-def list_active(directory: Path) -> int:
-    """Print the mapping files in `directory` that are active. Exit 2 if one of them cannot be used."""
-    active = MappingSet.from_directory(directory)
-    rows = [_HEADINGS, *map(_row, active.files)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+def list_active(state_dir: Path) -> int:
+    """Print the active mapping files and how many meters use each. Exit 2 if one of them cannot be used."""
+    active = MappingSet.from_directory(StateDir(state_dir).mappings)
+    used = [active.match(*meter.identity) for meter in installed_meters(state_dir) if meter.identity]
+    _print_table([_HEADINGS, *(_row(file, used.count(file)) for file in active.files)])
+    return _report(active.problems)
+
+
+def add(state_dir: Path, path: Path, *, replace: bool) -> int:
+    """Make a mapping file active. Exit 2 where it is refused, 1 where the running gateway does not take it."""
+    state = _existing(state_dir)
+    try:
+        file = read_mapping(path)
+        before = add_file(state.mappings, file, replace=replace)
+    except MappingError as error:
+        return _report([error])
+    for doubt in findings(file):
+        print(f"warning: {doubt}", file=sys.stderr)
+    done = f"{before.name} is replaced" if before else f"{file.name} is added"
+    return _reload(state_dir, f"{done}: {file.label}, {_codes(file)}")
+
+
+def preview(state_dir: Path, path: Path) -> int:
+    """Print what each meter would show with a mapping file, and change nothing. Exit 2 where it is refused."""
+    state = _existing(state_dir)
+    try:
+        file = read_mapping(path)
+    except MappingError as error:
+        return _report([error])
+    meters = [each.last for each in installed_meters(state_dir) if each.last]
+    changes = dry_run(MappingSet.from_directory(state.mappings), file, meters)
+    if not changes:
+        print(f"No meter that was read would use {file.name} ({file.label}).")
+        return 0
+    rows = [
+        (change.meter, each.obis, each.before or "-", each.after or "-", "changes" if each.changed else "")
+        for change in changes
+        for each in change.objects
+    ]
+    _print_table([("Meter", "OBIS code", "Now", "Then", ""), *rows])
+    return 0
+
+
+def remove(state_dir: Path, wanted: str) -> int:
+    """Take a mapping file out, named by file or by type/manufacturer/version. Exit codes as for `add`."""
+    state = _existing(state_dir)
+    try:
+        name = remove_file(state.mappings, wanted)
+    except MappingError as error:
+        return _report([error])
+    return _reload(state_dir, f"{name} is removed")
+
+
+def export(state_dir: Path, wanted: str) -> int:
+    """Print an active mapping file, with every property that it was read with. Exit 2 where there is none."""
+    try:
+        print(dump(find_file(StateDir(state_dir).mappings, wanted)), end="")
+    except MappingError as error:
+        return _report([error])
+    return 0
+
+
+def show_template(state_dir: Path, label: str | None, meter: str | None) -> int:
+    """Print the mapping template of a meter type, named by label or by one of its meters; without either, the types.
+
+    Raises `ConfigError`, which says why, where the template would be empty.
+    """
+    installed = installed_meters(state_dir)
+    if label is None and meter is None:
+        return _show_types(installed)
+    kind = _kind_of_meter(installed, meter) if meter is not None else _kind_of_label(installed, label or "")
+    readouts = [each.last.readout.telegrams for each in installed if each.last and each.kind == kind]
+    proposals = propose(readouts)
+    if not proposals:
+        problems = (each.problem for telegrams in readouts for each in telegrams if each.encrypted)
+        raise ConfigError(
+            f"The template of {kind.label} is empty: {next(problems, 'its telegrams hold no field')}."
+        )
+    print(dump(template(proposals, kind)), end="")
+    return 0
+
+
+def _kind_of_meter(installed: Sequence[InstalledMeter], meter: str) -> MeterType:
+    picked = chosen(installed, [meter])[0]
+    if picked.kind is None:
+        raise ConfigError(
+            f"The template of {picked.name} is empty: its fields are known after its first good readout, "
+            "and there was none yet."
+        )
+    return picked.kind
+
+
+def _kind_of_label(installed: Sequence[InstalledMeter], label: str) -> MeterType:
+    kinds = {each.kind.label: each.kind for each in installed if each.kind}
+    if label in kinds:
+        return kinds[label]
+    if kinds:
+        raise ConfigError(
+            f'No meter that was read is of the type "{label}"; there are {", ".join(sorted(kinds))}.'
+        )
+    raise ConfigError("No meter was read yet: a template holds the fields of a meter's first good readout.")
+
+
+def _show_types(installed: Sequence[InstalledMeter]) -> int:
+    labels = [each.kind.label for each in installed if each.kind]
+    rows = [("Meter type", "Meters")] + [(each, str(labels.count(each))) for each in dict.fromkeys(labels)]
+    _print_table(rows)
+    unread = [each.name for each in installed if not each.kind]
+    if unread:
+        print(f"Not read yet, so of no known type: {', '.join(unread)}.", file=sys.stderr)
+    return 0
+
+
+def _readouts(state_dir: Path, meters: Sequence[str]) -> list[MeterReadout]:
+    picked = chosen(installed_meters(state_dir), meters)
+    for meter in picked:
+        if meter.last is None:
+            raise ConfigError(
+                f"--meter: {meter.name} was not read yet, so nothing can be checked against it."
+            )
+    return [meter.last for meter in picked if meter.last]
+
+
+def _existing(state_dir: Path) -> StateDir:
+    if not state_dir.is_dir():
+        raise ConfigError(
+            f"There is no state directory {state_dir}; name the gateway's one with --state-dir."
+        )
+    return StateDir(state_dir)
+
+
+def _reload(state_dir: Path, done: str) -> int:
+    try:
+        ask(state_dir, "reload")
+    except NoGatewayError:
+        print(f"{done}. No gateway is running; it counts from the next start on.")
+    except ClientError as error:
+        print(f"{done}.", file=sys.stderr)
+        print(f"The running gateway has not taken it: {error}", file=sys.stderr)
+        return _FAILURE
+    else:
+        print(f"{done}. The running gateway uses it.")
+    return 0
+
+
+_HEADINGS = ("Type", "Manufacturer", "Version", "OBIS codes", "Meters", "File")
+
+
+def _row(mapping: MappingFile, meters: int) -> tuple[str, ...]:
+    version = str(mapping.version) if mapping.version else "any"
+    return mapping.type, mapping.manufacturer, version, str(mapping.obis_codes), str(meters), mapping.name
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return _report(active.problems)
-
-
-_HEADINGS = ("Type", "Manufacturer", "Version", "OBIS codes", "File")
-
-
-def _row(mapping: MappingFile) -> tuple[str, ...]:
-    version = str(mapping.version) if mapping.version else "any"
-    return mapping.type, mapping.manufacturer, version, str(mapping.obis_codes), mapping.name
 
 
 def _codes(mapping: MappingFile) -> str:
     return "1 OBIS code" if mapping.obis_codes == 1 else f"{mapping.obis_codes} OBIS codes"
 
 
+def _object(finding: Finding) -> dict[str, str]:
+    return {
+        "severity": finding.severity.value,
+        "file": finding.file,
+        "path": finding.path,
+        "text": finding.text,
+    }
+
+
 def _report(problems: Iterable[MappingError]) -> int:
     code = 0
     for problem in problems:
         print(problem, file=sys.stderr)
-        code = 2
+        code = _BAD_INPUT
     return code

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from core.dlms import axdr
 from core.mapping import convert, units
@@ -29,6 +29,10 @@ _V = TypeVar("_V")
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
 _REMEMBERED = 10_000  # plans at most
 _BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
+
+
+NO_SUCH_RECORD: Final = "the meter sends no such record"
+"""`MappedValue.error` where no key of the entry is in the telegram, which is nothing to worry about."""
 
 
 class Readout(NamedTuple):
@@ -139,6 +143,11 @@ def ratios(entry: Entry, record: Record) -> tuple[Fraction, Fraction]:
     return factor, factor * Fraction(10) ** (record.exponent - entry.scaler)
 
 
+def meant(key: Key, records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records that a key of a record means, the one that it reads first."""
+    return tuple(record for _, record in _meant(key, records))
+
+
 class _Candidate(NamedTuple):
     position: int  # in Telegram.records
     convert: Converter
@@ -224,10 +233,7 @@ def _compile(entry: Entry, telegrams: Sequence[Telegram]) -> _Step:
 def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate | None, str]:
     """The first record that the key means and the entry can show, or the reason why none can be shown."""
     reason = ""
-    meant = [(index, record) for index, record in enumerate(records) if _means(key, record)]
-    # A maker's own texts may differ in nothing but the case of letters: "C" and "c".
-    meant.sort(key=lambda item: item[1].description != key.description)
-    for index, record in meant:
+    for index, record in _meant(key, records):
         try:
             converter, fit = _converter(entry, key, record)
         except units.UnitMismatchError as error:
@@ -237,6 +243,13 @@ def _find(entry: Entry, key: Key, records: Sequence[Record]) -> tuple[_Candidate
             continue
         return _Candidate(index, converter, fit), ""
     return None, reason
+
+
+def _meant(key: Key, records: Sequence[Record]) -> list[tuple[int, Record]]:
+    found = [(index, record) for index, record in enumerate(records) if _means(key, record)]
+    # A maker's own texts may differ in nothing but the case of letters: "C" and "c".
+    found.sort(key=lambda item: item[1].description != key.description)
+    return found
 
 
 def _means(key: Key, record: Record) -> bool:
@@ -301,7 +314,7 @@ def _evaluate(item: MappedObject, step: _Step, readout: Readout, site: Site) -> 
     except NoValueError as reason:
         # no other record takes its place: it would be another quantity from one readout to the next
         error = str(reason)
-    error = error or step.problem or "the meter sends no such record"
+    error = error or step.problem or NO_SUCH_RECORD
     return MappedValue(item, default, record, number, error, default is not None, status)
 
 

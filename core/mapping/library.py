@@ -67,6 +67,11 @@ class MappingSet:
         """The active files."""
         return tuple(self._by_triple.values())
 
+    def with_file(self, file: MappingFile) -> MappingSet:
+        """This set with a file in addition, or in the place of the one for the same meters."""
+        others = (other for other in self.files if other.triple != file.triple)
+        return MappingSet((*others, file), self.problems)
+
     def match(self, medium_code: int | None, manufacturer: str, version: int | None) -> MappingFile | None:
         """The file for a meter: type + manufacturer + version, then any version, then any manufacturer.
 

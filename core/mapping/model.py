@@ -67,6 +67,9 @@ class MappingFile:
     manufacturer: str  # three capital letters or "all"
     version: int  # 0..255, 0 = any
     entries: tuple[Entry, ...]
+    without_code: tuple[
+        int, ...
+    ]  # places in `entries` of the file whose OBIS code is null: they are not used yet
     document: dict[str, Any]  # as read, with every property that is not used here
 
     @property
@@ -89,7 +92,8 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
     """Read and check a mapping file of at most 1 MiB. `name` is a bare file name, used in messages.
 
     Two entries may share an OBIS code and class only as alternatives: with another unit or scaler, so that a
-    meter that counts in J or in finer steps is shown right. Raises `MappingError`, and nothing else.
+    meter that counts in J or in finer steps is shown right. An entry whose code is null, as templates have them,
+    is kept and not used. Raises `MappingError`, and nothing else.
     """
     _check_name(name)
     document = _load(content, name)
@@ -108,15 +112,35 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
         file.fail("entries", "must be a list")
     if len(items) > MAX_ENTRIES:
         file.fail("entries", f"must not have more than {MAX_ENTRIES} items, not {len(items)}")
-    entries = tuple(_entry(name, number, item) for number, item in enumerate(items))
+    without_code = tuple(number for number, item in enumerate(items) if _has_no_code(item))
+    entries = tuple(
+        _entry(name, number, item) for number, item in enumerate(items) if number not in without_code
+    )
     _check_alternatives(name, entries)
     manufacturer = ANY_MANUFACTURER if every else manufacturer.upper()
-    return MappingFile(name, medium, manufacturer, version, entries, document)
+    return MappingFile(name, medium, manufacturer, version, entries, without_code, document)
+
+
+PROPERTIES = ("type", "manufacturer", "version", "entries")
+"""Properties of a mapping file."""
+
+ENTRY_PROPERTIES = (
+    "includeInPush", "mbusTelegram", "mbusKeys", "dlmsObisCode", "dlmsScaler", "dlmsUnit", "dlmsClass", "dlmsDataType",
+    "dlmsDefaultValue", "mbusUnit", "mbusDescriptionLong", "mbusTariff", "mbusStorageNumber", "mbusSubUnit",
+    "mbusFunction",
+)  # fmt: skip
+"""Properties of an entry, in the order in which they are written; those that begin with mbus only describe, but for
+`mbusTelegram` and `mbusKeys`."""
 
 
 def dump(mapping: MappingFile) -> str:
     """The file as JSON text, with every property that it was read with, used or not."""
     return json.dumps(mapping.document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _has_no_code(item: object) -> bool:
+    """Whether an entry is one of a template, to be filled in; nothing else of it is looked at before."""
+    return isinstance(item, dict) and "dlmsObisCode" in item and item["dlmsObisCode"] is None
 
 
 def _entry(name: str, index: int, item: object) -> Entry:

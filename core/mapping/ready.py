@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from core.dlms.axdr import Tag
 from core.mapping import units
 from core.mapping.keys import description_key
 from core.mapping.library import read_mapping
-from core.mapping.model import CLASSES, MappingFile
+from core.mapping.media import normal_type, types_of
+from core.mapping.model import ANY_MANUFACTURER, CLASSES, MappingFile
 from core.mapping.probe import record_for
 from core.mapping.table import ANY_MEDIUM, TableRow, table
 
@@ -26,7 +27,9 @@ _STEP = 3
 _REGISTER = CLASSES["register"]
 
 
-class _File(NamedTuple):
+class ReadyFile(NamedTuple):
+    """What one of the files is for."""
+
     name: str
     type: str
     manufacturer: str
@@ -35,16 +38,16 @@ class _File(NamedTuple):
 
 
 _FILES = (
-    _File("water", "water", "all", "water", 8),
-    _File("hot-water", "hot-water", "all", "hot water", 9),
-    _File("heat", "heat", "all", "heat", 6),
-    _File("cooling", "cooling", "all", "cooling", 5),
-    _File("gas", "gas", "all", "gas", 7),
-    _File("electricity", "electricity", "all", "electricity", 1),
-    _File("heat-cost-allocator", "heat-cost-allocator", "all", "heat cost allocator", 4),
-    _File("temperature-humidity", "temperature-humidity", "all", "room sensor", 0),
+    ReadyFile("water", "water", "all", "water", 8),
+    ReadyFile("hot-water", "hot-water", "all", "hot water", 9),
+    ReadyFile("heat", "heat", "all", "heat", 6),
+    ReadyFile("cooling", "cooling", "all", "cooling", 5),
+    ReadyFile("gas", "gas", "all", "gas", 7),
+    ReadyFile("electricity", "electricity", "all", "electricity", 1),
+    ReadyFile("heat-cost-allocator", "heat-cost-allocator", "all", "heat cost allocator", 4),
+    ReadyFile("temperature-humidity", "temperature-humidity", "all", "room sensor", 0),
     # Elvaco's room sensors call their medium "other"
-    _File("temperature-humidity-elv", "other", "ELV", "room sensor", 0),
+    ReadyFile("temperature-humidity-elv", "other", "ELV", "room sensor", 0),
 )
 
 # description and scaler of quantities that Elvaco's room sensors send under a plain-text VIF
@@ -58,7 +61,9 @@ _WIDER = {
     Tag.LONG_UNSIGNED: Tag.LONG64_UNSIGNED,
     Tag.DOUBLE_LONG_UNSIGNED: Tag.LONG64_UNSIGNED,
 }
-_RESERVED = ("0.0.96.1.1.255",)  # every meter's logical device has its manufacturer id there
+RESERVED: Final = ("0.0.96.1.1.255",)
+"""Codes of the table that are never proposed: every meter's logical device has its manufacturer id there."""
+
 _LARGER_THAN_TABLE = {"error flags": Tag.LONG64_UNSIGNED}  # electricity meters send 8 bytes of flags
 
 
@@ -79,6 +84,16 @@ def ready_texts() -> dict[str, str]:
     return {f"{file.name}.json": _text(file) for file in _FILES}
 
 
+def file_for(medium_code: int, manufacturer: str) -> ReadyFile | None:
+    """The ready file for the meters of an M-Bus device type, that of their maker before that of all."""
+    types = types_of(medium_code)
+    files = [file for file in _FILES if normal_type(file.type) in types]
+    return next(
+        (file for maker in (manufacturer, ANY_MANUFACTURER) for file in files if file.manufacturer == maker),
+        None,
+    )
+
+
 def main() -> None:
     """Write the ready mapping files into the source tree."""
     for name, text in ready_texts().items():
@@ -89,14 +104,14 @@ def _source_directory() -> Path:
     return Path(__file__).parents[2] / "mappings"
 
 
-def _text(file: _File) -> str:
+def _text(file: ReadyFile) -> str:
     content = {"type": file.type, "manufacturer": file.manufacturer, "version": 0, "entries": _entries(file)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _entries(file: _File) -> list[dict[str, Any]]:
+def _entries(file: ReadyFile) -> list[dict[str, Any]]:
     rows = [row for row in table() if row.medium in (file.medium, ANY_MEDIUM) and row.grade in _GRADES]
-    rows = [row for row in rows if row.obis not in _RESERVED]
+    rows = [row for row in rows if row.obis not in RESERVED]
     rows.sort(key=lambda row: row.medium == ANY_MEDIUM)
     taken: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: (row.medium == ANY_MEDIUM, row.grade)):
@@ -110,14 +125,14 @@ def _entries(file: _File) -> list[dict[str, Any]]:
         for scaler in _scalers(row):
             entry = entries.setdefault((row.obis, row.unit, scaler), _entry(file, row, scaler))
             entry["mbusKeys"].extend(key for key in keys if key not in entry["mbusKeys"])
-        texts, scaler = _PLAIN_TEXT.get(row.quantity, ((), 0))
-        for text in texts:
+        _, scaler = _PLAIN_TEXT.get(row.quantity, ((), 0))
+        for text in texts(row):
             entry = entries.setdefault((row.obis, row.unit, scaler), _entry(file, row, scaler))
             entry["mbusKeys"].append(_key(row, text))
     return list(entries.values())
 
 
-def _entry(file: _File, row: TableRow, scaler: int) -> dict[str, Any]:
+def _entry(file: ReadyFile, row: TableRow, scaler: int) -> dict[str, Any]:
     names = {number: name for name, number in CLASSES.items()}
     data_type = _LARGER_THAN_TABLE.get(row.quantity, row.data_type)
     if scaler != row.scaler:
@@ -141,10 +156,21 @@ def _entry(file: _File, row: TableRow, scaler: int) -> dict[str, Any]:
     }
 
 
+@cache
+def descriptions(row: TableRow) -> tuple[str, ...]:
+    """How the decoder describes the records of a row; a range of VIFs mostly has one description."""
+    records = (record_for(_dif(vib) + vib) for vib in row.vibs)
+    return tuple(dict.fromkeys(record.description for record in records if record))
+
+
+def texts(row: TableRow) -> tuple[str, ...]:
+    """Plain-text VIFs under which makers are known to send the quantity of a row."""
+    return _PLAIN_TEXT.get(row.quantity, ((), 0))[0]
+
+
 def _keys(row: TableRow) -> list[str]:
     """Description keys of a row; a range of VIFs has one description, and so one key."""
-    descriptions = [record.description for vib in row.vibs if (record := record_for(_dif(vib) + vib))]
-    return list(dict.fromkeys(_key(row, description) for description in descriptions))
+    return [_key(row, description) for description in descriptions(row)]
 
 
 def _key(row: TableRow, description: str) -> str:

@@ -32,11 +32,33 @@ class TableRow(NamedTuple):
     scaler: int
     data_type: int
     grade: str  # A..D
+    device_types: frozenset[int]  # M-Bus device types, empty for all
+    source: str  # who uses the code, in the table's abbreviations
+    note: str
+
+    @property
+    def historic(self) -> bool:
+        """Whether the row stands for all historic registers of its quantity."""
+        return self.obis.endswith(".F")
 
 
 @cache
 def table() -> tuple[TableRow, ...]:
     """The rows that name one VIF or a range of VIFs and one OBIS code, in the order of the table."""
+    return tuple(row for row in _rows() if not row.historic)
+
+
+@cache
+def historic_registers() -> tuple[TableRow, ...]:
+    """The rows of historic billing registers, whose number is value group F of the code (OMS vol. 2, annex G).
+
+    Their code ends with the letter F; the storage number is of no meaning in them.
+    """
+    return tuple(row for row in _rows() if row.historic)
+
+
+@cache
+def _rows() -> tuple[TableRow, ...]:
     with (Path(__file__).parent / "obis_table.csv").open(encoding="utf-8", newline="") as file:
         rows = (_row(item) for item in csv.DictReader(file))
         return tuple(row for row in rows if row is not None)
@@ -44,7 +66,9 @@ def table() -> tuple[TableRow, ...]:
 
 def _row(item: dict[str, str]) -> TableRow | None:
     vibs = _vibs(item["vif"], item["vife"])
-    complete = item["storage"].isdecimal() and re.fullmatch(r"[A\d]+(\.\d+){5}", item["obis"])
+    historic = item["storage"] == "register"
+    pattern = r"[A\d]+(\.\d+){4}\.F" if historic else r"[A\d]+(\.\d+){5}"
+    complete = (historic or item["storage"].isdecimal()) and re.fullmatch(pattern, item["obis"])
     if not vibs or not complete or item["medium"].startswith("dialect"):
         return None  # a pattern over storage numbers or a header field: no record has it as it stands
     return TableRow(
@@ -52,7 +76,7 @@ def _row(item: dict[str, str]) -> TableRow | None:
         quantity=item["quantity"],
         vibs=vibs,
         function=_FUNCTIONS[item["function"]],
-        storage=int(item["storage"]),
+        storage=0 if historic else int(item["storage"]),
         tariff=int(item["tariff"] or 0),
         subunit=int(item["subunit"] or 0),
         obis=item["obis"],
@@ -61,6 +85,11 @@ def _row(item: dict[str, str]) -> TableRow | None:
         scaler=int(item["scaler"] or 0),
         data_type=int(item["dlms_type"]),
         grade=item["confidence"],
+        device_types=frozenset(
+            int(code, 16) for code in re.findall(r"\b[0-9A-F]{2}\b", item["mbus_device_types"])
+        ),
+        source=item["source"],
+        note=item["note"],
     )
 
 

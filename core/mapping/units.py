@@ -63,6 +63,15 @@ def factor(mbus_unit: str, dlms_code: int) -> Fraction:
     raise UnitMismatchError(f"the meter's unit {mbus_unit} cannot become {wanted_text}")
 
 
+def code_for(mbus_unit: str) -> int:
+    """The DLMS unit that is nearest to a unit of M-Bus: the same, else one of its kind, else 255."""
+    if mbus_unit not in _MBUS:
+        return NO_UNIT
+    kind, size = _MBUS[mbus_unit]
+    codes = [code for code, (of_kind, _) in _DLMS.items() if of_kind == kind]
+    return min(codes, key=lambda code: (_DLMS[code][1] != size, code), default=NO_UNIT)
+
+
 _ONE = Fraction(1)
 _WITHOUT_KIND = (0, 10, 254, NO_UNIT)  # none, currency, other, count
 

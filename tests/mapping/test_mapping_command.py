@@ -24,7 +24,7 @@ def test_a_bad_file_is_named_with_its_path(tmp_path: Path, capsys: pytest.Captur
     """Exit 2; the good file next to it is still confirmed, and a second one for the same meters is not."""
     for name, text in (("a.json", GOOD), ("b.json", BAD), ("c.json", GOOD)):
         (tmp_path / name).write_text(text)
-    assert mapping.check([tmp_path / "a.json", tmp_path / "b.json", str(tmp_path / "c.json")]) == 2
+    assert mapping.check([tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"]) == 2
     out, err = capsys.readouterr()
     assert out == "a.json: water/HYD/37, 0 OBIS codes\n"
     assert err.splitlines() == [
@@ -43,13 +43,14 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_list_shows_what_is_active(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Type, manufacturer, version, number of codes and file; a bad file makes it exit 2."""
-    (tmp_path / "w.json").write_text(GOOD)
-    (tmp_path / "z.json").write_text("{")
+    """Type, manufacturer, version, number of codes, meters and file; a bad file makes it exit 2."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "w.json").write_text(GOOD)
+    (tmp_path / "mappings" / "z.json").write_text("{")
     assert mapping.list_active(tmp_path) == 2
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        "Type   Manufacturer  Version  OBIS codes  File",
-        "water  HYD           37       0           w.json",
+        "Type   Manufacturer  Version  OBIS codes  Meters  File",
+        "water  HYD           37       0           0       w.json",
     ]
     assert err.startswith("z.json: is no valid JSON")

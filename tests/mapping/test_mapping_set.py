@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.mapping.library import MappingSet, read_mapping
-from core.mapping.lint import warnings
+from core.mapping.lint import findings
 from core.mapping.model import MappingError, MappingFile, parse_mapping
 
 
@@ -119,13 +119,14 @@ def test_doubts_are_told_on_import() -> None:
         {**hours, "dlmsObisCode": "0.0.96.8.0.255", "mbusKeys": ["mbus.dib.0c25.unmodifiedvalue"]},
     ]
     document = {"type": "wine", "manufacturer": "all", "version": 7, "entries": entries}
-    told = warnings(parse_mapping(json.dumps(document), "wine.json"))
+    told = [str(each) for each in findings(parse_mapping(json.dumps(document), "wine.json"))]
     starts = [
         "wine.json: type: no M-Bus medium is called 'wine'",
         "wine.json: version: counts only with a manufacturer",
         "wine.json: entries[0].mbusKeys[1]: counts in 10^-4 m3, finer than dlmsScaler -3",
         "wine.json: entries[0].mbusKeys[2]: never gives a value, as the meter's unit Wh cannot become m³",
         "wine.json: entries[0].mbusKeys[3]: 0fff is no DIF and VIF of a record",
+        "wine.json: entries[0].mbusKeys: count in different steps (0c13 in 10^-3 m3, 0c12 in 10^-4 m3)",
         "wine.json: entries[1].dlmsUnit: 200 is no DLMS unit",
         "wine.json: entries[3].mbusKeys[0]: counts in 10^0 min, finer than h at dlmsScaler 0",
     ]

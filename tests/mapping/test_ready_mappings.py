@@ -14,7 +14,7 @@ from core.dlms import axdr
 from core.dlms.axdr import Tag
 from core.mapping.engine import MappedValue, Readout, evaluate
 from core.mapping.library import MappingSet
-from core.mapping.lint import warnings
+from core.mapping.lint import findings
 from core.mapping.model import parse_mapping
 from core.mapping.ready import ready_directory, ready_mappings, ready_texts
 from core.mapping.simplified import Site
@@ -91,7 +91,7 @@ def test_the_files_are_valid_and_do_not_compete() -> None:
     """Every ready file can be imported, without a warning, and no two are for the same meters."""
     active = MappingSet(ready_mappings())
     assert active.problems == ()
-    assert [text for file in active.files for text in warnings(file)] == []
+    assert [text for file in active.files for text in findings(file)] == []
     types = {file.type for file in active.files}
     assert types >= {"water", "hot-water", "heat", "cooling", "gas", "electricity", "heat-cost-allocator"}
 

@@ -1,0 +1,98 @@
+"""The installed meters of a state directory with their last good readouts, whether its gateway runs or not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.config import ConfigError, MeterConfig, load_config
+from core.mapping.coach import MeterType, type_of
+from core.mapping.engine import Readout
+from core.mapping.lint import MeterReadout
+from core.mapping.simplified import Site
+from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.telegram import Telegram, decode
+from core.secrets import load_secrets
+from core.statedir import StateDir
+from core.store import StoredMeter, open_readonly
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledMeter:
+    """A meter of the configuration, and what the store knows of it."""
+
+    name: str
+    identification: str  # 8 digits, "" where nobody knows
+    logical_device: int | None
+    identity: tuple[int, str, int] | None  # medium, manufacturer, version; None before the first readout
+    last: MeterReadout | None  # None before the first readout
+
+    @property
+    def kind(self) -> MeterType | None:
+        """What its mapping file is for."""
+        return type_of(*self.identity) if self.identity else None
+
+
+def installed_meters(state_dir: Path) -> list[InstalledMeter]:
+    """Every configured meter, in the order of the configuration. Raises `CmeError` where the state cannot be read."""
+    state = StateDir(state_dir)
+    config = load_config(state.config)
+    if not state.database.exists():
+        return [_meter(item, None, None) for item in config.meters]
+    keys = load_secrets(state.secrets).meter_keys if state.secrets.exists() else {}
+    site = Site(config.gateway.serial, config.gateway.zone)
+    with open_readonly(state.database) as store:
+        stored = {(meter.line, meter.address): meter for meter in store.meters()}
+        readings = store.latest_all()
+    meters: list[InstalledMeter] = []
+    for item in config.meters:
+        record = stored.get((item.line, str(parse_address(str(item.address)))))
+        reading = readings.get(record.key) if record else None
+        readout = Readout(_decoded(reading.frames, keys), reading.time_ms) if reading else None
+        meters.append(_meter(item, record, MeterReadout(_name(item), readout, site) if readout else None))
+    return meters
+
+
+def chosen(meters: Iterable[InstalledMeter], wanted: Sequence[str]) -> list[InstalledMeter]:
+    """Those with one of these names, identifications or logical devices. Raises `ConfigError` for one that is not."""
+    known = list(meters)
+    found: list[InstalledMeter] = []
+    for text in wanted:
+        fitting = [
+            each for each in known if text in (each.name, each.identification, str(each.logical_device))
+        ]
+        if not fitting:
+            near = difflib.get_close_matches(text, [each.name for each in known], n=1)
+            hint = f"did you mean {near[0]}?" if near else "'cme-tui meters list' shows what there is."
+            raise ConfigError(f'--meter: there is no "{text}"; {hint}')
+        found += fitting
+    return found
+
+
+def _meter(item: MeterConfig, record: StoredMeter | None, last: MeterReadout | None) -> InstalledMeter:
+    address = parse_address(str(item.address))
+    identification = address.identification if isinstance(address, SecondaryAddress) else ""
+    identity = None
+    if record is not None and record.identification:
+        identification = record.identification
+    if last is not None:
+        first = last.readout.telegrams[0]
+        identification = identification or first.identification
+        identity = (first.medium_code, first.manufacturer, first.version)
+    return InstalledMeter(_name(item), identification, item.logical_device, identity, last)
+
+
+def _name(item: MeterConfig) -> str:
+    return item.name or f"meter {item.address}"
+
+
+def _decoded(frames: Sequence[bytes], keys: Mapping[str, bytes]) -> tuple[Telegram, ...]:
+    telegrams = [decode(frame) for frame in frames]
+    return tuple(
+        decode(each.frame, keys[each.identification])
+        if each.encrypted and each.identification in keys
+        else each
+        for each in telegrams
+    )
