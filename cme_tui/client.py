@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -23,6 +23,10 @@ ANSWER_S: Final = 60.0
 
 class ClientError(CmeError):
     """No gateway runs there, or it refused a call; the message is a sentence."""
+
+
+class NoGatewayError(ClientError):
+    """No gateway runs there."""
 
 
 class Client:
@@ -69,9 +73,10 @@ class Client:
 
 
 def connect(state_dir: Path, timeout: float | None = ANSWER_S) -> Client:
-    """Connect to the gateway that runs on `state_dir`. Raises `ClientError`, a sentence, if there is none.
+    """Connect to the gateway that runs on `state_dir`. Raises `NoGatewayError`, a sentence, if there is none.
 
-    `timeout` is the longest wait for each line of the answer, in s; None for as long as it takes.
+    `timeout` is the longest wait for each line of the answer, in s; None for as long as it takes. Raises `ClientError`
+    where the gateway is another user's.
     """
     path = StateDir(state_dir).control_socket
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -81,7 +86,7 @@ def connect(state_dir: Path, timeout: float | None = ANSWER_S) -> Client:
             connection.connect(short)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         connection.close()
-        raise ClientError(
+        raise NoGatewayError(
             f"No gateway is running on {state_dir}: start it with cme-tui --headless --state-dir {state_dir}."
         ) from None
     except OSError as error:
@@ -96,3 +101,19 @@ def ask(state_dir: Path, call: str, **parameters: Any) -> dict[str, Any]:
     """The only line of the answer to a call. Raises `ClientError`."""
     with connect(state_dir) as client:
         return next(client.call(call, **parameters))
+
+
+def change(state_dir: Path, stopped: Callable[[StateDir], object], call: str, **parameters: Any) -> bool:
+    """Have the gateway make a change, or make it with `stopped` where none runs; whether one does.
+
+    No gateway can start while `stopped` is at work. Raises `CmeError`, and then nothing has changed.
+    """
+    try:
+        ask(state_dir, call, **parameters)
+    except NoGatewayError:
+        state = StateDir(state_dir)
+        state.create()
+        with state.lock():
+            stopped(state)
+        return False
+    return True
