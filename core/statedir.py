@@ -52,7 +52,7 @@ class StateDir:
 
     @property
     def config(self) -> Path:
-        """What a technician sets."""
+        """What a technician sets. Beside it `core.config_file` keeps what the last save replaced."""
         return self.path / "config.toml"
 
     @property
