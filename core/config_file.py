@@ -211,9 +211,12 @@ class ConfigFile:
                 )
             config = parse_config(changed, self.path)
             codes.resolve(config.obis)
+            changed.encode()
             mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
         except (TOMLKitError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{self.path} cannot be changed here: {error}; edit it by hand.") from error
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{self.path}: a value holds what is no character; leave it out.") from error
         except OSError as error:
             raise _not_writable(self.path, error) from error
         if write and changed != text:

@@ -268,7 +268,8 @@ def _named_values(values: object) -> Mapping[str, Any]:
 
 
 async def _send(writer: asyncio.StreamWriter, line: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    # A sentence can quote half a surrogate pair that came as an escape: it goes back as one.
+    writer.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
     async with asyncio.timeout(WRITE_S):
         await writer.drain()
 

@@ -25,7 +25,7 @@ from core.secrets import (
 from core.statedir import StateDir
 
 _LONGEST: Final = 1024
-"""Characters that are read from stdin; no secret has a tenth of it."""
+"""Bytes that are read from stdin; no secret has a tenth of it."""
 
 
 def show(state_dir: Path, *, as_json: bool, fingerprints: bool) -> int:
@@ -86,14 +86,19 @@ def _save_stopped(state: StateDir, values: Mapping[str, str]) -> None:
 def _ask(name: str) -> str:
     if not sys.stdin.isatty():
         raise ConfigError("There is no terminal to ask for the value on; give it on stdin, with --stdin.")
-    value = getpass.getpass(f"{name}: ")
-    if getpass.getpass("The same again: ") != value:
+    try:
+        value, again = getpass.getpass(f"{name}: "), getpass.getpass("The same again: ")
+    except (EOFError, UnicodeDecodeError):
+        # `from None`: the latter quotes what was typed.
+        raise ConfigError("No value was typed; nothing has changed.") from None
+    if value != again:
         raise ConfigError("The two are not the same; nothing has changed.")
     return value
 
 
 def _read() -> str:
-    return sys.stdin.readline(_LONGEST).rstrip("\r\n")
+    # As bytes: a decoder that is strict would quote them. Not one byte outside of ASCII is valid anyway.
+    return sys.stdin.buffer.readline(_LONGEST).decode("latin-1").rstrip("\r\n")
 
 
 def _named(secrets: Secrets) -> dict[str, str | bytes]:

@@ -18,6 +18,7 @@ import pytest
 from dlms_wire import Wire, aarq
 from gateway_process import LIMIT, Process
 
+from cme_tui.client import ClientError, ask
 from core.config import load_config
 from core.secrets import GENERATED, load_secrets
 from core.statedir import StateDir, write_atomically
@@ -25,8 +26,8 @@ from core.statedir import StateDir, write_atomically
 SECRET = "00112233445566778899AABBCCDDEEFF"
 
 
-def cme_tui(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    source = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
+def cme_tui(*arguments: str, given: str | None = None, **how: object) -> subprocess.CompletedProcess[str]:
+    source = {"stdin": subprocess.DEVNULL, **how} if given is None else {"input": given, **how}
     return subprocess.run(
         [sys.executable, "-m", "cme_tui", *arguments], capture_output=True, text=True, timeout=LIMIT, **source
     )
@@ -274,6 +275,13 @@ def test_secrets_of_a_stopped_gateway_are_those_of_its_next_start(place: Place) 
     assert load_secrets(place.state.secrets) == secrets
 
 
+def test_a_sentence_that_quotes_what_is_no_character_is_sent(place: Place) -> None:
+    """Half a surrogate pair in a request comes back as the escape that it came as."""
+    place.start("--dlms-port", "0")
+    with pytest.raises(ClientError, match="\ud800 is no known key"):
+        ask(place.path, "configure", values={"dlms.\ud800": 1})
+
+
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 @pytest.mark.parametrize(
     ("arguments", "given", "says"),
@@ -309,6 +317,19 @@ def test_a_secret_that_cannot_be_is_refused_unseen(
     assert place.state.secrets.read_bytes() == before
 
 
+def test_bytes_that_are_no_text_are_refused_unseen(place: Place) -> None:
+    """Also where Python is strict about them, whose error would show them."""
+    place.secrets("generate", "--all")
+    done = cme_tui(
+        "secrets", "set", "lls_password", "--stdin", "--state-dir", str(place.path),
+        given="hidden\udcff\n", errors="surrogateescape", env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2,
+        "cme-tui: lls_password must be 1 to 64 printable ASCII characters.\n",
+    )
+
+
 def test_two_keys_are_never_the_same(place: Place) -> None:
     """As over DLMS."""
     assert place.secrets("set", "master_key", "--stdin", given=SECRET).returncode == 0
@@ -316,26 +337,41 @@ def test_two_keys_are_never_the_same(place: Place) -> None:
     assert (done.returncode, "would be the same key" in done.stderr) == (2, True)
 
 
-def test_a_secret_is_asked_for_without_echo(place: Place) -> None:
-    """On a terminal, twice; what is typed never shows."""
+def type_password(place: Place, *answers: bytes) -> tuple[int, bytes]:
+    """Exit code and screen of `secrets set lls_password` where these are the keys pressed at each prompt."""
     pid, terminal = pty.fork()
     if pid == 0:
         command = ["-m", "cme_tui", "secrets", "set", "lls_password", "--state-dir", str(place.path)]
         os.execv(sys.executable, [sys.executable, *command])
     seen = b""
-    for prompt in (b"lls_password: ", b"The same again: "):
+    for prompt, answer in zip((b"lls_password: ", b"The same again: "), answers, strict=False):
         while not seen.endswith(prompt):
             seen += os.read(terminal, 1024)
-        os.write(terminal, b"green goat 9\n")
+        os.write(terminal, answer)
     try:
         while part := os.read(terminal, 1024):
             seen += part
     except OSError:
         pass  # the other end is closed
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
-    assert b"green goat 9" not in seen
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+
+
+def test_a_secret_is_asked_for_without_echo(place: Place) -> None:
+    """On a terminal, twice; what is typed never shows."""
+    code, seen = type_password(place, b"green goat 9\n", b"green goat 9\n")
+    assert (code, b"green goat 9" in seen) == (0, False)
     assert load_secrets(place.state.secrets).lls_password == "green goat 9"
+
+
+@pytest.mark.parametrize("answers", [(b"\x04",), (b"one\n", b"two\n")], ids=["Ctrl+D", "two that differ"])
+def test_no_answer_to_the_question_changes_nothing(place: Place, answers: tuple[bytes, ...]) -> None:
+    """With a sentence, and no traceback."""
+    place.secrets("generate", "--all")
+    before = place.state.secrets.read_bytes()
+    code, seen = type_password(place, *answers)
+    assert (code, b"nothing has changed" in seen, b"Traceback" in seen) == (2, True, False)
+    assert place.state.secrets.read_bytes() == before
 
 
 def test_fingerprints_tell_secrets_apart_and_give_none_away(place: Place) -> None:

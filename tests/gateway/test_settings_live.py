@@ -255,6 +255,13 @@ async def test_a_mapping_that_cannot_be_read_stops_no_setting(plant: Plant) -> N
         ({"gateway.serial": "0016000001"}, "made once"),
         ({"obis.load_profile_1": "1.0.99.2.0.255"}, "the same code"),
         ({"push.report": [{"type": "x"}]}, "must be one of"),
+        ({"push.host": "\ud800"}, "no character"),
+        ({"dlms.port": [None]}, "cannot be changed here|whole number"),
+        ({"dlms.port": {"": [{"": 1}]}}, "whole number"),
+        ({"dlms.a.b": 1}, "no known key"),
+        ({"dlms.": 1}, "no known key"),
+        ({"": 1}, "no known table"),
+        ({"line.1.name": "x"}, "no known table"),
     ],
 )
 async def test_a_value_that_cannot_be_is_refused_with_its_reason(
