@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
@@ -56,6 +56,8 @@ from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
@@ -94,7 +96,7 @@ class Core:
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._applying = asyncio.Lock()
         self._parts = AsyncExitStack()
         self._started_ms: int
@@ -222,22 +224,50 @@ class Core:
 
     async def reload(self) -> None:
         """Read config.toml, secrets and mappings again and apply what changed. Raises `CmeError`, changing nothing."""
-        async with self._applying:
-            await self._apply(await self._prepared())
+        await self._finish(self._reload())
 
     async def configure(self, values: Mapping[str, Any]) -> None:
         """Save settings, as `ConfigFile.save` takes them, and apply them. Raises `CmeError`, changing nothing."""
-        async with self._applying:
-            await self._prepared()
-            file = ConfigFile(self._state.config)
-            config = await asyncio.to_thread(file.planned, values)
-            await self._apply(config, save=lambda: file.save(values))
+        await self._finish(self._configure(values))
 
     async def undo(self) -> Mapping[str, Any]:
         """Take back the last save of settings, and apply that; what was put back, None for a default.
 
         Raises `CmeError`, also where there is none, and then has changed nothing.
         """
+        return await self._finish(self._undo())
+
+    async def set_secrets(self, values: Mapping[str, str]) -> None:
+        """Save password and keys, as `core.secrets.changed_secrets` takes them; they hold at once.
+
+        Raises `CmeError`, and then has changed nothing.
+        """
+        await self._finish(self._set_secrets(values))
+
+    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
+        """Do a change to its end, also where who asked for it does not wait: what is on disk must hold."""
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who asked was told, or is gone
+
+    async def _reload(self) -> None:
+        async with self._applying:
+            await self._apply(await self._prepared())
+
+    async def _configure(self, values: Mapping[str, Any]) -> None:
+        async with self._applying:
+            await self._prepared()
+            file = ConfigFile(self._state.config)
+            config = await asyncio.to_thread(file.planned, values)
+            await self._apply(config, save=lambda: file.save(values))
+
+    async def _undo(self) -> Mapping[str, Any]:
         async with self._applying:
             await self._prepared()
             file = ConfigFile(self._state.config)
@@ -246,11 +276,7 @@ class Core:
             await self._apply(config, save=file.undo)
             return values
 
-    async def set_secrets(self, values: Mapping[str, str]) -> None:
-        """Save password and keys, as `core.secrets.changed_secrets` takes them; they hold at once.
-
-        Raises `CmeError`, and then has changed nothing.
-        """
+    async def _set_secrets(self, values: Mapping[str, str]) -> None:
         async with self._applying:
             await self._apply(await self._prepared(), secrets=values)
 

@@ -188,6 +188,17 @@ async def test_a_file_that_cannot_be_written_changes_nothing(plant: Plant) -> No
     assert await plant.answer(plant.port) == 0
 
 
+async def test_a_save_that_nobody_waits_for_is_done_to_its_end(plant: Plant) -> None:
+    """Somebody leaves the screen at that moment: what is on disk holds in the gateway, too."""
+    saving = plant.gateway.configure({"gateway.name": "Keller 4", "profiles.load_profile_1": "15 min"})
+    async with asyncio.timeout(20):
+        while not plant.file.previous.exists():  # noqa: ASYNC110  # another thread's file
+            await asyncio.sleep(0)
+    saving.cancel()
+    await plant.until("the name", lambda seen: seen.name == "Keller 4")
+    assert load_config(plant.file.path).gateway.name == "Keller 4"
+
+
 async def test_a_database_that_fails_in_the_middle_leaves_the_old_configuration_in_force(
     plant: Plant,
 ) -> None:
