@@ -148,14 +148,27 @@ def _parser() -> argparse.ArgumentParser:
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
     config.add_parser("check", help="say what is wrong in config.toml", parents=[place])
-    get = config.add_parser("get", help="print one setting", parents=[place])
-    get.add_argument("key", metavar="TABLE.KEY")
+    get = config.add_parser("get", help="print settings", parents=[place])
+    get.add_argument("key", metavar="TABLE.KEY", nargs="?", help="a table, too; everything where not given")
+    change = config.add_parser("set", help="change settings, also of a running gateway", parents=[place])
+    change.add_argument("words", metavar="TABLE.KEY VALUE", nargs="*", default=[])
+    change.add_argument("--undo", action="store_true", help="take back the last change instead")
+    change.add_argument("--yes", action="store_true", help="also where that lowers authentication or policy")
 
     secrets = commands.add_parser("secrets", help="password and keys").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
     )
     show = secrets.add_parser("show", help="print password and keys", parents=[place])
     show.add_argument("--json", action="store_true")
+    show.add_argument("--fingerprints", action="store_true", help="only what tells them from others")
+    replace = secrets.add_parser(
+        "set", help="change one; its value is asked for, and never on the command line", parents=[place]
+    )
+    replace.add_argument("name", metavar="NAME", help="lls_password, ..._key, or meter_keys.12345678")
+    replace.add_argument("--stdin", action="store_true", help="the value is the first line of stdin")
+    generate = secrets.add_parser("generate", help="make new ones at random", parents=[place])
+    generate.add_argument("names", metavar="NAME", nargs="*", default=[])
+    generate.add_argument("--all", action="store_true", help="password and all keys of the gateway")
 
     meters = commands.add_parser("meters", help="installed meters").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
@@ -257,15 +270,9 @@ def _run(arguments: argparse.Namespace) -> int:
         case "mapping":
             return _run_mapping(arguments)
         case "config":
-            from cme_tui.commands import config
-
-            if arguments.action == "check":
-                return config.check(_state_dir(arguments))
-            return config.get(_state_dir(arguments), arguments.key)
+            return _run_config(arguments)
         case "secrets":
-            from cme_tui.commands import secrets
-
-            return secrets.show(_state_dir(arguments), as_json=arguments.json)
+            return _run_secrets(arguments)
         case "meters":
             from cme_tui.commands import meters
 
@@ -345,6 +352,42 @@ def _run_mapping(arguments: argparse.Namespace) -> int:
         case "template":
             return mapping.show_template(state_dir, arguments.type, arguments.meter)
     raise AssertionError(arguments.action)
+
+
+def _run_config(arguments: argparse.Namespace) -> int:
+    from cme_tui.commands import config
+
+    place = _state_dir(arguments)
+    match arguments.action:
+        case "check":
+            return config.check(place)
+        case "get":
+            return config.get(place, arguments.key)
+    if arguments.undo == bool(arguments.words):
+        return _misused("config set", "give settings with their values, or --undo")
+    if arguments.undo:
+        return config.undo(place, lower=arguments.yes)
+    return config.set_values(place, arguments.words, lower=arguments.yes)
+
+
+def _run_secrets(arguments: argparse.Namespace) -> int:
+    from cme_tui.commands import secrets
+    from core.secrets import GENERATED
+
+    place = _state_dir(arguments)
+    match arguments.action:
+        case "show":
+            return secrets.show(place, as_json=arguments.json, fingerprints=arguments.fingerprints)
+        case "set":
+            return secrets.set_value(place, arguments.name, from_stdin=arguments.stdin)
+    if arguments.all == bool(arguments.names):
+        return _misused("secrets generate", "give names, or --all")
+    return secrets.generate(place, GENERATED if arguments.all else arguments.names)
+
+
+def _misused(command: str, sentence: str) -> int:
+    print(f"cme-tui {command}: {sentence}; see 'cme-tui {command} --help'", file=sys.stderr)
+    return BAD_USAGE
 
 
 def _state_dir(arguments: argparse.Namespace) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -101,3 +101,19 @@ def ask(state_dir: Path, call: str, **parameters: Any) -> dict[str, Any]:
     """The only line of the answer to a call. Raises `ClientError`."""
     with connect(state_dir) as client:
         return next(client.call(call, **parameters))
+
+
+def change(state_dir: Path, stopped: Callable[[StateDir], object], call: str, **parameters: Any) -> bool:
+    """Have the gateway make a change, or make it with `stopped` where none runs; whether one does.
+
+    No gateway can start while `stopped` is at work. Raises `CmeError`, and then nothing has changed.
+    """
+    try:
+        ask(state_dir, call, **parameters)
+    except NoGatewayError:
+        state = StateDir(state_dir)
+        state.create()
+        with state.lock():
+            stopped(state)
+        return False
+    return True

@@ -352,6 +352,15 @@ def parse_config(text: str, path: Path) -> Config:
     return _cross_checked(config, path)
 
 
+def allowed_value(section: str, key: str) -> str:
+    """What the value of a key of a plain table, or of [obis], must be: in the words of the error where it is not."""
+    try:
+        (_obis if section == "obis" else _CHECKS[SECTIONS[section]][key])(object())
+    except _WrongValueError as wrong:
+        return str(wrong)
+    raise AssertionError(f"{section}.{key} can have any value")
+
+
 def system_title(flag_id: str, serial: str) -> bytes:
     """System title of a gateway: FLAG id, 00, nibble 0, 28-bit serial (IDIS package 2, 6.1.1)."""
     return flag_id.encode("ascii") + b"\0" + int(serial).to_bytes(4, "big")

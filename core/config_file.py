@@ -5,15 +5,17 @@ Every change is checked as a whole before the file is replaced, and the file is 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import stat
 import threading
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import tomli_w
 import tomlkit
 from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
@@ -28,7 +30,9 @@ from core.config import (
     nearest,
     parse_config,
 )
+from core.cosem import codes
 from core.mbus.address import parse_address
+from core.settings import check_changeable
 from core.statedir import write_atomically
 
 _PRODUCT = "0016"
@@ -49,6 +53,9 @@ _FIRST_TEXT = """\
 
 """
 
+_UNDO_HEAD: Final = (
+    "# What the last save replaced in config.toml; `cme-tui config set --undo` puts it back.\n"
+)
 
 _changing: Final = threading.RLock()
 """One change at a time: a head-end can raise the policy while a reload gives new meters their addresses."""
@@ -72,6 +79,8 @@ class ConfigFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.previous = path.with_name(f"{path.name}.previous")
+        """What the last `save` replaced: one level, also over restarts."""
 
     def load(self) -> Config:
         """What the file says now."""
@@ -100,21 +109,46 @@ class ConfigFile:
 
     def set_values(self, values: Mapping[str, Any]) -> Config:
         """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds."""
+        return self._change(lambda document: self._set(document, values))
 
-        def change(document: TOMLDocument) -> None:
-            for dotted, value in values.items():
-                name, _, key = dotted.partition(".")
-                if name not in SECTIONS and name != "obis":
-                    raise ConfigError(
-                        f"{self.path}: {name} is no known table{nearest(name, (*SECTIONS, 'obis'))}"
-                    )
-                section = _section(document, name)
-                if value is not None:
-                    section[key] = value
-                elif key in section:
-                    del section[key]
+    def planned(self, values: Mapping[str, Any]) -> Config:
+        """What the file would say after `save`, which is checked as it would be; nothing is written."""
+        check_changeable(values)
+        return self._change(lambda document: self._set(document, values), write=False)
 
-        return self._change(change)
+    def save(self, values: Mapping[str, Any]) -> Config:
+        """`set_values`, by a person, who can take it back with `undo`."""
+        with _changing:
+            self.planned(values)  # refused before anything is written
+            replaced = self._present(values)
+            if replaced == values:
+                return self.load()
+            # First: a crash between the two leaves an undo that changes nothing, not one of an older save.
+            self._write(self.previous, _undo_text(replaced), 0o600)
+            return self.set_values(values)
+
+    def replaced(self) -> dict[str, Any]:
+        """What `undo` sets, as `set_values` takes it."""
+        try:
+            raw = tomllib.loads(self.previous.read_text(encoding="utf-8"))
+            return {str(entry["key"]): entry.get("value") for entry in raw["replaced"]}
+        except FileNotFoundError:
+            raise ConfigError(
+                f"There is nothing to take back on {self.path}: no settings were saved since the last undo."
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{self.previous} cannot be read: {error.strerror}.") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{self.previous} is damaged; delete it, and set the values anew.") from error
+
+    def undo(self) -> Config:
+        """Put back what the last `save` replaced. All else stays, also what was changed since."""
+        with _changing:
+            config = self.set_values(self.replaced())
+            # One that cannot be deleted would set again what is set already.
+            with contextlib.suppress(OSError):
+                self.previous.unlink()
+            return config
 
     def add_line(self, values: Mapping[str, Any]) -> Config:
         """Append a [[line]] with these keys."""
@@ -141,11 +175,29 @@ class ConfigFile:
 
             return self._change(change)
 
-    def _change(self, change: Callable[[TOMLDocument], None]) -> Config:
-        with _changing:
-            return self._replace(change)
+    def _set(self, document: TOMLDocument, values: Mapping[str, Any]) -> None:
+        for dotted, value in values.items():
+            name, _, key = dotted.partition(".")
+            if name not in SECTIONS and name != "obis":
+                raise ConfigError(
+                    f"{self.path}: {name} is no known table{nearest(name, (*SECTIONS, 'obis'))}"
+                )
+            section = _section(document, name)
+            if value is not None:
+                section[key] = value
+            elif key in section:
+                del section[key]
 
-    def _replace(self, change: Callable[[TOMLDocument], None]) -> Config:
+    def _present(self, names: Iterable[str]) -> dict[str, Any]:
+        raw = tomllib.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        parts = {name: name.partition(".") for name in names}
+        return {name: raw.get(table, {}).get(key) for name, (table, _, key) in parts.items()}
+
+    def _change(self, change: Callable[[TOMLDocument], None], *, write: bool = True) -> Config:
+        with _changing:
+            return self._replace(change, write)
+
+    def _replace(self, change: Callable[[TOMLDocument], None], write: bool) -> Config:
         try:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else _FIRST_TEXT
             parse_config(text, self.path)
@@ -158,22 +210,42 @@ class ConfigFile:
                     f"{self.path} is laid out in a way that cannot be changed here; edit it by hand."
                 )
             config = parse_config(changed, self.path)
-            if changed != text:
-                mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
-                write_atomically(self.path, changed.encode(), mode)
+            codes.resolve(config.obis)
+            changed.encode()
+            mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
         except (TOMLKitError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{self.path} cannot be changed here: {error}; edit it by hand.") from error
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{self.path}: a value holds what is no character; leave it out.") from error
         except OSError as error:
-            raise ConfigError(
-                f"{self.path} cannot be written: {error.strerror}; "
-                "free space there or give this user the right to."
-            ) from error
+            raise _not_writable(self.path, error) from error
+        if write and changed != text:
+            self._write(self.path, changed, mode)
         return config
+
+    def _write(self, path: Path, text: str, mode: int) -> None:
+        try:
+            write_atomically(path, text.encode(), mode)
+        except OSError as error:
+            raise _not_writable(path, error) from error
 
 
 def new_serial() -> str:
     """A serial for a gateway that has none: 10 digits, the last six at random."""
     return f"{_PRODUCT}{secrets.randbelow(1_000_000):06d}"
+
+
+def _not_writable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be written: {error.strerror}; free space there or give this user the right to."
+    )
+
+
+def _undo_text(replaced: Mapping[str, Any]) -> str:
+    entries = [
+        {"key": name} if value is None else {"key": name, "value": value} for name, value in replaced.items()
+    ]
+    return _UNDO_HEAD + tomli_w.dumps({"replaced": entries})
 
 
 def _devices(config: Config, before: Given) -> list[int]:

@@ -8,6 +8,10 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "trace"}`: `{"watching": true}`, then a line for each APDU and each event of the DLMS port from
   now on, `{"trace": {...}}` or `{"event": {...}}`, until the client goes away.
 - `{"call": "reload"}`: applies configuration and mappings; one line, `{"reloaded": true}`.
+- `{"call": "configure", "values": {"dlms.port": 4060}}`: saves settings and applies them, null for a default; one
+  line, `{"saved": true}`.
+- `{"call": "undo"}`: takes back the last save of settings; one line, `{"restored": {"dlms.port": 4059}}`.
+- `{"call": "set_secrets", "values": {"encryption_key": HEX}}`: saves password and keys; one line, `{"saved": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
 """
 
@@ -172,10 +176,16 @@ class ControlServer:
                 return self._trace(reader)
             case "reload":
                 return self._reload()
+            case "configure":
+                return self._configure(request.get("values"))
+            case "undo":
+                return self._undo()
+            case "set_secrets":
+                return self._set_secrets(request.get("values"))
             case "read":
                 return self._read(request.get("logical_device"))
             case name:
-                calls = "status, associations, trace, reload, read"
+                calls = "status, associations, trace, reload, configure, undo, set_secrets, read"
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
 
     async def _status(self) -> AsyncIterator[Mapping[str, Any]]:
@@ -214,6 +224,18 @@ class ControlServer:
         await asyncio.wrap_future(self._gateway.reload())
         yield {"reloaded": True}
 
+    async def _configure(self, values: object) -> AsyncIterator[Mapping[str, Any]]:
+        await asyncio.wrap_future(self._gateway.configure(_named_values(values)))
+        yield {"saved": True}
+
+    async def _undo(self) -> AsyncIterator[Mapping[str, Any]]:
+        restored = await asyncio.wrap_future(self._gateway.undo())
+        yield {"restored": restored}
+
+    async def _set_secrets(self, values: object) -> AsyncIterator[Mapping[str, Any]]:
+        await asyncio.wrap_future(self._gateway.set_secrets(_named_values(values)))
+        yield {"saved": True}
+
     async def _read(self, device: object) -> AsyncIterator[Mapping[str, Any]]:
         meters = self._gateway.snapshot().meters
         key = next((meter.key for meter in meters if meter.logical_device == device), None)
@@ -239,8 +261,15 @@ async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
     return request
 
 
+def _named_values(values: object) -> Mapping[str, Any]:
+    if not isinstance(values, dict) or not values:
+        raise CmeError('The call takes "values", an object with a name and a value for each change.')
+    return values
+
+
 async def _send(writer: asyncio.StreamWriter, line: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    # A sentence can quote half a surrogate pair that came as an escape: it goes back as one.
+    writer.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
     async with asyncio.timeout(WRITE_S):
         await writer.drain()
 

@@ -6,11 +6,13 @@ the core may be touched from outside while it runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 
 
@@ -41,6 +43,28 @@ class Gateway(Protocol):
 
     def reload(self) -> Future[None]:
         """Read config.toml and mappings again and apply what changed. Fails with `CmeError`, changing nothing."""
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Every setting of the plain tables of config.toml, as it holds now."""
+
+    def configure(self, values: Mapping[str, Any]) -> Future[None]:
+        """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
+
+        Associations that the change does not touch go on. Fails with `CmeError`, a sentence, where a value, the
+        disk or the port does not allow it, and then nothing has changed, on disk nor in the gateway.
+        """
+
+    def undo(self) -> Future[Mapping[str, Any]]:
+        """Take back the last `configure`, also one before a restart; what was put back, `None` for a default.
+
+        Fails with `CmeError` as `configure` does, and where there is nothing to take back.
+        """
+
+    def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
+        """Save password and keys by name, as `core.secrets.changed_secrets` takes them; they hold at once.
+
+        Fails with `CmeError`, which contains none of them, and then nothing has changed.
+        """
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         """APDUs of the DLMS port with an id above `after`, oldest first, at most `core.trace.AT_ONCE` of them.

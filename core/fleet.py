@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from core.clock import Clock
@@ -28,6 +29,16 @@ Place = tuple[str, str]
 
 _OPEN: Final = 0xFF
 """A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The meters of a configuration with what the store knows, by key."""
+
+    known: dict[int, tuple[MeterConfig, StoredMeter]]
+    readings: Mapping[int, Reading] = field(default_factory=dict)
+    failures: Mapping[int, Reading] = field(default_factory=dict)
+    fields: Mapping[int, Iterable[tuple[int, str]]] = field(default_factory=dict)
 
 
 class Fleet:
@@ -57,25 +68,31 @@ class Fleet:
             raise CmeError("There is no such meter; it may have been removed.")
         return meter
 
-    async def install(self, store: Store, config: Config, secrets: Secrets, site: Site) -> None:
-        """Make the meters those of `config`; one whose settings did not change goes on undisturbed."""
+    async def plan(self, store: Store, config: Config) -> Plan:
+        """Bring the store to the meters of `config`, and fetch what it knows of them; no meter changes yet.
+
+        Raises `StoreError`.
+        """
         self._store = store
         places = {place_of(item): item for item in config.meters}
         stored = await self._settle(places)
-        known = {stored[place].key: (item, stored[place]) for place, item in places.items()}
+        plan = Plan({stored[place].key: (item, stored[place]) for place, item in places.items()})
         await store.remember(
-            config.gateway.serial, {key: item.logical_device or 0 for key, (item, _) in known.items()}
+            config.gateway.serial, {key: item.logical_device or 0 for key, (item, _) in plan.known.items()}
         )
-        readings, failures, fields = {}, {}, {}
-        if any(key not in self._meters for key in known):
-            readings, failures = await store.latest_all(), await store.latest_failures()
-            fields = await store.fields()
+        if any(key not in self._meters for key in plan.known):
+            plan.readings, plan.failures = await store.latest_all(), await store.latest_failures()
+            plan.fields = await store.fields()
+        return plan
+
+    async def install(self, plan: Plan, secrets: Secrets, site: Site) -> None:
+        """Make the meters those of `plan`; one whose settings did not change goes on undisturbed."""
         meters: dict[int, Meter] = {}
-        for key, (item, record) in known.items():
+        for key, (item, record) in plan.known.items():
             meter = self._meters.get(key)
             if meter is None:
-                meter = self._make(item, record, secrets, site, frozenset(fields.get(key, ())))
-                _recall(meter, readings.get(key), failures.get(key))
+                meter = self._make(item, record, secrets, site, frozenset(plan.fields.get(key, ())))
+                _recall(meter, plan.readings.get(key), plan.failures.get(key))
             else:
                 meter.configure(item, site, secrets.meter_keys)
             meters[key] = meter

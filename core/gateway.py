@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
@@ -29,15 +29,16 @@ from core.events.power import PowerWatch
 from core.events.security import SecurityLog
 from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
-from core.fleet import Fleet, place_of
+from core.fleet import Fleet, Plan, place_of
 from core.lines import Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping.simplified import Site
 from core.mbus.master import MbusError, Readout
 from core.meter import Meter
 from core.outcome import judge
-from core.secrets import Secrets, load_secrets
-from core.security import Security
+from core.secrets import Secrets
+from core.security import NOTHING, Security
+from core.settings import Setting, settings
 from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
@@ -54,6 +55,8 @@ from core.store import Store, StoreError
 from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
@@ -93,7 +96,7 @@ class Core:
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._applying = asyncio.Lock()
         self._parts = AsyncExitStack()
         self._started_ms: int
@@ -120,6 +123,10 @@ class Core:
     def secrets(self) -> Secrets:
         return self._security.secrets
 
+    def settings(self) -> tuple[Setting, ...]:
+        """Every setting as it holds now. May be called from any thread."""
+        return settings(self._security.in_force(self._config))
+
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
         self.store = await Store.open(self._state.database)
@@ -137,7 +144,7 @@ class Core:
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
         self._devices = LogicalDevices(self.store, self._facts, self._config)
-        await self._install(self._config)
+        await self._install(await self._fleet.plan(self.store, self._config))
         await self._load_mappings(self._config)
         self._devices.show()
         self._parts.push_async_callback(self._lines.close)
@@ -219,41 +226,122 @@ class Core:
 
     async def reload(self) -> None:
         """Read config.toml, secrets and mappings again and apply what changed. Raises `CmeError`, changing nothing."""
-        async with self._applying:
-            now = self._config
-            given = Given(now.gateway.serial, {place_of(m): m.logical_device or 0 for m in now.meters})
-            config = await asyncio.to_thread(ConfigFile(self._state.config).prepare, given)
-            await asyncio.to_thread(load_secrets, self._state.secrets)
-            try:
-                await self._apply(config)
-            finally:
-                self._devices.show()
+        await self._finish(self._reload())
 
-    async def _apply(self, config: Config) -> None:
-        old, self._facts = self._facts, self._make_facts(config)
+    async def configure(self, values: Mapping[str, Any]) -> None:
+        """Save settings, as `ConfigFile.save` takes them, and apply them. Raises `CmeError`, changing nothing."""
+        await self._finish(self._configure(values))
+
+    async def undo(self) -> Mapping[str, Any]:
+        """Take back the last save of settings, and apply that; what was put back, None for a default.
+
+        Raises `CmeError`, also where there is none, and then has changed nothing.
+        """
+        return await self._finish(self._undo())
+
+    async def set_secrets(self, values: Mapping[str, str]) -> None:
+        """Save password and keys, as `core.secrets.changed_secrets` takes them; they hold at once.
+
+        Raises `CmeError`, and then has changed nothing.
+        """
+        await self._finish(self._set_secrets(values))
+
+    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
+        """Do a change to its end, also where who asked for it does not wait: what is on disk must hold."""
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who asked was told, or is gone
+
+    async def _reload(self) -> None:
+        async with self._applying:
+            await self._apply(await self._prepared())
+
+    async def _configure(self, values: Mapping[str, Any]) -> None:
+        async with self._applying:
+            await self._prepared()
+            file = ConfigFile(self._state.config)
+            config = await asyncio.to_thread(file.planned, values)
+            await self._apply(config, save=lambda: file.save(values))
+
+    async def _undo(self) -> Mapping[str, Any]:
+        async with self._applying:
+            await self._prepared()
+            file = ConfigFile(self._state.config)
+            values = await asyncio.to_thread(file.replaced)
+            config = await asyncio.to_thread(file.planned, values)
+            await self._apply(config, save=file.undo)
+            return values
+
+    async def _set_secrets(self, values: Mapping[str, str]) -> None:
+        async with self._applying:
+            await self._apply(await self._prepared(), secrets=values)
+
+    async def _prepared(self) -> Config:
+        """What config.toml says, with what the gateway gave itself."""
+        now = self._config
+        given = Given(now.gateway.serial, {place_of(m): m.logical_device or 0 for m in now.meters})
+        return await asyncio.to_thread(ConfigFile(self._state.config).prepare, given)
+
+    async def _apply(
+        self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
+    ) -> None:
+        """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
+        facts = self._make_facts(config)
+        moved = await self._open_server(config)
         try:
-            await self._move_server(config)
-        except CmeError:
-            self._facts = old
-            raise
+            try:
+                plan = await self._fleet.plan(self.store, config)
+                await self._security.reload(save, secrets)
+            except BaseException:
+                if moved:
+                    await self._reopen_server()
+                raise
+            await self._take(config, facts, plan)
+        finally:
+            self._devices.show()  # also readings that came meanwhile
+
+    async def _take(self, config: Config, facts: GatewayFacts, plan: Plan) -> None:
+        """Have a configuration hold that is on disk, and whose endpoint is open."""
+        old, old_facts = self._config, self._facts
+        self._config, self._facts = config, facts
         intervals = profile_intervals(config)
-        if intervals != profile_intervals(self._config) or self._facts.zone != old.zone:
-            self._spawn(self.store.set_profiles(intervals, self._facts.zone))
-        await self._security.reload()
-        if changed := [name for name in changed_settings(self._config, config) if name not in _OF_SECURITY]:
+        if intervals != profile_intervals(old) or facts.zone != old_facts.zone:
+            self._spawn(self.store.set_profiles(intervals, facts.zone))
+        if changed := [name for name in changed_settings(old, config) if name not in _OF_SECURITY]:
             self._events.log(EventCode.PARAMETERS_CHANGED, change_message(changed))
-        self._config = config
         self._server.limits = self._limits()
-        await self._install(config)
+        if not config.dlms.enabled:
+            await self._server.stop()
+        await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
         self._publish()  # now: who asked for it looks next
 
-    async def _move_server(self, config: Config) -> None:
+    async def _open_server(self, config: Config) -> bool:
+        """Listen where `config` says; whether that is new. Raises `CmeError`, and then all is as it was."""
         if not config.dlms.enabled:
-            await self._server.stop()
-        elif not self._server.listening or self._endpoint(config) != self._endpoint(self._config):
-            await self._server.start(*self._endpoint(config))
+            return False
+        endpoint = self._endpoint(config)
+        if self._server.listening and endpoint == self._endpoint(self._config):
+            return False
+        await self._server.start(*endpoint)
+        return True
+
+    async def _reopen_server(self) -> None:
+        """Listen again where the configuration says that stays in force."""
+        try:
+            if self._config.dlms.enabled:
+                await self._server.start(*self._endpoint(self._config))
+            else:
+                await self._server.stop()
+        except CmeError as error:
+            log.error("After a change that failed: %s", error)
 
     def _endpoint(self, config: Config) -> tuple[str, int]:
         host, port = self._options.dlms_host, self._options.dlms_port
@@ -295,8 +383,8 @@ class Core:
     def _site(self) -> Site:
         return Site(self._config.gateway.serial, self._facts.zone)
 
-    async def _install(self, config: Config) -> None:
-        await self._fleet.install(self.store, config, self._security.secrets, self._site())
+    async def _install(self, plan: Plan) -> None:
+        await self._fleet.install(plan, self._security.secrets, self._site())
         self._meter_watch.install(
             {meter.key: str(meter.address) for meter in self._fleet},
             {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from core import demo
 from core.clock import Clock, SystemClock
@@ -18,6 +19,7 @@ from core.mapping.model import dump
 from core.mapping.ready import ready_mappings
 from core.runtime import CoreThread
 from core.secrets import ensure_secrets
+from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir, StateDirError, write_atomically
 from core.store import StoreError, open_readonly
@@ -48,6 +50,18 @@ class RunningGateway:
 
     def reload(self) -> Future[None]:
         return self._thread.submit(self._core.reload())
+
+    def settings(self) -> tuple[Setting, ...]:
+        return self._core.settings()
+
+    def configure(self, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.configure(values))
+
+    def undo(self) -> Future[Mapping[str, Any]]:
+        return self._thread.submit(self._core.undo())
+
+    def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
+        return self._thread.submit(self._core.set_secrets(values))
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         return self._thread.submit(self._core.trace(after))

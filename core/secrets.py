@@ -6,15 +6,16 @@ Kept apart from the configuration so that the one can be shown and copied withou
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import secrets
 import stat
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import tomli_w
 
@@ -31,6 +32,10 @@ _PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Without those that look alike: i l o I L O 0 1."""
 
 _GATEWAY_KEYS = ("master_key", "authentication_key", "encryption_key")
+GENERATED: Final = ("lls_password", *_GATEWAY_KEYS)
+"""What can be made at random; the keys of meters come with the meters."""
+
+_METER_KEY = "meter_keys."
 _NAMES = ("lls_password", *_GATEWAY_KEYS, "meter_keys")
 
 
@@ -111,6 +116,69 @@ def save_secrets(path: Path, values: Secrets) -> None:
         ) from error
 
 
+def set_secrets(path: Path, values: Mapping[str, str]) -> Secrets:
+    """Change secrets in `path`, which must be there, as `changed_secrets` takes them. Raises ConfigError."""
+    secrets = changed_secrets(load_secrets(path), values)
+    save_secrets(path, secrets)
+    return secrets
+
+
+def changed_secrets(present: Secrets, values: Mapping[str, str]) -> Secrets:
+    """`present` with other values: the password as text, keys as 32 hex digits.
+
+    The names are those of `GENERATED`, and "meter_keys.12345678" for the key of a meter. Raises
+    ConfigError; no message contains a value.
+    """
+    changes: dict[str, Any] = {}
+    meters = dict(present.meter_keys)
+    for name, text in values.items():
+        if name == "lls_password":
+            if not (isinstance(text, str) and is_password(text)):
+                raise ConfigError("lls_password must be 1 to 64 printable ASCII characters.")
+            changes[name] = text
+        elif name in _GATEWAY_KEYS:
+            changes[name] = _typed_key(text, name)
+        elif name.startswith(_METER_KEY):
+            meter = name.removeprefix(_METER_KEY)
+            if not _is_identification(meter):
+                raise ConfigError("A meter is named by its 8 digits, as in meter_keys.12345678.")
+            meters[meter] = _typed_key(text, name)
+        else:
+            # Not what was given: who swaps name and value has a secret there.
+            raise ConfigError(
+                f"There is no secret of that name; known are: {', '.join(GENERATED)}, meter_keys.12345678."
+            )
+    secrets = replace(present, **changes, meter_keys=MappingProxyType(meters))
+    keys = {name: getattr(secrets, name) for name in _GATEWAY_KEYS}
+    for name in changes:
+        same = [other for other, key in keys.items() if other != name and key == keys.get(name)]
+        if same:
+            raise ConfigError(f"{name} and {same[0]} would be the same key; give each its own.")
+    return secrets
+
+
+def generated(names: Iterable[str]) -> dict[str, str]:
+    """New values for these of `GENERATED`, as `changed_secrets` takes them. Raises ConfigError for another name."""
+    new = Secrets.generate()
+    values = {}
+    for name in names:
+        if name not in GENERATED:
+            raise ConfigError(f"{name} cannot be generated{nearest(name, GENERATED)}")
+        value = getattr(new, name)
+        values[name] = value if isinstance(value, str) else value.hex()
+    return values
+
+
+def shown_fingerprint(value: str | bytes) -> str:
+    """What tells one secret from another and gives nothing away: for a key 8 hex digits of its SHA-256.
+
+    For a password, which may be short enough to be found from any digest, only its length.
+    """
+    if isinstance(value, str):
+        return f"{len(value)} characters" if len(value) > 1 else "1 character"
+    return hashlib.sha256(value).hexdigest()[:8].upper()
+
+
 def is_password(text: str) -> bool:
     """Whether it can be an LLS password: 1 to 64 printable ASCII characters."""
     return text.isascii() and text.isprintable() and 0 < len(text) <= 64
@@ -137,19 +205,38 @@ def _parse(raw: Mapping[str, Any], path: Path) -> Secrets:
     return Secrets(password, master, authentication, encryption, MappingProxyType(keys))
 
 
+def _is_identification(text: str) -> bool:
+    return len(text) == 8 and text.isascii() and text.isdigit()
+
+
 def _meter(name: str, path: Path) -> str:
-    if len(name) != 8 or not name.isascii() or not name.isdigit():
+    if not _is_identification(name):
         raise ConfigError(f"{path}: [meter_keys] names meters by their 8 digits; one name is different.")
     return name
 
 
 def _parse_key(value: Any, where: str) -> bytes:
+    key = _key(value)
+    if key is None:
+        raise ConfigError(f"{where} must be 32 hex digits in quotes.")
+    return key
+
+
+def _typed_key(value: Any, name: str) -> bytes:
+    key = _key(value)
+    if key is None:
+        length = f", not {len(value)} characters" if isinstance(value, str) and len(value) != 32 else ""
+        raise ConfigError(f"{name} must be exactly 32 hex digits{length}.")
+    return key
+
+
+def _key(value: Any) -> bytes | None:
     # Not bytes.fromhex alone: it takes blanks.
     if isinstance(value, str) and len(value) == 2 * KEY_BYTES:
         try:
             key = bytes.fromhex(value)
         except ValueError:
-            key = b""
+            return None
         if len(key) == KEY_BYTES:
             return key
-    raise ConfigError(f"{where} must be 32 hex digits in quotes.")
+    return None

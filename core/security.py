@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
@@ -24,7 +25,14 @@ from core.counters import InvocationCounters
 from core.dlms.admission import Keys, Level, Policy
 from core.dlms.errors import CounterError
 from core.dlms.xdlms import DataAccessResult
-from core.secrets import KEY_BYTES, Secrets, is_password, load_secrets, save_secrets
+from core.secrets import (
+    KEY_BYTES,
+    Secrets,
+    changed_secrets,
+    is_password,
+    load_secrets,
+    save_secrets,
+)
 from core.statedir import StateDir
 from core.store import Store
 
@@ -50,6 +58,8 @@ _SHOWN: Final = {
     "authentication": "lowest authentication level",
     "meter_keys": "keys of meters",
 }
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _LATEST_S = 15.0
 """When a change holds even if its answer was never sent, because the client is gone."""
@@ -135,6 +145,12 @@ class Security:
     def system_title(self) -> bytes:
         return self._title
 
+    def in_force(self, config: Config) -> Config:
+        """`config` with the policy that holds, which a client may have raised. May be called from any thread."""
+        return dataclasses.replace(
+            config, dlms=dataclasses.replace(config.dlms, policy=self._config.dlms.policy)
+        )
+
     def frame_counter(self) -> int:
         """The highest invocation counter accepted from a client under the present key, 0 for none."""
         return self._counters.highest()
@@ -160,17 +176,25 @@ class Security:
         """
         await self._finish(self._raise_policy(policy, context))
 
-    async def reload(self) -> tuple[str, ...]:
+    async def reload(
+        self, save: Callable[[], Config] | None = None, values: Mapping[str, str] = NOTHING
+    ) -> tuple[str, ...]:
         """Take what secrets.toml and config.toml say now; the names of what changed, as in the files.
 
-        They are read here, so that none of what a client changes meanwhile is undone. Raises ConfigError and
-        CounterError, and then has changed nothing.
+        `save` writes config.toml before, and `values` are changes for secrets.toml (`changed_secrets`): on disk
+        once nothing else can fail. The files are read here, so that none of what a client changes meanwhile is
+        undone. Raises ConfigError and CounterError, and then has changed nothing.
         """
         async with self._alone():
             secrets, config = await asyncio.to_thread(self._read)
-            names = self._differences(secrets, config)
+            secrets = changed_secrets(secrets, values)
             # Nobody knows where a key has been that comes from a file: it is not taken for a new one.
             switch = await self._counters.prepare(secrets.encryption_key, fresh=False)
+            if values:
+                await asyncio.to_thread(save_secrets, self._state.secrets, secrets)
+            if save is not None:
+                config = await asyncio.to_thread(save)
+            names = self._differences(secrets, config)
             switch()
             self._take(secrets, config)
             self._coming = secrets, config

@@ -52,7 +52,7 @@ class StateDir:
 
     @property
     def config(self) -> Path:
-        """What a technician sets."""
+        """What a technician sets. Beside it `core.config_file` keeps what the last save replaced."""
         return self.path / "config.toml"
 
     @property
@@ -134,6 +134,7 @@ def write_atomically(path: Path, data: bytes, mode: int) -> None:
     """Replace the content of `path` so that after a crash either the old or the new one is there, in full.
 
     The file is never readable by more than `mode` allows. A symbolic link is followed, so that it stays one.
+    Where root writes, the file belongs to the owner of the old one, else of the directory.
     Raises OSError.
     """
     target = path.resolve()
@@ -141,6 +142,10 @@ def write_atomically(path: Path, data: bytes, mode: int) -> None:
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
+            if os.geteuid() == 0:
+                # What root changes for a gateway of another user must stay a file that this user can read.
+                owner = (target if target.exists() else target.parent).stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())

@@ -131,7 +131,7 @@ def test_secrets_show_prints_what_a_head_end_system_needs(
     config.prepare()
     config.set_values({"gateway.serial": "0016000000"})
     secrets = ensure_secrets(tmp_path / "secrets.toml")
-    assert command.show(tmp_path, as_json=True) == 0
+    assert command.show(tmp_path, as_json=True, fingerprints=False) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == {
         "system_title": "454C560000F42400",
@@ -140,12 +140,12 @@ def test_secrets_show_prints_what_a_head_end_system_needs(
         "authentication_key": secrets.authentication_key.hex().upper(),
         "encryption_key": secrets.encryption_key.hex().upper(),
     }
-    assert command.show(tmp_path, as_json=False) == 0
+    assert command.show(tmp_path, as_json=False, fingerprints=False) == 0
     assert secrets.lls_password in capsys.readouterr().out
 
 
 def test_secrets_show_before_the_first_start_says_what_to_do(tmp_path: Path) -> None:
     """It makes nothing itself."""
     with pytest.raises(CmeError, match="start the gateway once"):
-        command.show(tmp_path, as_json=True)
+        command.show(tmp_path, as_json=True, fingerprints=False)
     assert list(tmp_path.iterdir()) == []

@@ -1,14 +1,18 @@
-"""`cme-tui config`: what is set, and what is wrong with it."""
+"""`cme-tui config`: what is set, what is wrong with it, and changing it."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.config import SECTIONS, ConfigError, load_config, nearest
+from cme_tui.client import ask, change
+from core.config import Config, ConfigError, load_config, nearest
+from core.config_file import ConfigFile
 from core.cosem import codes
+from core.settings import lowered, plain, settings, typed
 from core.statedir import StateDir
 
 
@@ -27,34 +31,105 @@ def check(state_dir: Path) -> int:
     return 0
 
 
-def get(state_dir: Path, key: str) -> int:
-    """Print the value of a key such as `dlms.port`, whether set or default.
+def get(state_dir: Path, key: str | None) -> int:
+    """Print the value of a key such as `dlms.port`, whether set or default; of a table; or of everything.
 
     Exit 2 where there is no such key. Raises ConfigError where the file cannot be used.
     """
-    config = load_config(StateDir(state_dir).config)
-    section, _, name = key.partition(".")
-    if section == "obis":
-        known: dict[str, Any] = dict(config.obis)
-    elif section in SECTIONS:
-        values = getattr(config, section)
-        names = [spec.name for spec in dataclasses.fields(values) if spec.name != "reports"]
-        known = {each: getattr(values, each) for each in names}
-    else:
-        return _refuse(f"{section} is no known table{nearest(section, [*SECTIONS, 'obis'])}")
-    if not name:
-        for each, value in known.items():
-            print(f"{section}.{each} = {_text(value)}")
-    elif name in known:
-        print(_text(known[name]))
-    elif section == "obis":
-        return _refuse(f"{key} is not set: the object has the code that it is given by default.")
-    else:
-        return _refuse(f"[{section}] {name} is no known key{nearest(name, known)}")
+    known = _everything(load_config(StateDir(state_dir).config))
+    if key in known:
+        print(_text(known[key]))
+        return 0
+    wanted = {name: value for name, value in known.items() if key is None or name.startswith(f"{key}.")}
+    if not wanted:
+        return _refuse(f"{key} is no known key{nearest(str(key), known)}")
+    for name, value in wanted.items():
+        print(f"{name} = {_text(value)}")
     return 0
 
 
+def set_values(state_dir: Path, words: Sequence[str], *, lower: bool) -> int:
+    """Save settings, `words` being names and values in turn, and have a running gateway apply them.
+
+    Exit 2 where that makes the gateway less secure and not `lower`. Raises CmeError, and then nothing has changed.
+    """
+    if len(words) % 2:
+        return _refuse(f"{words[-1]} has no value; write TABLE.KEY VALUE, in turn.")
+    names = words[::2]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        return _refuse(f"{repeated} is there twice; give it one value.")
+    values = {name: typed(name, text) for name, text in zip(names, words[1::2], strict=True)}
+
+    def stopped(state: StateDir) -> None:
+        ConfigFile(state.config).save(values)
+
+    return _change(state_dir, values, stopped, lower, "configure", {"values": values})
+
+
+def undo(state_dir: Path, *, lower: bool) -> int:
+    """Take back the last save of settings. Exit code and errors as with `set_values`."""
+    values = ConfigFile(StateDir(state_dir).config).replaced()
+    return _change(state_dir, values, lambda state: ConfigFile(state.config).undo(), lower, "undo", {})
+
+
+def _change(
+    state_dir: Path,
+    values: Mapping[str, Any],
+    stopped: Callable[[StateDir], object],
+    lower: bool,
+    call: str,
+    parameters: Mapping[str, Any],
+) -> int:
+    file = ConfigFile(StateDir(state_dir).config)
+    old, new = file.load(), file.planned(values)
+    sentences = lowered(old, new)
+    if sentences and not lower:
+        return _refuse(" ".join((*sentences, "To do it all the same, add --yes.")))
+    running = change(state_dir, stopped, call, **parameters)
+    _report(old, new)
+    if not running:
+        print("No gateway is running here: this holds from the next start on.")
+    elif old.dlms != new.dlms:
+        _tell_of_another_place(state_dir, new)
+    return 0
+
+
+def _report(old: Config, new: Config) -> None:
+    before, after = _everything(old), _everything(new)
+    changed = [name for name, value in after.items() if before.get(name) != value]
+    for name in changed:
+        print(f"{name} = {_text(after[name])} (was {_text(before.get(name, ''))})")
+    if not changed:
+        print("All of this was set already.")
+
+
+def _tell_of_another_place(state_dir: Path, config: Config) -> None:
+    dlms = ask(state_dir, "status")["dlms"]
+    if dlms["listening"] and (dlms["host"], dlms["port"]) != (config.dlms.host, config.dlms.port):
+        print(
+            f"The gateway goes on listening on {dlms['host']}:{dlms['port']}, as its command line says "
+            "(--dlms-host, --dlms-port); start it without to have it use the configured address."
+        )
+
+
+def _everything(config: Config) -> dict[str, Any]:
+    """All keys with their values; lines, meters and reports are numbered in the order of the file."""
+    known: dict[str, Any] = {each.name: each.value for each in settings(config)}
+    lists: dict[str, tuple[Any, ...]] = {
+        "push.report": config.push.reports,
+        "line": config.lines,
+        "meter": config.meters,
+    }
+    for name, tables in lists.items():
+        for number, table in enumerate(tables, 1):
+            for field in dataclasses.fields(table):
+                known[f"{name}.{number}.{field.name}"] = plain(getattr(table, field.name))
+    return known
+
+
 def _text(value: Any) -> str:
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

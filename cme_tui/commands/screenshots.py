@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core import demo
 from core.config_file import ConfigFile
@@ -21,12 +21,14 @@ from core.snapshot import LineState, LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from textual.pilot import Pilot
 
     from cme_tui.app import CmeApp
     from cme_tui.terminal import Profile
+    from core.settings import Setting
 
 SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
@@ -104,6 +106,18 @@ class _Posing:
 
     def reload(self) -> Future[None]:
         return self._gateway.reload()
+
+    def settings(self) -> tuple[Setting, ...]:
+        return self._gateway.settings()
+
+    def configure(self, values: Mapping[str, Any]) -> Future[None]:
+        return self._gateway.configure(values)
+
+    def undo(self) -> Future[Mapping[str, Any]]:
+        return self._gateway.undo()
+
+    def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
+        return self._gateway.set_secrets(values)
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         return self._gateway.trace(after)

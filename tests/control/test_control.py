@@ -322,3 +322,22 @@ def test_a_short_path_reaches_the_same_file(tmp_path: Path) -> None:
         assert len(short) < 40
         Path(short).write_text("x")
     assert (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("call", ["configure", "set_secrets"])
+@pytest.mark.parametrize(
+    "values", ["", ', "values": null', ', "values": []', ', "values": {}', ', "values": "x"']
+)
+def test_a_change_without_values_is_refused(gateway: Any, tmp_path: Path, call: str, values: str) -> None:
+    """With what the call takes; the gateway hears nothing of it."""
+    answer = json.loads(raw(tmp_path / "control.sock", f'{{"call": "{call}"{values}}}\n'.encode()))
+    assert "an object with a name and a value for each change" in answer["error"]
+    assert gateway.commands == []
+
+
+def test_changes_reach_the_gateway(gateway: Any, tmp_path: Path) -> None:
+    """Each with one line for an answer."""
+    assert ask(tmp_path, "configure", values={"dlms.port": 4060}) == {"saved": True}
+    assert ask(tmp_path, "undo") == {"restored": {}}
+    assert ask(tmp_path, "set_secrets", values={"lls_password": "x"}) == {"saved": True}
+    assert gateway.commands == ["configure {'dlms.port': 4060}", "undo", "set secrets lls_password"]

@@ -21,7 +21,13 @@ LIMIT = 30.0  # seconds, for anything that a process has to do
 class Process:
     """`cme-tui` with some arguments. Its output is gathered by threads, so that no pipe fills up."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        """`before` is called in the new process, before it begins."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cme_tui", *arguments],
             stdin=subprocess.DEVNULL,
@@ -30,6 +36,7 @@ class Process:
             text=True,
             env={**os.environ, **(env or {})},
             start_new_session=True,
+            preexec_fn=before,
         )
         self.lines: list[str] = []
         self._news: queue.Queue[str | None] = queue.Queue()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from core.config import Config
 from core.dlms.describe import describe
 from core.errors import CmeError
 from core.mbus.explain import explain
 from core.mbus.telegram import Telegram, decode
+from core.settings import Setting, settings
 from core.snapshot import (
     AssociationView,
     DlmsView,
@@ -131,6 +134,21 @@ class RecordedGateway:
 
     def reload(self) -> Future[None]:
         self.commands.append("reload")
+        return _answer(None)
+
+    def settings(self) -> tuple[Setting, ...]:
+        return settings(Config())
+
+    def configure(self, values: Mapping[str, Any]) -> Future[None]:
+        self.commands.append(f"configure {dict(values)}")
+        return _answer(None)
+
+    def undo(self) -> Future[Mapping[str, Any]]:
+        self.commands.append("undo")
+        return _answer({})
+
+    def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
+        self.commands.append(f"set secrets {', '.join(values)}")
         return _answer(None)
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
