@@ -55,11 +55,6 @@ class GatewayClock:
         # Never long: the clock may be set meanwhile.
         return min(self.system.seconds_until(moment_ms - self.offset_ms), _LONGEST_SLEEP_S)
 
-    def set(self, ms: int) -> None:
-        """Show `ms` now. Raises `ClockError` for a time before 2020 or after 2099."""
-        check_time(ms)
-        self.offset_ms = ms - self.system.now_ms()
-
 
 def check_time(ms: int) -> None:
     """Raises `ClockError` for a time that no clock can rightly show: before 2020 or after 2099."""
