@@ -35,6 +35,11 @@ class LogicalDevices:
         self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
 
     @property
+    def mappings(self) -> MappingSet:
+        """The mapping files that are used."""
+        return self._mappings
+
+    @property
     def problems(self) -> Sequence[MappingError]:
         """What is wrong with mapping files that cannot be used."""
         return self._mappings.problems
