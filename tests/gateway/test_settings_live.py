@@ -123,7 +123,7 @@ async def test_a_check_says_what_a_save_would_come_to_and_changes_nothing(plant:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(CmeError, match="address already in use.*choose another port"):
+        with pytest.raises(CmeError, match=r"already in use.*, or choose another port"):
             await check(dlms__port=other.getsockname()[1])
         assert await check(dlms__port=other.getsockname()[1], dlms__enabled=False) == ()
     with pytest.raises(ConfigError, match="30 min is no multiple of the readout interval 1 h"):

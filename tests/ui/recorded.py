@@ -115,7 +115,11 @@ class RecordedGateway:
 
     def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
-        self.set_values: dict[str, Any] = {"gateway.serial": "0016000000", "gateway.name": "Cellar 3"}
+        self.set_values: dict[str, Any] = {
+            "gateway.serial": "0016000000",
+            "gateway.name": "Cellar 3",
+            "dlms.authentication": "low",
+        }
         self.replaced_values: Mapping[str, Any] = {}
         self.taken_ports = {4070}
         self.kept_secrets = Secrets("recorded-password", *(bytes([number]) * 16 for number in (1, 2, 3)))
