@@ -339,3 +339,27 @@ def session():
             yield Session(app, pilot, gateway)
 
     return begin
+
+
+@pytest.fixture
+def looks_as_accepted(snap_compare):
+    """Compares the app over a recorded gateway, after some keys, with the accepted picture."""
+
+    from recorded import RecordedGateway
+
+    from cme_tui.app import CmeApp
+
+    def compare(*keys, size=(80, 24), profile="rich", **recorded):
+        gateway = RecordedGateway(**recorded)
+        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+
+        async def press(pilot):
+            await pilot.press(*keys)
+            await pilot.app.workers.wait_for_complete()
+            await pilot.pause()
+            pilot.app.pull()
+            await pilot.pause()
+
+        return snap_compare(app, terminal_size=size, run_before=press)
+
+    return compare

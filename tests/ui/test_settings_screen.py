@@ -75,7 +75,13 @@ async def enter(s, name, text):
     await go(s, name)
     await s.press("enter")
     assert s.screen.focused.id == "field"
-    await s.press("end", "ctrl+u")
+    await s.press("end")
+    await answer(s, text)
+
+
+async def answer(s, text):
+    """Paste the answer to a question, as from a head-end's manual, and press Enter."""
+    await s.press("ctrl+u")
     s.app.post_message(events.Paste(text))
     await s.press("enter")
 
@@ -412,8 +418,9 @@ async def test_the_filter_finds_by_group_name_key_and_value(opened):
     async with opened() as s:
         await s.press("slash", *"billing month")
         assert "Settings 1 of " in s.lines("#count")
-        assert row(s, "profiles.billing_profile")
-        await s.press("enter")
+        await s.press("enter", "left")
+        assert "1 week" in row(s, "profiles.billing_profile")  # still there
+        await s.press("x")
         await s.press("slash", *"zzz")
         assert "Nothing has these words" in about(s)
         await s.press("escape")
@@ -529,17 +536,19 @@ async def test_a_secret_is_replaced_hidden_and_typed_twice(opened):
             (KEY[:-1] + "G", "must be exactly 32 hex digits"),
             ("01" * 16, "would be the same key"),
         ):
-            await s.press("ctrl+u", *bad, "enter")
+            await answer(s, bad)
             assert says in str(s.screen.query_one("#wrong").render())
             assert bad.lower() not in s.app.export_screenshot().lower()
-        await s.press("ctrl+u", *KEY, "enter", *KEY[:-1], "enter")
+        await answer(s, KEY)
+        await answer(s, KEY[:-1])
         assert "not the same" in str(s.screen.query_one("#wrong").render())
         await s.press(KEY[-1], "enter")
         assert s.gateway.kept_secrets.encryption_key.hex().upper() == KEY
         assert s.gateway.commands == ["set secrets encryption_key"]
         assert KEY.lower() not in seen(s)
         await go(s, "lls_password")
-        await s.press("enter", *"grün", "enter")
+        await s.press("enter")
+        await answer(s, "grün")
         assert "1 to 64 printable ASCII" in str(s.screen.query_one("#wrong").render())
         await s.press("escape")
         assert s.gateway.kept_secrets.lls_password == "recorded-password"
@@ -549,20 +558,25 @@ async def test_keys_of_meters_are_added_and_replaced_by_identification(opened):
     """8 digits; one that has a key is pointed to."""
     async with opened() as s:
         await go(s, "meter_keys.")
-        await s.press("enter", *"1234", "enter")
+        await s.press("enter")
+        await answer(s, "1234")
         assert "8 digits" in str(s.screen.query_one("#wrong").render())
-        await s.press(*"5678", "enter", *KEY, "enter", *KEY, "enter")
+        for text in ("12345678", KEY, KEY):
+            await answer(s, text)
         assert s.gateway.kept_secrets.meter_keys == {"12345678": bytes.fromhex(KEY)}
         assert shown_fingerprint(bytes.fromhex(KEY)) in row(s, "meter_keys.12345678")
         await s.press("v")
         assert KEY in about(s)
         await go(s, "meter_keys.")
-        await s.press("enter", *"12345678", "enter")
+        await s.press("enter")
+        await answer(s, "12345678")
         assert "has a key" in str(s.screen.query_one("#wrong").render())
         await s.press("escape")
         await go(s, "meter_keys.12345678")
         other = KEY[::-1]
-        await s.press("enter", *other, "enter", *other, "enter")
+        await s.press("enter")
+        await answer(s, other)
+        await answer(s, other)
         assert s.gateway.kept_secrets.meter_keys == {"12345678": bytes.fromhex(other)}
 
 
