@@ -217,6 +217,7 @@ class SettingsScreen(GatewayScreen):
         self.update_view()
 
     def action_filter(self) -> None:
+        self._hide()
         field = self.query_one("#filter", Input)
         field.display = True
         self.query_one("#list-title").display = True
@@ -251,7 +252,8 @@ class SettingsScreen(GatewayScreen):
             self.action_take()  # left with Tab or the mouse
 
     def on_table_moved(self) -> None:
-        self._hide()
+        if self._here != self._revealed:
+            self._hide()
         self.update_view()
 
     def on_table_chosen(self) -> None:

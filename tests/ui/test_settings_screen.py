@@ -212,6 +212,16 @@ async def test_the_interval_rule_has_the_numbers_in_it(opened):
         assert values(s)["readout.interval"] == "5 min"
 
 
+async def test_each_of_two_wrong_values_has_its_own_sentence(opened):
+    """One wrong by itself does not hide that another breaks the rule."""
+    async with opened() as s:
+        await enter(s, "dlms.port", "70000")
+        await enter(s, "profiles.load_profile_1", "10 min")
+        assert "10 min is no multiple of the readout interval" in about(s)
+        await go(s, "dlms.port")
+        assert "TCP port must be" in about(s)
+
+
 async def test_a_port_that_is_taken_says_so_on_leaving_the_field(opened):
     """And again on save, should it be taken only then; the change is kept for another try."""
     async with opened() as s:
@@ -490,7 +500,7 @@ async def test_secrets_are_masked_and_told_apart_by_fingerprints(opened):
         assert not [text for text in texts(s.gateway.kept_secrets) if text in repr(s.app.current).lower()]
 
 
-@pytest.mark.parametrize("leave", [("v",), ("escape",), ("up",), ("f2",), ("f1",)], ids=str)
+@pytest.mark.parametrize("leave", [("v",), ("escape",), ("up",), ("f2",), ("f1",), ("slash",)], ids=str)
 async def test_one_secret_is_shown_on_request(opened, leave):
     """That one only, until v, Esc, another row or another screen."""
     async with opened(size=(120, 60)) as s:
