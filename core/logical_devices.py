@@ -13,8 +13,8 @@ from core.interval import Interval
 from core.mapping.library import MappingSet
 from core.mapping.model import MappingError
 from core.mapping.simplified import Site
-from core.meter import Columns, Meter
-from core.profiles import MeterRows, RowCache, period_s
+from core.meter import Meter, Shown
+from core.profiles import MeterRows, ReadingRows, RowCache, period_s
 from core.store import Store
 
 PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 3}
@@ -32,7 +32,7 @@ class LogicalDevices:
         self._mappings = MappingSet()
         self._rows = RowCache()
         self._devices: dict[int, Device] = {}
-        self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
+        self._made: dict[int, tuple[str, Shown]] = {}  # what the device of a meter was made of
 
     @property
     def problems(self) -> Sequence[MappingError]:
@@ -64,9 +64,9 @@ class LogicalDevices:
             mapping = self._mappings.match(known.medium, known.manufacturer or "", known.version)
         meter.remap(mapping)
         name = meter.logical_device_name
-        if name is None or self._made.get(meter.key) == (name, meter.columns):
+        if name is None or self._made.get(meter.key) == (name, meter.shown):
             return False
-        self._made[meter.key] = (name, meter.columns)
+        self._made[meter.key] = (name, meter.shown)
         self._devices[meter.logical_device] = meter_device(self._facts, meter, name, self._profiles(meter))
         return True
 
@@ -74,15 +74,23 @@ class LogicalDevices:
         """Let clients see the devices as they are now."""
         self.directory.set_meters(self._facts, self._devices)
 
-    def _profiles(self, meter: Meter) -> dict[bytes, MeterRows]:
+    def _profiles(self, meter: Meter) -> dict[bytes, ReadingRows]:
+        """The rows of each profile by logical name; those of the mapping take no place of the gateway's own."""
         site = Site(self._config.gateway.serial, self._facts.zone)
         readout = meter.config.interval or self._config.readout.interval
-        return {
+        own = {
             getattr(self._facts.codes, title): MeterRows(
                 meter, PROFILES[title], period_s(interval, readout), self._store, self._rows, site
             )
             for title, interval in _titled(self._config).items()
         }
+        every = period_s(readout, readout)
+        mapped = {
+            code: ReadingRows(meter, columns, every, self._store, self._rows, site)
+            for code, columns in meter.histories.items()
+            if code not in own
+        }
+        return {**own, **mapped}
 
 
 def profile_intervals(config: Config) -> Mapping[int, Interval]:

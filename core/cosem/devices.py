@@ -130,7 +130,7 @@ class Directory:
 def meter_device(
     facts: GatewayFacts, meter: Meter, name: str, profiles: Mapping[bytes, cosem.RowSource]
 ) -> Device:
-    """The logical device of `meter`; `profiles` gives the rows of each profile by logical name.
+    """The logical device of `meter`; `profiles` gives the rows of each profile by logical name, the own ones first.
 
     An entry of the mapping cannot take the place of an object that every meter device has: it is left out.
     """

@@ -9,7 +9,7 @@ from decimal import Decimal
 from core.dlms import axdr
 from core.dlms.axdr import Tag
 from core.mapping import engine, units
-from core.mapping.engine import MappedValue
+from core.mapping.engine import MappedObject, MappedValue
 from core.mapping.library import MappingSet
 from core.mapping.lint import MeterReadout
 from core.mapping.model import MappingFile
@@ -68,10 +68,14 @@ def _change(meter: MeterReadout, old: MappingFile | None, new: MappingFile) -> M
 
 
 def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], str]]:
+    shown: list[MappedObject] = []
     for value in engine.evaluate(mapping, meter.readout, meter.site):
         item = value.object
         if item.held or item.entry.default is not None:
+            shown.append(item)
             yield (item.entry.obis_text, item.class_id), shown_text(value)
+    for profile, item in engine.histories(mapping, shown).items():
+        yield (profile.obis_text, profile.class_id), f"history of {item.entry.obis_text}"
 
 
 def shown_text(value: MappedValue) -> str:

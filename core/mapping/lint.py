@@ -22,6 +22,7 @@ from core.mapping.model import (
     ANY_VERSION,
     CLASSES,
     ENTRY_PROPERTIES,
+    PROFILE,
     PROPERTIES,
     Entry,
     MappingError,
@@ -79,6 +80,10 @@ def findings(mapping: MappingFile, meters: Iterable[MeterReadout] = ()) -> tuple
     doubts = [*_of_file(mapping)]
     for entry in mapping.entries:
         doubts += _of_entry(entry, mapping.document["entries"][entry.index])
+        if entry.class_id == PROFILE:
+            doubts += _of_profile(entry, mapping.entries)
+        else:
+            doubts += _of_value(entry)
     for meter in meters:
         doubts += _with_meter(mapping, meter)
     return tuple(Finding(Severity.WARNING, mapping.name, path, text) for path, text in doubts)
@@ -110,16 +115,29 @@ def _of_entry(entry: Entry, item: dict[str, Any]) -> Iterator[_Doubt]:
             f"{path}.dlmsObisCode",
             f"{entry.obis_text} is an object of every meter's logical device, which this entry cannot replace",
         )
-    if entry.unit not in units.dlms_units():
-        yield f"{path}.dlmsUnit", f"{entry.unit} is no DLMS unit that is known here"
-    if entry.class_id in _REGISTERS and not convert.is_numeric(entry.data_type) and not _is_line(entry):
-        yield f"{path}.dlmsClass", f"a register shows a number; for data type {entry.data_type} use data"
     mark = item.get("mbusDescriptionLong")
     if isinstance(mark, str) and mark.startswith(coach.CHECK):
         yield (
             f"{path}.mbusDescriptionLong",
             f"{entry.obis_text} is to be checked with the meter's manual; then take out the word {coach.CHECK}",
         )
+
+
+def _of_profile(profile: Entry, entries: Iterable[Entry]) -> Iterator[_Doubt]:
+    if not any(engine.captures(profile, entry) for entry in entries):
+        yield (
+            f"entries[{profile.index}].mbusKeys",
+            "no entry of class data, register or extended_register reads one of these keys of the same mbusTelegram, "
+            "so there is no history to show and clients do not see the profile; add such an entry",
+        )
+
+
+def _of_value(entry: Entry) -> Iterator[_Doubt]:
+    path = f"entries[{entry.index}]"
+    if entry.unit not in units.dlms_units():
+        yield f"{path}.dlmsUnit", f"{entry.unit} is no DLMS unit that is known here"
+    if entry.class_id in _REGISTERS and not convert.is_numeric(entry.data_type) and not _is_line(entry):
+        yield f"{path}.dlmsClass", f"a register shows a number; for data type {entry.data_type} use data"
     records = {number: _announced(key) for number, key in enumerate(entry.keys)}
     for number, key in enumerate(entry.keys):
         if key.source is Source.DIB and (text := _of_key(entry, key, records[number])):
@@ -241,7 +259,7 @@ def _competing(mapping: MappingFile, meter: MeterReadout) -> Iterator[_Doubt]:
     """Codes for which a meter has two fields: only one can be shown."""
     held: dict[tuple[bytes, int], tuple[int, Record]] = {}
     for entry in mapping.entries:
-        if entry.telegram >= len(meter.readout.telegrams):
+        if entry.class_id == PROFILE or entry.telegram >= len(meter.readout.telegrams):
             continue
         records = meter.readout.telegrams[entry.telegram].records
         for number, key in enumerate(entry.keys):

@@ -22,7 +22,8 @@ MAX_DEPTH = 16  # of arrays and objects inside each other
 MAX_ENTRIES = 2000
 MAX_KEYS = 64  # of one entry
 
-CLASSES = {"data": 1, "register": 3, "extended_register": 4, "profile_generic": 7, "clock": 8}
+PROFILE = 7
+CLASSES = {"data": 1, "register": 3, "extended_register": 4, "profile_generic": PROFILE, "clock": 8}
 ANY_MANUFACTURER = "all"
 ANY_VERSION = 0
 
@@ -45,7 +46,7 @@ class Entry:
     keys: tuple[Key, ...]
     obis: bytes  # 6 bytes
     class_id: int
-    data_type: int  # A-XDR tag, Green Book 9.5
+    data_type: int  # A-XDR tag, Green Book 9.5; 0 of a profile, which shows the values of another entry
     scaler: int  # power of ten, -128..127
     unit: int  # Blue Book 4.3.2, 255 = none
     default: bytes | None  # A-XDR with tag, None = no default
@@ -158,6 +159,19 @@ def _entry(name: str, index: int, item: object) -> Entry:
     except CmeError:
         reason = f"must be six numbers from 0 to 255, as in 8.0.1.0.0.255, not {_show(code)}"
         entry.fail("dlmsObisCode", reason)
+    if class_id == PROFILE:
+        return Entry(
+            index=index,
+            keys=_keys(entry, optional=False),
+            obis=logical_name,
+            class_id=class_id,
+            data_type=0,
+            scaler=0,
+            unit=NO_UNIT,
+            default=None,
+            in_push=False,
+            telegram=entry.number("mbusTelegram", 0, 255, absent=0),
+        )
     data_type = entry.number("dlmsDataType", 0, 255)
     if data_type not in DATA_TYPES:
         known = ", ".join(map(str, DATA_TYPES))
