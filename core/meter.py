@@ -72,6 +72,10 @@ class LastReading:
     telegrams: tuple[Telegram, ...]
     values: tuple[MappedValue, ...]  # of `Meter.objects`, in that order
 
+    def status(self, number: int) -> int:
+        """Status byte of the telegram with this number, of the first one where there are fewer."""
+        return self.telegrams[number if number < len(self.telegrams) else 0].status
+
 
 class Meter:
     """Belongs to the core's loop. Others see it through views (`core.views`)."""
@@ -213,9 +217,10 @@ class Meter:
         wanted = self.objects[position]
         return self._fresh(lambda: self._encoded(wanted, position))
 
-    def status_source(self) -> Source:
-        """The M-Bus status byte of the reading that `source` shows, unsigned."""
-        return self._fresh(lambda: unsigned(self._last().telegrams[0].status))
+    def status_source(self, position: int) -> Source:
+        """The M-Bus status byte of the telegram that `source` shows a value of, unsigned."""
+        number = self.objects[position].entry.telegram
+        return self._fresh(lambda: unsigned(self._last().status(number)))
 
     def capture_time_source(self) -> Source:
         """When the reading that `source` shows was taken, date-time in an octet-string."""

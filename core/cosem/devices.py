@@ -244,6 +244,6 @@ def _mapped_object(meter: Meter, position: int) -> cosem.CosemObject:
     scaler, unit = mapped.entry.scaler, mapped.entry.unit
     if mapped.class_id == EXTENDED_REGISTER:
         return cosem.ExtendedRegister(
-            mapped.obis, value, scaler, unit, meter.status_source(), meter.capture_time_source()
+            mapped.obis, value, scaler, unit, meter.status_source(position), meter.capture_time_source()
         )
     return cosem.Register(mapped.obis, value, scaler, unit)
