@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,7 +53,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def header_line(telegram: Telegram) -> str:
     """The header of one telegram: ten fixed names, then one description a record."""
-    return ";".join((*_FIELDS, *map(_describe, telegram.records)))
+    return ";".join((*_FIELDS, *map(_describe, _told(telegram))))
 
 
 def value_line(telegram: Telegram, number: int, created_ms: int, site: Site) -> str:
@@ -76,7 +77,12 @@ def value_line(telegram: Telegram, number: int, created_ms: int, site: Site) -> 
         str(telegram.status),
         str(telegram.signature),
     )
-    return ";".join((*fixed, *map(_value, telegram.records)))
+    return ";".join((*fixed, *map(_value, _told(telegram))))
+
+
+def _told(telegram: Telegram) -> Iterator[Record]:
+    """Its records, without the DIF 1Fh that only says that another telegram follows."""
+    return (record for record in telegram.records if record.vif_hex or record.data)
 
 
 def _describe(record: Record) -> str:
