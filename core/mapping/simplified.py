@@ -90,7 +90,7 @@ def _describe(record: Record) -> str:
     parts = [f"dif={record.dif_hex}", f"vif={record.vif_hex}"]
     if unit:
         parts.append(f"unit={unit}")
-    parts.append(f"description={_clean(record.description).replace(',', ' ')}")
+    parts.append(f"description={record.description}")
     parts.append(f"kind={_KINDS[record.function]}")
     parts.append(f"tariff={record.tariff}")
     parts.append(f"subunit={record.subunit}")

@@ -87,6 +87,16 @@ def test_none_keeps_an_object_out_of_pushes() -> None:
     assert not parse(changed(includeInPush="NONE")).entries[0].in_push
 
 
+def test_a_profile_needs_keys_and_a_code_alone() -> None:
+    """What else it says of a value is kept and not used, whatever it is: it shows the values of another entry."""
+    document = changed(dlmsClass="profile_generic", dlmsDataType=1, dlmsDefaultValue=[], dlmsUnit=None)
+    (entry,) = parse(document).entries
+    assert (entry.class_id, entry.default, len(entry.keys)) == (7, None, 2)
+    assert json.loads(dump(parse(document))) == document
+    with pytest.raises(MappingError, match="must name at least one M-Bus key"):
+        parse({**document, "entries": [{**document["entries"][0], "mbusKeys": []}]})
+
+
 def test_unused_and_unknown_properties_are_kept_on_resave() -> None:
     """A file that is written again says everything that it said, at both levels and in order."""
     document = {"x-note": {"by": "Åsa"}, **changed(mbusDescriptionLong="Wasser °C", x_mark=[1, 2.5])}
