@@ -52,16 +52,15 @@ class Shown:
     """What the mapping gives one meter at one time; compared by identity."""
 
     def __init__(
-        self, objects: tuple[MappedObject, ...] = (), histories: Mapping[Entry, MappedObject] | None = None
+        self, objects: tuple[MappedObject, ...] = (), histories: Mapping[Entry, Entry] | None = None
     ) -> None:
-        """`histories`: the object whose values each entry of class profile generic shows."""
+        """`histories`: the entry whose values each entry of class profile generic shows."""
         self.objects = objects
         self.registers = Columns(item for item in objects if item.class_id in _REGISTERS)
-        self.histories = {entry.obis: Columns((item,)) for entry, item in (histories or {}).items()}
-        self.entries = (
-            tuple(item.entry for item in objects),
-            tuple((entry, item.entry) for entry, item in (histories or {}).items()),
-        )
+        of_entries = {item.entry: item for item in objects}
+        self.histories = {
+            profile.obis: Columns((of_entries[entry],)) for profile, entry in (histories or {}).items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ class Meter:
 
     def remap(self, mapping: MappingFile | None) -> None:
         """Use `mapping` from now on; `shown` stays the same object where nothing in it changes."""
-        self.mapping = mapping
+        before, self.mapping = self.mapping, mapping
         if self.reading is None or mapping is None:
             if self.objects:
                 self.shown = Shown()
@@ -207,9 +206,9 @@ class Meter:
             if value.object.held or entry.default is not None or was_sent(entry, self.fields):
                 values.append(value)
         objects = tuple(value.object for value in values)
-        shown = Shown(objects, engine.histories(mapping, objects))
-        if shown.entries != self.shown.entries:
-            self.shown = shown
+        entries = [item.entry for item in objects]
+        if mapping is not before or entries != [item.entry for item in self.objects]:
+            self.shown = Shown(objects, engine.histories(mapping, entries))
         self.reading = LastReading(self.reading.time_ms, self.reading.telegrams, tuple(values))
 
     def source(self, position: int) -> Source:

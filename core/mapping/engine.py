@@ -102,29 +102,27 @@ def evaluate(
     )
 
 
-def histories(mapping: MappingFile, shown: Iterable[MappedObject]) -> dict[Entry, MappedObject]:
-    """For each entry of class profile generic, the first of the `shown` objects whose values it keeps.
+def histories(mapping: MappingFile, shown: Iterable[Entry]) -> dict[Entry, Entry]:
+    """For each entry of class profile generic, the first of the `shown` ones whose values it keeps.
 
-    One that captures none of them is left out: there is nothing to show.
+    That is one of class data, register or extended register with one of its keys, of the same telegram. A profile
+    without any is left out: there is nothing to show.
     """
-    captured = list(shown)
-    found: dict[Entry, MappedObject] = {}
-    for profile in mapping.entries:
-        for item in captured:
-            if captures(profile, item.entry):
-                found[profile] = item
-                break
+    profiles = [entry for entry in mapping.entries if entry.class_id == PROFILE]
+    if not profiles:
+        return {}
+    readers: dict[tuple[int, Key], tuple[int, Entry]] = {}
+    for place, entry in enumerate(shown):
+        if entry.class_id in _WITH_HISTORY:
+            for key in entry.keys:
+                readers.setdefault((entry.telegram, key), (place, entry))
+    found: dict[Entry, Entry] = {}
+    for profile in profiles:
+        wanted = ((profile.telegram, key) for key in profile.keys)
+        same = [readers[key] for key in wanted if key in readers]
+        if same:
+            found[profile] = min(same, key=lambda reader: reader[0])[1]
     return found
-
-
-def captures(profile: Entry, entry: Entry) -> bool:
-    """Whether an entry of class profile generic keeps the values of another one: both read the same M-Bus key."""
-    return (
-        profile.class_id == PROFILE
-        and entry.class_id in _WITH_HISTORY
-        and profile.telegram == entry.telegram
-        and any(key in entry.keys for key in profile.keys)
-    )
 
 
 def columns(

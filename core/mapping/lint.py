@@ -38,6 +38,10 @@ _TIMES: Final = (Coding.DATE, Coding.TIME, Coding.DATETIME, Coding.DATETIME_SECO
 _NO_NUMBERS: Final = (*_TIMES, Coding.TEXT, Coding.BYTES, Coding.OBIS)
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
 _DUE_DATE: Final = 1  # the highest storage number that the standard table gives a meaning
+_NO_HISTORY: Final = (
+    "no entry of class data, register or extended_register reads one of these keys of the same mbusTelegram, so there "
+    "is no history to show and clients do not see the profile; add such an entry"
+)
 
 
 class Severity(StrEnum):
@@ -78,12 +82,13 @@ def refusal(error: MappingError) -> Finding:
 def findings(mapping: MappingFile, meters: Iterable[MeterReadout] = ()) -> tuple[Finding, ...]:
     """Every doubt about a valid file, in its own order; then those that only the values of `meters` show."""
     doubts = [*_of_file(mapping)]
+    histories = engine.histories(mapping, mapping.entries)
     for entry in mapping.entries:
         doubts += _of_entry(entry, mapping.document["entries"][entry.index])
-        if entry.class_id == PROFILE:
-            doubts += _of_profile(entry, mapping.entries)
-        else:
+        if entry.class_id != PROFILE:
             doubts += _of_value(entry)
+        elif entry not in histories:
+            doubts.append((f"entries[{entry.index}].mbusKeys", _NO_HISTORY))
     for meter in meters:
         doubts += _with_meter(mapping, meter)
     return tuple(Finding(Severity.WARNING, mapping.name, path, text) for path, text in doubts)
@@ -120,15 +125,6 @@ def _of_entry(entry: Entry, item: dict[str, Any]) -> Iterator[_Doubt]:
         yield (
             f"{path}.mbusDescriptionLong",
             f"{entry.obis_text} is to be checked with the meter's manual; then take out the word {coach.CHECK}",
-        )
-
-
-def _of_profile(profile: Entry, entries: Iterable[Entry]) -> Iterator[_Doubt]:
-    if not any(engine.captures(profile, entry) for entry in entries):
-        yield (
-            f"entries[{profile.index}].mbusKeys",
-            "no entry of class data, register or extended_register reads one of these keys of the same mbusTelegram, "
-            "so there is no history to show and clients do not see the profile; add such an entry",
         )
 
 

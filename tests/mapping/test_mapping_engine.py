@@ -437,14 +437,15 @@ def test_a_profile_captures_the_first_object_that_reads_its_key(
     file = mapping(*others, {**HISTORY, **profile})
     shown = objects(file, (telegram("0c1346590800"),) * 2)
     assert all(item.class_id != 7 for item in shown)
-    found = {entry.index: item.entry.index for entry, item in histories(file, shown).items()}
+    entries = [item.entry for item in shown]
+    found = {profile.index: entry.index for profile, entry in histories(file, entries).items()}
     assert found.get(len(others)) == captured
 
 
 def test_an_object_that_the_meter_does_not_show_has_no_history(mapping: MakeMapping) -> None:
     """The next one that reads the same key takes its place; without any there is no profile."""
     file = mapping({}, {"dlmsObisCode": "8.0.1.0.1.255"}, HISTORY)
-    first, second = objects(file, ())
+    first, second, _ = file.entries
     assert list(histories(file, (first, second)).values()) == [first]
     assert list(histories(file, (second,)).values()) == [second]
     assert histories(file, ()) == {}
