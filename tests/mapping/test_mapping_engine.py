@@ -411,6 +411,11 @@ HISTORY = {"dlmsClass": "profile_generic", "dlmsObisCode": "8.0.99.1.0.255"}
         ({}, [{}], 0),
         ({"mbusKeys": ["MBUS.dib.volume.0.0.0.0.UnmodifiedValue "]}, [{}], 0),
         ({"mbusKeys": ["mbus.dib.0c78.value", VOLUME]}, [{}], 0),
+        (
+            {"mbusKeys": ["mbus.dib.0c13.value", VOLUME]},
+            [{}, {"mbusKeys": ["mbus.dib.0c13.value"], "dlmsClass": "data"}],
+            0,
+        ),
         ({}, [{"dlmsClass": "data"}, {}], 0),
         ({}, [{"dlmsClass": "extended_register"}, {}], 0),
         (
