@@ -21,7 +21,7 @@ from core.snapshot import MeterState
 from core.statedir import StateDir
 from core.store import Reading, Store
 from tests.interop.library import Client, Library
-from tests.mbus.telegram_frames import long_frame
+from tests.mbus.telegram_frames import HEADER, long_frame
 
 DEVICE: Final = 16
 UNAVAILABLE: Final = 11  # data access result object-unavailable
@@ -67,10 +67,8 @@ def telegram(count: int) -> bytes:
         "036d1e2d10"  # 16:45:30
         "8c1013ee590800"  # volume of tariff 1, with a digit that is none
     )
-    frame = bytearray(long_frame(records))
-    frame[15 + 1] = 4 if count == READINGS - 1 else 0
-    frame[-2] = sum(frame[4:-2]) & 0xFF
-    return bytes(frame)
+    status = 4 if count == READINGS - 1 else 0
+    return long_frame(records, header=HEADER[:9] + bytes((status,)) + HEADER[10:])
 
 
 Says = dict[int, tuple[str, object, object, object]]
