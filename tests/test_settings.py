@@ -132,6 +132,16 @@ def test_what_the_gateway_writes_itself_needs_no_dialect(file: ConfigFile) -> No
     assert file.path.read_bytes() == before
 
 
+def test_an_undo_to_a_dialect_that_is_gone_changes_nothing(file: ConfigFile) -> None:
+    """Else the gateway would not start with it."""
+    file.set_values({"dlms.dialect": "mine"})
+    file.save({"dlms.dialect": "idis"})
+    before = file.path.read_bytes()
+    with pytest.raises(ConfigError, match=r"there is no file .*mine\.toml"):
+        file.undo()
+    assert (file.path.read_bytes(), file.replaced()) == (before, {"dlms.dialect": "mine"})
+
+
 @pytest.mark.parametrize("name", ["dlms.prot", "dmls.port", "dlms", "", "meter.address", "push.report", "."])
 def test_what_is_no_setting_cannot_be_typed(name: str) -> None:
     """A sentence with what is near, or with all there is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_an_own_dialect_is_found_by_the_name_of_its_file(folder: Path) -> None:
         obis.parse("8.0.2.0.0.255"): Target(obis.parse("0.1.24.2.4.255"), None),
         obis.parse("8.0.1.0.0.255"): Target(obis.parse("0.1.24.2.1.255"), 4),
     }
+
+
+def test_the_example_of_the_readme_is_a_dialect(folder: Path) -> None:
+    """Somebody copies it."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(about = .*?)```", readme, re.DOTALL)
+    own(folder, example)
+    assert len(find("mine", folder).values) == 2
 
 
 def test_what_can_be_chosen_are_the_shipped_ones_and_those_in_the_folder(folder: Path) -> None:
