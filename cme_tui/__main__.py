@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     removing = mapping.add_parser("remove", help="take an active mapping out", parents=[place])
     removing.add_argument("mapping", metavar=_MAPPING)
+    mapping.add_parser("undo", help="take back the last add or remove", parents=[place])
     exporting = mapping.add_parser("export", help="print an active mapping file", parents=[place])
     exporting.add_argument("mapping", metavar=_MAPPING)
     template = mapping.add_parser(
@@ -348,6 +349,8 @@ def _run_mapping(arguments: argparse.Namespace) -> int:
             return mapping.add(state_dir, arguments.file, replace=arguments.replace)
         case "remove":
             return mapping.remove(state_dir, arguments.mapping)
+        case "undo":
+            return mapping.undo(state_dir)
         case "export":
             return mapping.export(state_dir, arguments.mapping)
         case "template":

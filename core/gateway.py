@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,9 @@ from core.facade import RunOptions
 from core.fleet import Fleet, Plan, place_of
 from core.lines import Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
+from core.mapping import workshop
+from core.mapping.folder import last_change
+from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.master import MbusError, Readout
 from core.meter import Meter
@@ -249,6 +253,40 @@ class Core:
         Raises `CmeError`, and then has changed nothing.
         """
         await self._finish(self._set_secrets(values))
+
+    async def mappings(self) -> workshop.Mappings:
+        """The active mapping files, and the meter types in use."""
+        active, meters = self._devices.mappings, self._installed()
+        told = await asyncio.to_thread(last_change, self._state.mappings)
+        return await asyncio.to_thread(workshop.lists, active, meters, told)
+
+    async def coach(self, label: str) -> workshop.Coaching:
+        """The fields of a meter type in use. Raises `MappingError` where there is nothing to coach."""
+        return await asyncio.to_thread(workshop.coaching, self._devices.mappings, self._installed(), label)
+
+    async def preview(self, file: MappingFile) -> workshop.Preview:
+        """What a mapping file would change."""
+        return await asyncio.to_thread(workshop.preview, self._devices.mappings, file, self._installed())
+
+    async def change_mappings(self, change: Callable[[Path], object]) -> None:
+        """Change the folder of mapping files with `change`, and use what is in it then.
+
+        Raises `MappingError` where `change` does, and then nothing has changed.
+        """
+        await self._finish(self._change_mappings(change))
+
+    async def _change_mappings(self, change: Callable[[Path], object]) -> None:
+        async with self._applying:
+            await asyncio.to_thread(change, self._state.mappings)
+            try:
+                await self._load_mappings(self._config)
+            finally:
+                self._devices.show()
+            self._publish()
+
+    def _installed(self) -> list[workshop.InstalledMeter]:
+        site = self._site()
+        return [views.installed_meter(meter, site) for meter in self._fleet]
 
     async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
         """Do a change to its end, also where who asked for it does not wait: what is on disk must hold."""

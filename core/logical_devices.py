@@ -39,6 +39,11 @@ class LogicalDevices:
         self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
 
     @property
+    def mappings(self) -> MappingSet:
+        """The mapping files that are used."""
+        return self._mappings
+
+    @property
     def problems(self) -> Sequence[MappingError]:
         """What is wrong with mapping files that cannot be used, or of which a part cannot."""
         translated = (problem for each in self._translations.values() for problem in each.problems)
