@@ -108,7 +108,10 @@ class ConfigFile:
             return self._change(change)
 
     def set_values(self, values: Mapping[str, Any]) -> Config:
-        """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds."""
+        """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds.
+
+        The dialect is left unchecked: a policy that a head-end raises is saved although its file is gone.
+        """
         return self._change(lambda document: self._set(document, values))
 
     def planned(self, values: Mapping[str, Any]) -> Config:

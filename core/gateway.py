@@ -136,6 +136,7 @@ class Core:
 
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
+        self._dialect = await self._find_dialect(self._config)
         self.store = await Store.open(self._state.database)
         self._parts.push_async_callback(self.store.close)
         self._clock.offset_ms = await self.store.clock_offset()
@@ -144,7 +145,6 @@ class Core:
         await self._start_events()
         await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
-        self._dialect = await self._find_dialect(self._config)
         self._facts = self._make_facts(self._config, self._dialect)
         cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
