@@ -95,11 +95,11 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
     meter that counts in J or in finer steps is shown right. An entry whose code is null, as templates have them,
     is kept and not used. Raises `MappingError`, and nothing else.
     """
-    _check_name(name)
+    check_name(name)
     document = _load(content, name)
     file = _Object(name, "", document)
     medium = normal_type(file.text("type", 64))
-    if not medium:
+    if not medium or not medium.isprintable():
         file.fail("type", 'must name a medium, as in "water"')
     manufacturer = file.text("manufacturer", 8).strip()
     if not re.fullmatch(r"[A-Za-z]{3}", manufacturer):
@@ -258,8 +258,15 @@ class _Object:
         return value
 
 
-def _check_name(name: str) -> None:
-    if not name or len(name) > 128 or name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+def check_name(name: str) -> None:
+    """Raises `MappingError` for what is no bare name, or has signs that nobody sees or that turn the text around."""
+    if (
+        not name
+        or len(name) > 128
+        or name.startswith(".")
+        or not name.isprintable()
+        or {"/", "\\"} & set(name)
+    ):
         reason = "is no name for a mapping file; use a bare name, as in water.json"
         raise MappingError(_show(name), "", reason)
 
