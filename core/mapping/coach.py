@@ -390,7 +390,7 @@ def _entry(field: Field, choice: Choice, marked: bool) -> dict[str, object]:
         "mbusTariff": record.tariff,
         "mbusStorageNumber": record.storage,
         "mbusSubUnit": record.subunit,
-        "mbusFunction": int(record.function),
+        "mbusFunction": record.function.label,
     }
 
 

@@ -69,7 +69,7 @@ class MappingFile:
     entries: tuple[Entry, ...]
     without_code: tuple[
         int, ...
-    ]  # places in `entries` of the file whose OBIS code is null: they are not used yet
+    ]  # places in `entries` of the file whose OBIS code is null or blank: they are not used yet
     document: dict[str, Any]  # as read, with every property that is not used here
 
     @property
@@ -92,8 +92,8 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
     """Read and check a mapping file of at most 1 MiB. `name` is a bare file name, used in messages.
 
     Two entries may share an OBIS code and class only as alternatives: with another unit or scaler, so that a
-    meter that counts in J or in finer steps is shown right. An entry whose code is null, as templates have them,
-    is kept and not used. Raises `MappingError`, and nothing else.
+    meter that counts in J or in finer steps is shown right. An entry whose code is null or blank, as templates
+    have them, is kept and not used. Raises `MappingError`, and nothing else.
     """
     check_name(name)
     document = _load(content, name)
@@ -140,7 +140,10 @@ def dump(mapping: MappingFile) -> str:
 
 def _has_no_code(item: object) -> bool:
     """Whether an entry is one of a template, to be filled in; nothing else of it is looked at before."""
-    return isinstance(item, dict) and "dlmsObisCode" in item and item["dlmsObisCode"] is None
+    if not isinstance(item, dict) or "dlmsObisCode" not in item:
+        return False
+    code = item["dlmsObisCode"]
+    return code is None or (isinstance(code, str) and not code.strip())
 
 
 def _entry(name: str, index: int, item: object) -> Entry:

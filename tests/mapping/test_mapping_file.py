@@ -108,7 +108,7 @@ def test_unused_and_unknown_properties_are_kept_on_resave() -> None:
         ({"dlmsClass": ["register"]}, "entries[0].dlmsClass", 'must be a text, not ["register"]'),
         ({"dlmsObisCode": "8.0.1.0.0"}, "entries[0].dlmsObisCode", "must be six numbers from 0 to 255"),
         ({"dlmsObisCode": "8.0.1.0.0.256"}, "entries[0].dlmsObisCode", "must be six numbers from 0 to 255"),
-        ({"dlmsObisCode": ""}, "entries[0].dlmsObisCode", "must be a text"),
+        ({"dlmsObisCode": 8}, "entries[0].dlmsObisCode", "must be a text"),
         ({"includeInPush": "SOME"}, "entries[0].includeInPush", 'must be "ALL" or "NONE", not "SOME"'),
         ({"mbusTelegram": -1}, "entries[0].mbusTelegram", "must be a whole number from 0 to 255, not -1"),
         ({"mbusKeys": []}, "entries[0].mbusKeys", "must name at least one M-Bus key"),
