@@ -85,7 +85,8 @@ class Cabinet:
         self.gateway: RunningGateway
         self.sent: list[dict[str, Decimal]] = []  # oldest first: by DIB what each telegram says, in m³
 
-    async def begin(self) -> None:
+    async def prepare(self) -> None:
+        """Give the state directory its past."""
         self.state.create()
         self.state.config.write_text(_CONFIG)
         self.write(BOTH)
@@ -100,6 +101,9 @@ class Cabinet:
             records = decode(frames[0]).records
             self.sent.append({each.dib: each.value for each in records if isinstance(each.value, Decimal)})
         await store.close()
+
+    async def begin(self) -> None:
+        await self.prepare()
         self.gateway = await asyncio.to_thread(open_gateway, RunOptions(self.state.path, dlms_port=0))
 
     @property

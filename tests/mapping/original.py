@@ -1,5 +1,5 @@
-"""What the CMe3100 DLMS plugin takes for a mapping file: the property tables of its manual (v1.8, 5.3.6) and the form of
-its examples (5.3.4), read as strictly as they can be. Shares nothing with the product."""
+"""What the CMe3100 DLMS plugin takes for a mapping file: the property tables of its manual (v1.8, 5.3.6) and the form
+of its examples (5.3.4), read as strictly as they can be. Shares nothing with the product."""
 
 from __future__ import annotations
 

@@ -165,9 +165,23 @@ def test_a_file_that_is_no_mapping_is_refused_in_a_sentence(content: bytes, said
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "../water.json", "a/b.json", "a\\b.json", ".hidden", "a\nb", "x" * 200])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "../water.json", "/etc/water.json", "a/b.json", "a\\b.json", ".hidden", "x" * 200, "a\0.json"),
+        *(
+            "a\nb",
+            "\x1b[2J.json",
+            "\x9b2J.json",
+            "nosj.\u202egp",
+            "a\u200b.json",
+            "a\u2028b.json",
+            "\udcff.json",
+        ),
+    ],
+)
 def test_a_name_is_no_path(name: str) -> None:
-    """The name of a mapping file can lead nowhere."""
+    """The name of a mapping file can lead nowhere, and looks like what it is."""
     with pytest.raises(MappingError, match="is no name for a mapping file"):
         parse_mapping(json.dumps(EXAMPLE), name)
 
