@@ -16,8 +16,15 @@ from gateway_process import LIMIT, GatewayProcess
 
 from cme_tui.client import ask
 from cme_tui.commands import mapping
+from core.mapping.coach import meter_type, propose, template
+from core.mapping.dryrun import dry_run
+from core.mapping.engine import Readout
 from core.mapping.folder import add_file, find_file, remove_file
-from core.mapping.model import MappingError, parse_mapping
+from core.mapping.library import MappingSet
+from core.mapping.lint import MeterReadout, findings
+from core.mapping.model import MappingError, dump, parse_mapping
+from core.mapping.simplified import Site
+from core.mbus.telegram import Telegram
 
 MEMORY = 512 << 20  # bytes for a process that looks at a gigabyte
 
@@ -79,6 +86,27 @@ def run(*arguments: str, limits: dict[int, int] | None = None) -> subprocess.Com
         check=False,
         preexec_fn=limit,
     )
+
+
+def test_a_text_of_a_meter_reaches_no_screen_as_it_is(telegram: Callable[..., Telegram], site: Site) -> None:
+    """An escape sequence in the place of a customer's name: in hex in the coach, the lint and the dry run."""
+    escape = b"\x1b[2J"
+    meter = telegram("0dfd1104" + escape[::-1].hex())
+    (proposal,) = propose([[meter]])
+    assert proposal.field.value == escape.hex()
+    document = json.loads(dump(template([proposal], meter_type(meter))))
+    for data_type, shown in ((10, escape.hex()), (6, "no value: a text is no number for data type 6")):
+        document["entries"][0] |= {
+            "dlmsObisCode": "8.0.9.9.9.255",
+            "dlmsClass": "data",
+            "dlmsDataType": data_type,
+        }
+        file = parse_mapping(json.dumps(document), "made.json")
+        readout = MeterReadout("meter", Readout((meter,), 0), site)
+        ((change,),) = [each.objects for each in dry_run(MappingSet(), file, [readout])]
+        assert (change.after or "").isprintable()
+        assert change.after == shown
+        assert all(str(each).isprintable() for each in findings(file, [readout]))
 
 
 @pytest.fixture(scope="module")
