@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     removing = mapping.add_parser("remove", help="take an active mapping out", parents=[place])
     removing.add_argument("mapping", metavar=_MAPPING)
+    mapping.add_parser("undo", help="take back the last add or remove", parents=[place])
     exporting = mapping.add_parser("export", help="print an active mapping file", parents=[place])
     exporting.add_argument("mapping", metavar=_MAPPING)
     template = mapping.add_parser(
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_parser("check", help="say what is wrong in config.toml", parents=[place])
     get = config.add_parser("get", help="print settings", parents=[place])
     get.add_argument("key", metavar="TABLE.KEY", nargs="?", help="a table, too; everything where not given")
+    config.add_parser("dialects", help="list the dialects for dlms.dialect", parents=[place])
     change = config.add_parser("set", help="change settings, also of a running gateway", parents=[place])
     change.add_argument("words", metavar="TABLE.KEY VALUE", nargs="*", default=[])
     change.add_argument("--undo", action="store_true", help="take back the last change instead")
@@ -347,6 +349,8 @@ def _run_mapping(arguments: argparse.Namespace) -> int:
             return mapping.add(state_dir, arguments.file, replace=arguments.replace)
         case "remove":
             return mapping.remove(state_dir, arguments.mapping)
+        case "undo":
+            return mapping.undo(state_dir)
         case "export":
             return mapping.export(state_dir, arguments.mapping)
         case "template":
@@ -363,6 +367,8 @@ def _run_config(arguments: argparse.Namespace) -> int:
             return config.check(place)
         case "get":
             return config.get(place, arguments.key)
+        case "dialects":
+            return config.list_dialects(place)
     if arguments.undo == bool(arguments.words):
         return _misused("config set", "give settings with their values, or --undo")
     if arguments.undo:

@@ -14,6 +14,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 
 from cme_tui.driver import TerminalDriver
+from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
@@ -240,7 +241,7 @@ class CmeApp(App[None]):
         return ", ".join(stops)
 
     def _asking(self) -> bool:
-        return isinstance(self.screen, ConfirmScreen)
+        return isinstance(self.screen, ConfirmScreen | AskScreen)
 
     def _apply_profile(self) -> None:
         basic = self.profile == "basic"

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.mapping.model import MappingFile
+from core.mapping.workshop import Coaching, Mappings, Preview
+from core.secrets import Secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 
@@ -60,11 +63,38 @@ class Gateway(Protocol):
         Fails with `CmeError` as `configure` does, and where there is nothing to take back.
         """
 
+    def secrets(self) -> Secrets:
+        """Password and keys that hold now; for a person who asks to see them, and never for a log."""
+
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         """Save password and keys by name, as `core.secrets.changed_secrets` takes them; they hold at once.
 
         Fails with `CmeError`, which contains none of them, and then nothing has changed.
         """
+
+    def mappings(self) -> Future[Mappings]:
+        """The active mapping files, and the meter types in use."""
+
+    def coach(self, label: str) -> Future[Coaching]:
+        """The fields of a meter type in use, "water/HYD/37", with what is proposed for each.
+
+        Fails with `MappingError`, which says why, where there is nothing to coach.
+        """
+
+    def preview(self, file: MappingFile) -> Future[Preview]:
+        """What a mapping file would change, and what is doubtful about it; nothing changes."""
+
+    def add_mapping(self, file: MappingFile, *, replace: bool = False) -> Future[None]:
+        """Make a mapping file active as `core.mapping.folder.add_file` does; clients see it with their next request.
+
+        Fails with `MappingError`, and then nothing has changed.
+        """
+
+    def remove_mapping(self, name: str) -> Future[None]:
+        """Take out the mapping file of that name. Fails with `MappingError`, and then nothing has changed."""
+
+    def undo_mapping(self) -> Future[None]:
+        """Take back the last `add_mapping` or `remove_mapping`, also one before a restart. Fails as they do."""
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         """APDUs of the DLMS port with an id above `after`, oldest first, at most `core.trace.AT_ONCE` of them.

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -14,9 +15,10 @@ from core import VERSION, demo, views
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
 from core.config import Config, system_title, system_zone
 from core.config_file import ConfigFile, Given
-from core.cosem import codes
+from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
+from core.cosem.dialect import Dialect
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
@@ -32,6 +34,9 @@ from core.facade import RunOptions
 from core.fleet import Fleet, Plan, place_of
 from core.lines import Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
+from core.mapping import workshop
+from core.mapping.folder import last_change
+from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.master import MbusError, Readout
 from core.meter import Meter
@@ -108,6 +113,7 @@ class Core:
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
+        self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
         self._dlms_log: _DlmsWatch
@@ -125,10 +131,12 @@ class Core:
 
     def settings(self) -> tuple[Setting, ...]:
         """Every setting as it holds now. May be called from any thread."""
-        return settings(self._security.in_force(self._config))
+        choices = dialect.known(self._state.dialects)
+        return settings(self._security.in_force(self._config), self._dialect, choices)
 
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
+        self._dialect = await self._find_dialect(self._config)
         self.store = await Store.open(self._state.database)
         self._parts.push_async_callback(self.store.close)
         self._clock.offset_ms = await self.store.clock_offset()
@@ -137,7 +145,7 @@ class Core:
         await self._start_events()
         await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
-        self._facts = self._make_facts(self._config)
+        self._facts = self._make_facts(self._config, self._dialect)
         cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
         await asyncio.wait([cut], timeout=_CUT_WAIT_S)
@@ -246,6 +254,40 @@ class Core:
         """
         await self._finish(self._set_secrets(values))
 
+    async def mappings(self) -> workshop.Mappings:
+        """The active mapping files, and the meter types in use."""
+        active, meters = self._devices.mappings, self._installed()
+        told = await asyncio.to_thread(last_change, self._state.mappings)
+        return await asyncio.to_thread(workshop.lists, active, meters, told)
+
+    async def coach(self, label: str) -> workshop.Coaching:
+        """The fields of a meter type in use. Raises `MappingError` where there is nothing to coach."""
+        return await asyncio.to_thread(workshop.coaching, self._devices.mappings, self._installed(), label)
+
+    async def preview(self, file: MappingFile) -> workshop.Preview:
+        """What a mapping file would change."""
+        return await asyncio.to_thread(workshop.preview, self._devices.mappings, file, self._installed())
+
+    async def change_mappings(self, change: Callable[[Path], object]) -> None:
+        """Change the folder of mapping files with `change`, and use what is in it then.
+
+        Raises `MappingError` where `change` does, and then nothing has changed.
+        """
+        await self._finish(self._change_mappings(change))
+
+    async def _change_mappings(self, change: Callable[[Path], object]) -> None:
+        async with self._applying:
+            await asyncio.to_thread(change, self._state.mappings)
+            try:
+                await self._load_mappings(self._config)
+            finally:
+                self._devices.show()
+            self._publish()
+
+    def _installed(self) -> list[workshop.InstalledMeter]:
+        site = self._site()
+        return [views.installed_meter(meter, site) for meter in self._fleet]
+
     async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
         """Do a change to its end, also where who asked for it does not wait: what is on disk must hold."""
         task = asyncio.create_task(change)
@@ -292,7 +334,8 @@ class Core:
         self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
     ) -> None:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
-        facts = self._make_facts(config)
+        spoken = await self._find_dialect(config)
+        facts = self._make_facts(config, spoken)
         moved = await self._open_server(config)
         try:
             try:
@@ -302,14 +345,14 @@ class Core:
                 if moved:
                     await self._reopen_server()
                 raise
-            await self._take(config, facts, plan)
+            await self._take(config, spoken, facts, plan)
         finally:
             self._devices.show()  # also readings that came meanwhile
 
-    async def _take(self, config: Config, facts: GatewayFacts, plan: Plan) -> None:
+    async def _take(self, config: Config, spoken: Dialect, facts: GatewayFacts, plan: Plan) -> None:
         """Have a configuration hold that is on disk, and whose endpoint is open."""
         old, old_facts = self._config, self._facts
-        self._config, self._facts = config, facts
+        self._config, self._dialect, self._facts = config, spoken, facts
         intervals = profile_intervals(config)
         if intervals != profile_intervals(old) or facts.zone != old_facts.zone:
             self._spawn(self.store.set_profiles(intervals, facts.zone))
@@ -356,14 +399,17 @@ class Core:
             wait=LONGEST_WAIT_S,
         )
 
-    def _make_facts(self, config: Config) -> GatewayFacts:
+    async def _find_dialect(self, config: Config) -> Dialect:
+        return await asyncio.to_thread(dialect.find, config.dlms.dialect, self._state.dialects)
+
+    def _make_facts(self, config: Config, spoken: Dialect) -> GatewayFacts:
         gateway = config.gateway
         return GatewayFacts(
             name=f"{gateway.flag_id}{gateway.serial}",
             system_title=system_title(gateway.flag_id, gateway.serial),
             clock=self._clock,
             zone=ZoneInfo(gateway.timezone) if gateway.timezone else system_zone(),
-            codes=codes.resolve(config.obis),
+            codes=spoken.codes_with(config.obis),
             push=config.push,
             signature=self._signature,
             set_time=self._set_time,
@@ -396,7 +442,7 @@ class Core:
         self._views = {key: view for key, view in self._views.items() if key in installed}
 
     async def _load_mappings(self, config: Config) -> None:
-        await self._devices.load(self._state.mappings, self._facts, config)
+        await self._devices.load(self._state.mappings, self._dialect, self._facts, config)
         for meter in self._fleet:
             self._remap(meter)
             await asyncio.sleep(0)  # each takes a few ms, one of a new type more: clients go on meanwhile

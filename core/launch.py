@@ -15,10 +15,12 @@ from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
 from core.facade import RunOptions
 from core.gateway import Core
-from core.mapping.model import dump
+from core.mapping.folder import add_file, remove_file, undo_change
+from core.mapping.model import MappingFile, dump
 from core.mapping.ready import ready_mappings
+from core.mapping.workshop import Coaching, Mappings, Preview
 from core.runtime import CoreThread
-from core.secrets import ensure_secrets
+from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir, StateDirError, write_atomically
@@ -60,8 +62,31 @@ class RunningGateway:
     def undo(self) -> Future[Mapping[str, Any]]:
         return self._thread.submit(self._core.undo())
 
+    def secrets(self) -> Secrets:
+        return self._core.secrets
+
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         return self._thread.submit(self._core.set_secrets(values))
+
+    def mappings(self) -> Future[Mappings]:
+        return self._thread.submit(self._core.mappings())
+
+    def coach(self, label: str) -> Future[Coaching]:
+        return self._thread.submit(self._core.coach(label))
+
+    def preview(self, file: MappingFile) -> Future[Preview]:
+        return self._thread.submit(self._core.preview(file))
+
+    def add_mapping(self, file: MappingFile, *, replace: bool = False) -> Future[None]:
+        return self._thread.submit(
+            self._core.change_mappings(lambda folder: add_file(folder, file, replace=replace))
+        )
+
+    def remove_mapping(self, name: str) -> Future[None]:
+        return self._thread.submit(self._core.change_mappings(lambda folder: remove_file(folder, name)))
+
+    def undo_mapping(self) -> Future[None]:
+        return self._thread.submit(self._core.change_mappings(undo_change))
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         return self._thread.submit(self._core.trace(after))

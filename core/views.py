@@ -10,8 +10,11 @@ from core.dlms import axdr
 from core.dlms.axdr import Tag, Value
 from core.dlms.observer import SessionView
 from core.mapping import engine, units
-from core.mapping.engine import MappedObject, MappedValue
+from core.mapping.engine import MappedObject, MappedValue, Readout
+from core.mapping.lint import MeterReadout
 from core.mapping.model import CLASSES
+from core.mapping.simplified import Site
+from core.mapping.workshop import InstalledMeter
 from core.mbus.explain import explain
 from core.mbus.medium import medium_name
 from core.mbus.telegram import Record, Telegram
@@ -47,6 +50,22 @@ def meter_view(meter: Meter) -> MeterView:
         mapping=meter.mapping.label if meter.mapping else "",
         mapped=len(meter.objects),
         headline=next((value for value in values if value.obis and value.unit and value.text), None),
+    )
+
+
+def installed_meter(meter: Meter, site: Site) -> InstalledMeter:
+    """The meter with its last readout, for looking at what a mapping makes of it."""
+    known, reading = meter.known, meter.reading
+    identity = None
+    if reading is not None:
+        first = reading.telegrams[0]
+        identity = (first.medium_code, first.manufacturer, first.version)
+    return InstalledMeter(
+        name=meter.name,
+        identification=known.identification if known else "",
+        logical_device=meter.logical_device,
+        identity=identity,
+        last=MeterReadout(meter.name, Readout(reading.telegrams, reading.time_ms), site) if reading else None,
     )
 
 

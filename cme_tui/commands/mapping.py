@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cme_tui.client import ClientError, NoGatewayError, ask
-from cme_tui.commands.stored import InstalledMeter, chosen, installed_meters
+from cme_tui.commands.stored import chosen, installed_meters
 from core.config import ConfigError
-from core.mapping.coach import MeterType, propose, template
-from core.mapping.dryrun import dry_run
-from core.mapping.folder import add_file, find_file, remove_file
+from core.mapping import workshop
+from core.mapping.coach import template
+from core.mapping.folder import add_file, find_file, last_change, remove_file, undo_change
 from core.mapping.library import MappingSet, read_mapping
 from core.mapping.lint import Finding, MeterReadout, findings, refusal
 from core.mapping.model import MappingError, MappingFile, dump
@@ -59,10 +59,9 @@ def check(
 
 def list_active(state_dir: Path) -> int:
     """Print the active mapping files and how many meters use each. Exit 2 if one of them cannot be used."""
-    active = MappingSet.from_directory(StateDir(state_dir).mappings)
-    used = [active.match(*meter.identity) for meter in installed_meters(state_dir) if meter.identity]
-    _print_table([_HEADINGS, *(_row(file, used.count(file)) for file in active.files)])
-    return _report(active.problems)
+    known = _lists(state_dir)
+    _print_table([_HEADINGS, *(_row(each.file, len(each.meters)) for each in known.active)])
+    return _report(known.problems)
 
 
 def add(state_dir: Path, path: Path, *, replace: bool) -> int:
@@ -86,14 +85,15 @@ def preview(state_dir: Path, path: Path) -> int:
         file = read_mapping(path)
     except MappingError as error:
         return _report([error])
-    meters = [each.last for each in installed_meters(state_dir) if each.last]
-    changes = dry_run(MappingSet.from_directory(state.mappings), file, meters)
-    if not changes:
+    seen = workshop.preview(MappingSet.from_directory(state.mappings), file, installed_meters(state_dir))
+    for doubt in seen.findings:
+        print(f"warning: {doubt}", file=sys.stderr)
+    if not seen.changes:
         print(f"No meter that was read would use {file.name} ({file.label}).")
         return 0
     rows = [
         (change.meter, each.obis, each.before or "-", each.after or "-", "changes" if each.changed else "")
-        for change in changes
+        for change in seen.changes
         for each in change.objects
     ]
     _print_table([("Meter", "OBIS code", "Now", "Then", ""), *rows])
@@ -110,6 +110,17 @@ def remove(state_dir: Path, wanted: str) -> int:
     return _reload(state_dir, f"{name} is removed")
 
 
+def undo(state_dir: Path) -> int:
+    """Take back the last `add` or `remove`. Exit codes as for `add`."""
+    state = _existing(state_dir)
+    try:
+        told = last_change(state.mappings)
+        undo_change(state.mappings)
+    except MappingError as error:
+        return _report([error])
+    return _reload(state_dir, f"Taken back: {told}")
+
+
 def export(state_dir: Path, wanted: str) -> int:
     """Print an active mapping file, with every property that it was read with. Exit 2 where there is none."""
     try:
@@ -122,51 +133,38 @@ def export(state_dir: Path, wanted: str) -> int:
 def show_template(state_dir: Path, label: str | None, meter: str | None) -> int:
     """Print the mapping template of a meter type, named by label or by one of its meters; without either, the types.
 
-    Raises `ConfigError`, which says why, where the template would be empty.
+    Exit 2, with the reason, where the template would be empty. Raises `ConfigError` for a meter that is not there.
     """
-    installed = installed_meters(state_dir)
     if label is None and meter is None:
-        return _show_types(installed)
-    kind = _kind_of_meter(installed, meter) if meter is not None else _kind_of_label(installed, label or "")
-    readouts = [each.last.readout.telegrams for each in installed if each.last and each.kind == kind]
-    proposals = propose(readouts)
-    if not proposals:
-        problems = (each.problem for telegrams in readouts for each in telegrams if each.encrypted)
-        raise ConfigError(
-            f"The template of {kind.label} is empty: {next(problems, 'its telegrams hold no field')}."
-        )
-    print(dump(template(proposals, kind)), end="")
+        return _show_types(_lists(state_dir))
+    installed = installed_meters(state_dir)
+    if meter is not None:
+        (picked, *_) = chosen(installed, [meter])
+        if picked.kind is None:
+            (unread,) = workshop.lists(MappingSet(), [picked], "").types
+            return _report([MappingError(picked.name, "", unread.reason)])
+        label = picked.kind.label
+    try:
+        coaching = workshop.coaching(MappingSet(), installed, label or "")
+    except MappingError as error:
+        return _report([error])
+    print(dump(template(coaching.proposals, coaching.kind)), end="")
     return 0
 
 
-def _kind_of_meter(installed: Sequence[InstalledMeter], meter: str) -> MeterType:
-    picked = chosen(installed, [meter])[0]
-    if picked.kind is None:
-        raise ConfigError(
-            f"The template of {picked.name} is empty: its fields are known after its first good readout, "
-            "and there was none yet."
-        )
-    return picked.kind
+def _lists(state_dir: Path) -> workshop.Mappings:
+    folder = StateDir(state_dir).mappings
+    return workshop.lists(MappingSet.from_directory(folder), installed_meters(state_dir), last_change(folder))
 
 
-def _kind_of_label(installed: Sequence[InstalledMeter], label: str) -> MeterType:
-    kinds = {each.kind.label: each.kind for each in installed if each.kind}
-    if label in kinds:
-        return kinds[label]
-    if kinds:
-        raise ConfigError(
-            f'No meter that was read is of the type "{label}"; there are {", ".join(sorted(kinds))}.'
-        )
-    raise ConfigError("No meter was read yet: a template holds the fields of a meter's first good readout.")
-
-
-def _show_types(installed: Sequence[InstalledMeter]) -> int:
-    labels = [each.kind.label for each in installed if each.kind]
-    rows = [("Meter type", "Meters")] + [(each, str(labels.count(each))) for each in dict.fromkeys(labels)]
-    _print_table(rows)
-    unread = [each.name for each in installed if not each.kind]
-    if unread:
-        print(f"Not read yet, so of no known type: {', '.join(unread)}.", file=sys.stderr)
+def _show_types(known: workshop.Mappings) -> int:
+    rows = [
+        (each.kind.label, str(len(each.meters)), each.mapping or "-") for each in known.types if each.kind
+    ]
+    _print_table([("Meter type", "Meters", "Mapping"), *rows])
+    for each in known.types:
+        if each.kind is None:
+            print(f"Of no known type yet: {', '.join(each.meters)} ({each.reason}).", file=sys.stderr)
     return 0
 
 

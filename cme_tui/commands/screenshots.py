@@ -17,6 +17,7 @@ from core import demo
 from core.config_file import ConfigFile
 from core.facade import RunOptions
 from core.launch import RunningGateway, open_gateway
+from core.secrets import Secrets
 from core.snapshot import LineState, LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir
 
@@ -28,12 +29,19 @@ if TYPE_CHECKING:
 
     from cme_tui.app import CmeApp
     from cme_tui.terminal import Profile
+    from core.mapping.model import MappingFile
+    from core.mapping.workshop import Coaching, Mappings, Preview
     from core.settings import Setting
 
 SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
 NOON_MS: Final = 1_767_960_150_000
 """2026-01-09 12:02:30 UTC, between two readouts."""
+
+POSED: Final = Secrets(
+    "a-password-of-this-picture", bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
+)
+"""Those of the gateway are made at random, and no picture may show real ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +124,29 @@ class _Posing:
     def undo(self) -> Future[Mapping[str, Any]]:
         return self._gateway.undo()
 
+    def secrets(self) -> Secrets:
+        return POSED
+
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         return self._gateway.set_secrets(values)
+
+    def mappings(self) -> Future[Mappings]:
+        return self._gateway.mappings()
+
+    def coach(self, label: str) -> Future[Coaching]:
+        return self._gateway.coach(label)
+
+    def preview(self, file: MappingFile) -> Future[Preview]:
+        return self._gateway.preview(file)
+
+    def add_mapping(self, file: MappingFile, *, replace: bool = False) -> Future[None]:
+        return self._gateway.add_mapping(file, replace=replace)
+
+    def remove_mapping(self, name: str) -> Future[None]:
+        return self._gateway.remove_mapping(name)
+
+    def undo_mapping(self) -> Future[None]:
+        return self._gateway.undo_mapping()
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         return self._gateway.trace(after)

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import ConfigError, MeterConfig, load_config
-from core.mapping.coach import MeterType, type_of
 from core.mapping.engine import Readout
 from core.mapping.lint import MeterReadout
 from core.mapping.simplified import Site
+from core.mapping.workshop import InstalledMeter
 from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.telegram import Telegram, decode
 from core.secrets import load_secrets
 from core.statedir import StateDir
 from core.store import StoredMeter, open_readonly
-
-
-@dataclass(frozen=True, slots=True)
-class InstalledMeter:
-    """A meter of the configuration, and what the store knows of it."""
-
-    name: str
-    identification: str  # 8 digits, "" where nobody knows
-    logical_device: int | None
-    identity: tuple[int, str, int] | None  # medium, manufacturer, version; None before the first readout
-    last: MeterReadout | None  # None before the first readout
-
-    @property
-    def kind(self) -> MeterType | None:
-        """What its mapping file is for."""
-        return type_of(*self.identity) if self.identity else None
 
 
 def installed_meters(state_dir: Path) -> list[InstalledMeter]:

@@ -13,14 +13,20 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from cme_tui.widgets.lines import clip
+from cme_tui.widgets.table import WIDE
 
 
 class TitleBar(Widget):
-    """Product, the screens with their keys (the present one marked), and the gateway's name to the right."""
+    """Product, the screens with their keys (the present one marked), and the gateway's name to the right.
+
+    On a narrow terminal the product's name gives way to the screens.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--active", "bar--key"}
     TABS: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("overview", "F2", "Overview"),
+        ("settings", "F3", "Settings"),
+        ("mapping", "F4", "OBIS"),
         ("meters", "F6", "Meters"),
         ("dlms", "F8", "DLMS"),
     )
@@ -43,7 +49,7 @@ class TitleBar(Widget):
         base = self.rich_style
         key = base + self.get_component_rich_style("bar--key", partial=True)
         active = base + self.get_component_rich_style("bar--active", partial=True)
-        segments = [Segment(" cme-tui ", key), Segment(" ", base)]
+        segments = [Segment(self._head, key)]
         for name, shortcut, label in self.TABS:
             if name == self._active:
                 segments.append(Segment(f" {shortcut} {label} ", active))
@@ -53,12 +59,16 @@ class TitleBar(Widget):
         segments.append(Segment(clip(self._right, max(0, self.size.width - left - 1), right=True), base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
+    @property
+    def _head(self) -> str:
+        return " cme-tui  " if self.size.width >= WIDE else ""
+
     async def on_click(self, event: events.Click) -> None:
-        x = len(" cme-tui  ")
+        x = len(self._head)
         for name, shortcut, label in self.TABS:
             x += len(f" {shortcut} {label} ")
             if event.x < x:
-                if event.x >= len(" cme-tui  "):
+                if event.x >= len(self._head):
                     await self.run_action(f"app.go('{name}')")
                 return
 

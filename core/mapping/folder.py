@@ -1,4 +1,7 @@
-"""Changes of the folder of active mapping files: each is one replaced or removed file, so a crash leaves old or new."""
+"""Changes of the folder of active mapping files: each is one replaced or removed file, so a crash leaves old or new.
+
+The last change can be taken back, also after a restart.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ _SUFFIX = ".json"
 def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> MappingFile | None:
     """Make a valid mapping file active; with `replace` in the place of the one for the same meters, which is returned.
 
-    The new content then stands in the file of the old one. Raises `MappingError`, changing nothing, where other files
-    are in the way or the folder cannot be written.
+    The new content then stands in the file of the old one; `undo_change` takes it back. Raises `MappingError`,
+    changing nothing, where other files are in the way or the folder cannot be written.
     """
     before = next(
         (each for each in MappingSet.from_directory(directory).files if each.triple == file.triple), None
@@ -40,6 +43,8 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
         directory.mkdir(mode=0o700, exist_ok=True)
         for left in directory.glob(f".{glob.escape(name)}.*"):
             left.unlink()  # of a process that was killed while it wrote
+        # First: a crash between the two leaves an undo that changes nothing, not one of an older change.
+        write_atomically(_emptied(directory) / name, path.read_bytes() if before else b"", 0o600)
         write_atomically(path, dump(file).encode(), 0o600)
     except OSError as error:
         raise MappingError(name, "", f"cannot be written to {directory}: {error.strerror or error}") from None
@@ -59,18 +64,83 @@ def find_file(directory: Path, wanted: str) -> MappingFile:
 def remove_file(directory: Path, wanted: str) -> str:
     """Take a mapping file out, named as in `find_file` or by the name of one that is not valid; returns its name.
 
-    Raises `MappingError` where there is none, or the folder cannot be written.
+    `undo_change` puts it back. Raises `MappingError` where there is none, or the folder cannot be written.
     """
     active = MappingSet.from_directory(directory)
     names = {file.name: file.label for file in active.files} | {each.file: "" for each in active.problems}
     name = next((name for name, label in names.items() if wanted in (name, label)), None)
     if name is None:
         raise _unknown(wanted)
+    path = directory / name
+    if path.is_dir() and not path.is_symlink():
+        raise MappingError(name, "", f"is a folder in {directory}; delete it there")
     try:
-        (directory / name).unlink()
+        path.rename(_emptied(directory) / name)
     except OSError as error:
         raise MappingError(name, "", f"cannot be removed: {error.strerror or error}") from None
     return name
+
+
+def last_change(directory: Path) -> str:
+    """What `undo_change` would take back: `"water.json was replaced"`; "" for nothing."""
+    try:
+        kept = _kept(directory)
+        if kept is None:
+            return ""
+        if not kept.lstat().st_size:
+            return f"{kept.name} was added"
+        return f"{kept.name} was {'replaced' if (directory / kept.name).exists() else 'removed'}"
+    except OSError:
+        return ""
+
+
+def undo_change(directory: Path) -> str:
+    """Take back the last `add_file` or `remove_file`, also one before a restart; the name of the file.
+
+    Raises `MappingError` where there is none, or the folder cannot be written; nothing has changed then.
+    """
+    try:
+        kept = _kept(directory)
+        if kept is None:
+            raise MappingError(
+                str(directory),
+                "",
+                "there is nothing to take back: no mapping was changed since the last undo",
+            )
+        if kept.lstat().st_size:
+            kept.replace(directory / kept.name)
+        else:
+            (directory / kept.name).unlink(missing_ok=True)
+            kept.unlink()
+    except OSError as error:
+        raise MappingError(
+            str(directory), "", f"the change cannot be taken back: {error.strerror or error}"
+        ) from None
+    return kept.name
+
+
+def _previous(directory: Path) -> Path:
+    """The folder that holds what the last change replaced or removed; an empty file where one was added."""
+    return directory.with_name(f"{directory.name}.previous")
+
+
+def _emptied(directory: Path) -> Path:
+    previous = _previous(directory)
+    previous.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        # What root changes for a gateway of another user must stay a folder that this user can write.
+        owner = directory.stat()
+        os.chown(previous, owner.st_uid, owner.st_gid)
+    for left in previous.iterdir():
+        left.unlink()
+    return previous
+
+
+def _kept(directory: Path) -> Path | None:
+    previous = _previous(directory)
+    # Dotfiles are of a process that was killed while it wrote.
+    found = [path for path in previous.iterdir() if path.suffix == _SUFFIX] if previous.is_dir() else []
+    return found[0] if found else None
 
 
 def _unknown(wanted: str) -> MappingError:

@@ -200,7 +200,7 @@ def test_a_folder_that_takes_no_file_is_a_sentence(
     done = run("add", str(path), "--state-dir", str(folder.parent), limits=limits)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
     assert "large.json: cannot be written to " in done.stderr
-    assert [each.name for each in folder.parent.iterdir()] == ["mappings"]
+    assert all(each.name.startswith("mappings") for each in folder.parent.iterdir())
     if limits:
         assert list(folder.iterdir()) == []
 

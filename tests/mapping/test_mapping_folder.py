@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.mapping.folder import add_file, find_file, remove_file
+from core.mapping.folder import add_file, find_file, last_change, remove_file, undo_change
 from core.mapping.library import MappingSet, read_mapping
 from core.mapping.model import MappingError, MappingFile, dump, parse_mapping
 
@@ -79,7 +79,10 @@ def test_only_a_mapping_can_be_named(tmp_path: Path, wanted: str) -> None:
     for action in (find_file, remove_file):
         with pytest.raises(MappingError, match="is no active mapping"):
             action(folder, wanted)
-    assert (names(folder), names(tmp_path)) == (["made.json"], ["config.toml", "mappings"])
+    assert (names(folder), names(tmp_path)) == (
+        ["made.json"],
+        ["config.toml", "mappings", "mappings.previous"],
+    )
 
 
 def test_a_file_is_removed_by_name_or_meters(tmp_path: Path) -> None:
@@ -90,6 +93,42 @@ def test_a_file_is_removed_by_name_or_meters(tmp_path: Path) -> None:
     assert remove_file(tmp_path, "water/HYD/37") == "a.json"
     assert remove_file(tmp_path, "bad.json") == "bad.json"
     assert names(tmp_path) == ["b.json"]
+
+
+def test_the_last_change_can_be_taken_back(tmp_path: Path) -> None:
+    """Adding, replacing and removing, also of a file that is not valid; once, and only the last of them."""
+    folder = tmp_path / "mappings"
+    first, second = made(), made(vendor=2)
+    with pytest.raises(MappingError, match="nothing to take back"):
+        undo_change(folder)
+    add_file(folder, first)
+    assert last_change(folder) == "made.json was added"
+    assert undo_change(folder) == "made.json"
+    assert (names(folder), last_change(folder)) == ([], "")
+
+    add_file(folder, first)
+    add_file(folder, second, replace=True)
+    assert last_change(folder) == "made.json was replaced"
+    undo_change(folder)
+    assert (folder / "made.json").read_text() == dump(first)
+    with pytest.raises(MappingError, match="nothing to take back"):
+        undo_change(folder)
+
+    (folder / "bad.json").write_bytes(b"\xff{")
+    remove_file(folder, "water/HYD/37")
+    remove_file(folder, "bad.json")
+    assert last_change(folder) == "bad.json was removed"
+    undo_change(folder)
+    assert names(folder) == ["bad.json"]
+    assert (folder / "bad.json").read_bytes() == b"\xff{"
+
+
+def test_a_folder_is_no_mapping_to_remove(tmp_path: Path) -> None:
+    """It stays where it is, with all that is in it."""
+    (tmp_path / "mappings" / "old.json").mkdir(parents=True)
+    with pytest.raises(MappingError, match="is a folder"):
+        remove_file(tmp_path / "mappings", "old.json")
+    assert names(tmp_path / "mappings") == ["old.json"]
 
 
 def test_an_invalid_file_says_why_it_cannot_be_exported(tmp_path: Path) -> None:

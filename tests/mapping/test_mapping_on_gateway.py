@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from gateway_process import LIMIT, GatewayProcess
 
 from cme_tui.client import ask
 from cme_tui.commands import mapping
-from core.config import ConfigError
 from core.secrets import Secrets, save_secrets
 from core.snapshot import MeterState
 from core.statedir import StateDir
@@ -120,7 +120,7 @@ def test_what_is_not_there_is_a_sentence(gateway: GatewayProcess, tmp_path: Path
     file = tmp_path / "w.json"
     file.write_text('{"type": "water", "manufacturer": "all", "version": 0, "entries": []}')
     for arguments, words in (
-        (("template", "water/XXX/1"), 'of the type "water/XXX/1"; there are '),
+        (("template", "water/XXX/1"), "water/XXX/1: is the type of no meter that was read; there are "),
         (("template", "--meter", "nobody"), 'there is no "nobody"'),
         (("check", str(file), "--meter", "nobody"), 'there is no "nobody"'),
         (("export", "../config.toml"), "is no active mapping"),
@@ -140,8 +140,8 @@ def test_before_the_first_readout_there_is_no_template(tmp_path: Path) -> None:
     )
     (tmp_path / "config.toml").write_text(config)
     for arguments, words in (
-        (("--meter", "cold water"), "is empty: its fields are known after its first good readout"),
-        (("water/HYD/37",), "No meter was read yet"),
+        (("--meter", "cold water"), "cold water: its fields are known after the first good readout"),
+        (("water/HYD/37",), "no meter was read yet"),
     ):
         done = subprocess.run(
             [
@@ -182,8 +182,9 @@ async def test_an_encrypted_meter_has_a_template_once_its_key_is_known(
     await store.add_reading(Reading(meter, "cellar", 2, MeterState.OK, (frame,)))
     await store.close()
 
-    with pytest.raises(ConfigError, match=r"of water/HYD/40 is empty: .*give the meter its key\.$"):
-        mapping.show_template(tmp_path, None, "meter 5")
+    assert mapping.show_template(tmp_path, None, "meter 5") == 2
+    told = capsys.readouterr().err
+    assert re.search(r"^water/HYD/40: there is nothing to map: .*give the meter its key$", told, re.MULTILINE)
     save_secrets(state.secrets, replace(Secrets.generate(), meter_keys={"12345678": key}))
     assert mapping.show_template(tmp_path, None, "12345678") == 0
     entries = json.loads(capsys.readouterr().out)["entries"]

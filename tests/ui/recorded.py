@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from core.config import Config
 from core.dlms.describe import describe
 from core.errors import CmeError
+from core.mapping import workshop
+from core.mapping.engine import Readout
+from core.mapping.library import MappingSet
+from core.mapping.lint import MeterReadout
+from core.mapping.model import MappingFile
+from core.mapping.ready import ready_mappings
+from core.mapping.simplified import Site
+from core.mapping.workshop import Coaching, InstalledMeter, Mappings, Preview
 from core.mbus.explain import explain
 from core.mbus.telegram import Telegram, decode
+from core.secrets import Secrets
 from core.settings import Setting, settings
 from core.snapshot import (
     AssociationView,
@@ -102,6 +112,8 @@ class RecordedGateway:
 
     def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
+        self.active = self.previous = MappingSet(ready_mappings())
+        self.last_change = ""
         self.now_ms = NOW_MS
         self.commands: list[str] = []
         self.watched = 0  # how often somebody looked at the trace
@@ -147,9 +159,42 @@ class RecordedGateway:
         self.commands.append("undo")
         return _answer({})
 
+    def secrets(self) -> Secrets:
+        return Secrets("recorded-password", *(bytes([number]) * 16 for number in (1, 2, 3)))
+
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         self.commands.append(f"set secrets {', '.join(values)}")
         return _answer(None)
+
+    def mappings(self) -> Future[Mappings]:
+        return _answer(workshop.lists(self.active, self._installed(), self.last_change))
+
+    def coach(self, label: str) -> Future[Coaching]:
+        return _tried(lambda: workshop.coaching(self.active, self._installed(), label))
+
+    def preview(self, file: MappingFile) -> Future[Preview]:
+        return _answer(workshop.preview(self.active, file, self._installed()))
+
+    def add_mapping(self, file: MappingFile, *, replace: bool = False) -> Future[None]:
+        self.commands.append(f"add mapping {file.name}{', replace' if replace else ''}")
+        self.previous, self.active = self.active, self.active.with_file(file)
+        self.last_change = f"{file.name} was {'replaced' if replace else 'added'}"
+        return _answer(None)
+
+    def remove_mapping(self, name: str) -> Future[None]:
+        self.commands.append(f"remove mapping {name}")
+        self.previous = self.active
+        self.active = MappingSet(file for file in self.active.files if file.name != name)
+        self.last_change = f"{name} was removed"
+        return _answer(None)
+
+    def undo_mapping(self) -> Future[None]:
+        self.commands.append("undo mapping")
+        self.active, self.last_change = self.previous, ""
+        return _answer(None)
+
+    def _installed(self) -> list[InstalledMeter]:
+        return [_installed(detail) for detail in self._details.values()]
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         self.watched += 1
@@ -193,6 +238,26 @@ def _answer(result: T) -> Future[T]:
     future: Future[T] = Future()
     future.set_result(result)
     return future
+
+
+def _tried(call: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    try:
+        future.set_result(call())
+    except CmeError as error:
+        future.set_exception(error)
+    return future
+
+
+def _installed(detail: MeterDetail) -> InstalledMeter:
+    meter = detail.meter
+    last = identity = None
+    if detail.telegrams:
+        telegram = decode(detail.telegrams[0].frame)
+        identity = (telegram.medium_code, telegram.manufacturer, telegram.version)
+        readout = Readout((telegram,), meter.last_reading_ms or NOW_MS)
+        last = MeterReadout(meter.name, readout, Site("0016000000", UTC))
+    return InstalledMeter(meter.name, meter.identification, meter.logical_device, identity, last)
 
 
 def _failed(sentence: str) -> Future[MeterDetail]:
