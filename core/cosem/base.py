@@ -20,10 +20,9 @@ from core.dlms.xdlms import DataAccessResult
 PUBLIC_CLIENT = 16
 MANAGEMENT_CLIENT = 1
 MANAGEMENT_DEVICE = 1  # server SAP of the management logical device
+CHANNEL_SELECTION = (1, names.CHANNEL_SELECTION)  # class and logical name
 MOST_LEARNED: Final = 10_000
 """Attributes 3 that are remembered of one association; what a client read before those is forgotten."""
-
-CHANNEL_SELECTION = (1, names.CHANNEL_SELECTION)  # class and logical name
 
 Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 """Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dlms_wire import AARQ_NONE, Wire, fetch, get
 from gateway_process import LIMIT, GatewayProcess
 from test_mapping_changes import LITRE, VOLUME_NAME, WATER, Cabinet, entry
@@ -59,6 +60,7 @@ async def volume(port: int) -> tuple[int, Decimal]:
                 return scaler, Decimal(value).scaleb(scaler)
 
 
+@pytest.mark.slow
 async def test_a_killed_import_leaves_old_or_new(
     tmp_path: Path, start: Callable[..., GatewayProcess]
 ) -> None:

@@ -11,6 +11,7 @@ import original
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_mapping_file import EXAMPLE
 
 from cme_tui.commands import mapping as command
 from core.dlms.axdr import decode
@@ -34,24 +35,8 @@ SIMPLIFIED = (
 
 def entry(**changes: Any) -> dict[str, Any]:
     """With every property, in the order and with the nulls of the original's examples."""
-    return {
-        "includeInPush": "ALL",
-        "mbusTelegram": 0,
-        "mbusKeys": ["mbus.dib.volume.0.0.0.0.unmodifiedvalue", "mbus.dib.0c13.unmodifiedvalue"],
-        "dlmsObisCode": "8.0.1.0.0.255",
-        "dlmsScaler": -3,
-        "dlmsUnit": 13,
-        "dlmsClass": "register",
-        "dlmsDataType": 6,
-        "dlmsDefaultValue": None,
-        "mbusUnit": None,
-        "mbusDescriptionLong": None,
-        "mbusTariff": None,
-        "mbusStorageNumber": 0,
-        "mbusSubUnit": None,
-        "mbusFunction": None,
-        **changes,
-    }
+    keys = ["mbus.dib.volume.0.0.0.0.unmodifiedvalue", "mbus.dib.0c13.unmodifiedvalue"]
+    return {**EXAMPLE["entries"][0], "mbusKeys": keys, **changes}
 
 
 EXPORT = {
