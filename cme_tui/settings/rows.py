@@ -27,6 +27,8 @@ from core.snapshot import Snapshot
 SECRETS: Final = GROUPS["secrets"]
 
 _MASK: Final = "********"
+_ELSEWHERE: Final = {"dlms.dialect": "obis"}
+"""Settings that stand with those of another table: the dialect gives the codes that [obis] changes."""
 
 
 class SettingRows:
@@ -46,7 +48,7 @@ class SettingRows:
         self.draft.settle(self.settings)
         tables: dict[str, list[str]] = {table: [] for table in GROUPS}
         for setting in settings:
-            tables.setdefault(setting.table, []).append(setting.name)
+            tables.setdefault(_ELSEWHERE.get(setting.name, setting.table), []).append(setting.name)
         tables["gateway"].insert(1, SYSTEM_TITLE)
         tables["dlms"].append(ADDRESSING)
         tables["secrets"] = secrets.names(kept)
@@ -166,6 +168,7 @@ def group(name: str) -> str:
     table, dot, _ = name.partition(".")
     if not dot or name.startswith(secrets.NEW_METER_KEY):
         return SECRETS
+    table = _ELSEWHERE.get(name, table)
     return GROUPS.get(table, table.capitalize())
 
 

@@ -35,6 +35,7 @@ _LABELS: Final = {
     "dlms.port": "TCP port",
     "dlms.authentication": "Lowest authentication",
     "dlms.policy": "Security policy",
+    "dlms.dialect": "Dialect",
     "dlms.inactivity_timeout": "Inactivity timeout",
     "dlms.max_connections": "Most connections",
     "readout.interval": "Readout interval",
@@ -120,6 +121,8 @@ def effect(name: str, value: Value, current: Value, snapshot: Snapshot) -> tuple
             clear = sum(_manages(each) and each.ciphering == "none" for each in clients)
             clear = clear if value != "none" else 0
             return (_cut(clear, "refused until they cipher") if clear else ""), clear
+        case "dlms.dialect":
+            return "head-end systems see its codes at once", 0
         case "gateway.flag_id":
             return "another system title: head-end systems have to be told", 0
         case "gateway.timezone":

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import tomli_w
 
 from core.config import Config, parse_config
-from core.cosem import codes
+from core.cosem import dialect
 from core.dlms.describe import describe
 from core.errors import CmeError
 from core.mapping import workshop
@@ -281,7 +281,7 @@ def _config(values: Mapping[str, Any]) -> Config:
         if value is not None:
             tables.setdefault(table, {})[key] = value
     config = parse_config(tomli_w.dumps(tables), Path("/var/lib/cme-tui/config.toml"))
-    codes.resolve(config.obis)
+    dialect.find(config.dlms.dialect, Path("/no dialects here")).codes_with(config.obis)
     return config
 
 
