@@ -25,6 +25,7 @@ class ObjectChange:
     class_id: int
     before: str | None  # what a client gets; None: there is no such object
     after: str | None
+    from_default: bool = False  # `after` is the default of the entry, as the meter sends no such value
 
     @property
     def changed(self) -> bool:
@@ -61,17 +62,28 @@ def _change(meter: MeterReadout, old: MappingFile | None, new: MappingFile) -> M
     before = dict(_shown(old, meter)) if old else {}
     after = dict(_shown(new, meter))
     rows = (
-        ObjectChange(obis, class_id, before.get((obis, class_id)), after.get((obis, class_id)))
-        for obis, class_id in dict.fromkeys((*after, *before))
+        _object_change(place, before.get(place), after.get(place))
+        for place in dict.fromkeys((*after, *before))
     )
     return MeterChange(meter.name, old.label if old else "", new.label, tuple(rows))
 
 
-def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], str]]:
+def _object_change(
+    place: tuple[str, int], before: MappedValue | None, after: MappedValue | None
+) -> ObjectChange:
+    return ObjectChange(
+        *place,
+        before=shown_text(before) if before else None,
+        after=shown_text(after) if after else None,
+        from_default=after is not None and after.from_default,
+    )
+
+
+def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], MappedValue]]:
     for value in engine.evaluate(mapping, meter.readout, meter.site):
         item = value.object
         if item.held or item.entry.default is not None:
-            yield (item.entry.obis_text, item.class_id), shown_text(value)
+            yield (item.entry.obis_text, item.class_id), value
 
 
 def shown_text(value: MappedValue) -> str:

@@ -1,0 +1,184 @@
+"""How the screens say what is in a mapping file and what it changes: table rows and sentences."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from typing import Any, Final
+
+from cme_tui.widgets.lines import Span
+from cme_tui.widgets.table import Column, Row
+from cme_tui.wording import count, obis
+from core.dlms.axdr import Tag
+from core.mapping import units
+from core.mapping.dryrun import MeterChange, ObjectChange
+from core.mapping.lint import Finding, Severity
+from core.mapping.model import CLASSES, MappingFile
+from core.mapping.workshop import Preview
+
+CLASS_NAMES: Final = {number: name.replace("_", " ") for name, number in CLASSES.items()}
+
+ENTRY_COLUMNS: Final = (
+    Column("", 1),
+    Column("OBIS code", 14),
+    Column("Class", 17, wide=True),
+    Column("Unit", 6),
+    Column("10^", 3, right=True),
+    Column("Data type", 20),
+    Column("Default", 10, wide=True),
+    Column("Push", 4, wide=True),
+    Column("M-Bus keys", 0),
+)
+CHANGE_COLUMNS: Final = (
+    Column("", 7),
+    Column("Meter", 0),
+    Column("OBIS code", 14),
+    Column("Now", 15, right=True),
+    Column("Then", 15, right=True),
+    Column("Unit", 6),
+)
+VALUE_COLUMNS: Final = (
+    Column("Meter", 0),
+    Column("OBIS code", 14),
+    Column("Value", 22, right=True),
+    Column("Unit", 6),
+)
+
+_NEW, _OTHER, _GONE = ("+ new", "good"), ("! other", "warn"), ("✗ gone", "bad")
+_MEASURED: Final = re.compile(r"(-?[0-9.]+) (\S+)")
+
+
+def type_name(data_type: int) -> str:
+    """`"double-long-unsigned"`, as the books have it."""
+    return Tag(data_type).name.lower().replace("_", "-")
+
+
+def entry_rows(file: MappingFile, doubtful: Collection[str]) -> list[Row]:
+    """A row for each entry of the file, also for those that have no OBIS code yet; `doubtful` are JSON paths."""
+    by_place = {entry.index: entry for entry in file.entries}
+    rows: list[Row] = []
+    for index, item in enumerate(file.document["entries"]):
+        mark: Span = ("!", "warn") if f"entries[{index}]" in doubtful else ""
+        entry = by_place.get(index)
+        if entry is None:
+            rows.append((mark, ("- no code yet", "faint"), "", "", "", "", "", "", _short(_key_texts(item))))
+            continue
+        rows.append(
+            (
+                mark,
+                obis(entry.obis_text),
+                CLASS_NAMES[entry.class_id],
+                units.symbol(entry.unit),
+                str(entry.scaler),
+                type_name(entry.data_type),
+                "" if entry.default is None else str(item.get("dlmsDefaultValue")),
+                "yes" if entry.in_push else "no",
+                _short([key.text for key in entry.keys]),
+            )
+        )
+    return rows
+
+
+def entry_text(file: MappingFile, index: int) -> str:
+    """One entry in full: where it is in the file, what it says about itself, and its keys."""
+    item = file.document["entries"][index]
+    described = item.get("mbusDescriptionLong")
+    about = f"{described}: " if isinstance(described, str) and described else ""
+    return f"entries[{index}]: {about}{', '.join(_key_texts(item))}"
+
+
+def finding_row(finding: Finding) -> Row:
+    """How bad it is, and the sentence with its place."""
+    error = finding.severity is Severity.ERROR
+    return (("✗ error", "bad") if error else ("! warning", "warn"), finding_text(finding))
+
+
+def finding_text(finding: Finding) -> str:
+    """The sentence after its place in the JSON."""
+    return f"{finding.path}: {finding.text}" if finding.path else finding.text
+
+
+def change_row(meter: MeterChange, change: ObjectChange) -> Row:
+    """What a client gets now and then; the unit by itself where both have the same."""
+    now, unit = _measured(change.before)
+    then, other_unit = _measured(change.after)
+    if change.before is not None and change.after is not None and unit != other_unit:
+        now, then, unit = change.before, change.after, ""
+    return (_mark(change), meter.meter, obis(change.obis), now, then, unit or other_unit)
+
+
+def value_row(meter: MeterChange, change: ObjectChange) -> Row:
+    """What a client gets from a file that is active."""
+    value, unit = _measured(change.after)
+    return (meter.meter, obis(change.obis), value, unit)
+
+
+def matrix_cell(change: ObjectChange | None) -> Span:
+    """What a client gets then: a value, "default", or "-" for no such object."""
+    if change is None or change.after is None:
+        return ("-", "faint")
+    if change.from_default:
+        return ("default", "faint")
+    return (change.after, _mark(change)[1])
+
+
+def change_text(meter: MeterChange, change: ObjectChange) -> str:
+    """One object of one meter in full, with the files that give it."""
+    kind = CLASS_NAMES[change.class_id]
+    then = "no such object" if change.after is None else change.after
+    default = " (the default of the entry)" if change.from_default else ""
+    what = f"{meter.meter}, {obis(change.obis)}, {kind}: "
+    if meter.mapping_before == meter.mapping_after and not change.changed:
+        return f"{what}{then}{default}"
+    now = "no such object" if change.before is None else change.before
+    by = meter.mapping_before or "no mapping"
+    return f"{what}now {now} by {by}; then {then}{default} by {meter.mapping_after}"
+
+
+def users(preview: Preview) -> str:
+    """How many meters use the file, or would."""
+    if not preview.changes:
+        return f"no meter that was read is a {preview.file.label}"
+    return count(len(preview.changes), "meter uses it", "meters use it")
+
+
+def effect(preview: Preview) -> str:
+    """`"3 meters use it: 5 values are new, 2 are other ones, 1 is gone"`."""
+    marks = Counter(_mark(each) for meter in preview.changes for each in meter.objects)
+    said = [
+        f"{number} {'is' if number == 1 else 'are'} {word}"
+        for number, word in (
+            (marks[_NEW], "new"),
+            (marks[_OTHER], "other than now"),
+            (marks[_GONE], "gone"),
+        )
+        if number
+    ]
+    if said:
+        said[0] = said[0].replace(" ", " value " if said[0].startswith("1 ") else " values ", 1)
+    return f"{users(preview)}: {', '.join(said) or 'no value changes'}" if preview.changes else users(preview)
+
+
+def _mark(change: ObjectChange) -> tuple[str, str]:
+    if not change.changed:
+        return ("", "")
+    if change.before is None:
+        return _NEW
+    return _GONE if change.after is None else _OTHER
+
+
+def _measured(text: str | None) -> tuple[str, str]:
+    """Number and unit of a value; all of another text stands where the number would."""
+    found = _MEASURED.fullmatch(text or "-")
+    return (found[1], found[2]) if found else (text or "-", "")
+
+
+def _key_texts(item: dict[str, Any]) -> list[str]:
+    keys = item.get("mbusKeys")
+    return [str(key).strip() for key in keys] if isinstance(keys, list) else []
+
+
+def _short(keys: list[str]) -> str:
+    """Keys without what all of them begin and end with."""
+    return ", ".join(key.removeprefix("mbus.dib.").removesuffix(".unmodifiedvalue") for key in keys)
