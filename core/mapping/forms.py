@@ -78,9 +78,23 @@ def with_class(choice: Choice, record: Record, class_id: int) -> Choice:
     return replace(changed, data_type=plain if plain in allowed else allowed[0])
 
 
-def type_name(data_type: int) -> str:
-    """`"double-long-unsigned"`, as the Green Book calls the type (9.5)."""
-    return Tag(data_type).name.lower().replace("_", "-")
+def default_of(text: str, data_type: int) -> str | int | float | bool | None:
+    """A default value as it is typed: a number for a number, true or false, else text; none for nothing.
+
+    Whether it fits the data type is for the mapping file's own check.
+    """
+    typed = text.strip()
+    if not typed:
+        return None
+    if data_type == Tag.BOOLEAN and typed.lower() in ("true", "false"):
+        return typed.lower() == "true"
+    if convert.is_numeric(data_type):
+        for kind in (int, float):
+            try:
+                return kind(typed)
+            except ValueError:
+                continue
+    return typed
 
 
 def _leads_to(mbus_unit: str, code: int) -> bool:
