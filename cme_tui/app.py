@@ -19,6 +19,7 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
 from cme_tui.screens.help import HelpScreen
+from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
@@ -49,10 +50,16 @@ class CmeApp(App[None]):
     CSS_PATH = "styles.tcss"
     ENABLE_COMMAND_PALETTE = False
     ESCAPE_TO_MINIMIZE = False
-    SCREENS: ClassVar = {"overview": OverviewScreen, "meters": MetersScreen, "dlms": DlmsScreen}
+    SCREENS: ClassVar = {
+        "overview": OverviewScreen,
+        "mapping": MappingScreen,
+        "meters": MetersScreen,
+        "dlms": DlmsScreen,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", show=False),
         Binding("f2", "go('overview')", show=False),
+        Binding("f4", "go('mapping')", show=False),
         Binding("f6", "go('meters')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from cme_tui.widgets.lines import Span
@@ -14,8 +14,8 @@ from core.dlms.axdr import Tag
 from core.mapping import units
 from core.mapping.dryrun import MeterChange, ObjectChange
 from core.mapping.lint import Finding, Severity
-from core.mapping.model import CLASSES, MappingFile
-from core.mapping.workshop import Preview
+from core.mapping.model import CLASSES, MappingError, MappingFile
+from core.mapping.workshop import ActiveMapping, Preview, TypeInUse
 
 CLASS_NAMES: Final = {number: name.replace("_", " ") for name, number in CLASSES.items()}
 
@@ -160,6 +160,66 @@ def effect(preview: Preview) -> str:
     return f"{users(preview)}: {', '.join(said) or 'no value changes'}" if preview.changes else users(preview)
 
 
+def file_row(file: ActiveMapping | MappingError) -> Row:
+    """A file in the folder of active ones, also one that cannot be used."""
+    if isinstance(file, MappingError):
+        return (("✗", "bad"), ("cannot be used", "bad"), "", "", "", "", file.file)
+    mapping = file.file
+    return (
+        ("●", "good") if file.meters else ("-", "faint"),
+        mapping.type,
+        mapping.manufacturer,
+        _version(mapping.version),
+        str(mapping.obis_codes),
+        str(len(file.meters)),
+        mapping.name,
+    )
+
+
+def type_row(kind: TypeInUse) -> Row:
+    """A meter type, how many meters are of it, and which file serves them."""
+    served = kind.mapping or ("none", "warn")
+    template: Span = ("empty", "faint") if kind.reason else "ready"
+    if kind.kind is None:
+        return (("○", "faint"), ("not read yet", "faint"), "", "", str(len(kind.meters)), template, "")
+    return (
+        ("●", "good") if kind.mapping else ("!", "warn"),
+        kind.kind.type,
+        kind.kind.manufacturer,
+        _version(kind.kind.version),
+        str(len(kind.meters)),
+        template,
+        served,
+    )
+
+
+def names(meters: Sequence[str]) -> str:
+    """`"cellar, flat 1 and 140 more"`."""
+    shown, more = meters[:3], len(meters) - 3
+    return f"{', '.join(shown)} and {more} more" if more > 0 else ", ".join(shown)
+
+
+def about_file(file: ActiveMapping) -> str:
+    """Which meters use a file, and what is left to be done in it."""
+    unused = ""
+    if number := len(file.file.without_code):
+        unused = f"; {count(number, 'entry has', 'entries have')} no OBIS code yet"
+    used = f"used by {names(file.meters)}" if file.meters else "used by no meter that was read"
+    return f"{file.file.name}: {used}{unused}"
+
+
+def about_type(kind: TypeInUse) -> str:
+    """Which meters are of a type, what serves them, or why there is nothing to map."""
+    if kind.reason:
+        return f"{names(kind.meters)}: nothing to map and the template is empty: {kind.reason}; r reads now"
+    served = (
+        f"served by {kind.mapping}"
+        if kind.mapping
+        else "no mapping file is for them, so clients see no values"
+    )
+    return f"{names(kind.meters)}: {served}; Enter proposes a file of their own"
+
+
 def _mark(change: ObjectChange) -> tuple[str, str]:
     if not change.changed:
         return ("", "")
@@ -182,3 +242,7 @@ def _key_texts(item: dict[str, Any]) -> list[str]:
 def _short(keys: list[str]) -> str:
     """Keys without what all of them begin and end with."""
     return ", ".join(key.removeprefix("mbus.dib.").removesuffix(".unmodifiedvalue") for key in keys)
+
+
+def _version(version: int) -> str:
+    return str(version) if version else "any"

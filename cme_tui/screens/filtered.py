@@ -1,8 +1,10 @@
-"""What screens share whose list can be narrowed: the row with its title and the field, and the keys of the field."""
+"""What screens share whose list can be narrowed: the row with its title and the field, the keys of the field, and the
+lines that say all about what is under the cursor."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from textwrap import wrap
+from typing import ClassVar, Final
 
 from textual import events
 from textual.app import ComposeResult
@@ -16,6 +18,8 @@ from cme_tui.widgets.table import Table
 
 FILTER = Binding("slash", "filter", "Filter", key_display="/", tooltip="show only what has these words")
 
+DETAIL_LINES: Final = 3  # the last one is the status line
+
 
 class FilteredScreen(GatewayScreen):
     """A screen with a list that `/` narrows. Esc removes the filter before it leaves the screen."""
@@ -26,6 +30,10 @@ class FilteredScreen(GatewayScreen):
     def filtered(self) -> Table:
         """The table that the filter narrows."""
         raise NotImplementedError
+
+    def detail(self) -> str:
+        """What is under the cursor, in full."""
+        return ""
 
     @property
     def words(self) -> list[str]:
@@ -53,6 +61,13 @@ class FilteredScreen(GatewayScreen):
         prompt = self.query_one("#prompt", Lines)
         prompt.display = self.query_one("#filter", Input).display
         prompt.show([(" filter ", ("/", "strong"), " ")])
+
+    def show_detail(self) -> None:
+        """Bring the lines below the lists up to date; the screen has yielded `Lines(id="detail")` for them."""
+        self.query_one("#detail", Lines).show([(line,) for line in self._detail_lines()[:-1]])
+
+    def hint(self) -> Line:
+        return (self._detail_lines()[-1],)
 
     def offered(self) -> list[tuple[str, str, str]]:
         keys = super().offered()
@@ -94,6 +109,10 @@ class FilteredScreen(GatewayScreen):
             return
         field.value = ""
         self._leave_field()
+
+    def _detail_lines(self) -> list[str]:
+        lines = [f" {text}" for text in wrap(self.detail(), max(20, self.size.width - 2))][:DETAIL_LINES]
+        return lines + [" "] * (DETAIL_LINES - len(lines))
 
     def _leave_field(self) -> None:
         field = self.query_one("#filter", Input)

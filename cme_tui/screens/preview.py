@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from textwrap import wrap
 from typing import ClassVar, Final
 
 from textual.app import ComposeResult
@@ -38,7 +37,6 @@ VALUES, MATRIX, ENTRIES = "values", "matrix", "entries"
 VIEWS: Final = (VALUES, MATRIX, ENTRIES)
 """What `v` steps through; each is the id of its table."""
 
-DETAIL_LINES: Final = 3  # the last one is the status line
 CODE_COLUMN: Final = Column("OBIS code", 14)
 METER_WIDTH: Final = 14  # cells of a meter in the matrix
 
@@ -114,7 +112,7 @@ class PreviewScreen(FilteredScreen):
             self._drawn = drawn
             self._fill()
         self.show_list_title(self._title())
-        self.query_one("#detail", Lines).show([(line,) for line in self._detail_lines()[:-1]])
+        self.show_detail()
 
     def offered(self) -> list[tuple[str, str, str]]:
         keys = super().offered()
@@ -282,14 +280,7 @@ class PreviewScreen(FilteredScreen):
             ),
         )
 
-    def hint(self) -> Line:
-        return (self._detail_lines()[-1],)
-
-    def _detail_lines(self) -> list[str]:
-        lines = [f" {text}" for text in wrap(self._detail(), max(20, self.size.width - 2))][:DETAIL_LINES]
-        return lines + [" "] * (DETAIL_LINES - len(lines))
-
-    def _detail(self) -> str:
+    def detail(self) -> str:
         findings, table = self.query_one("#findings", Table), self.filtered()
         if self._preview is None:
             return ""
