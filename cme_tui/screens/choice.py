@@ -58,7 +58,7 @@ class ChoiceScreen(GatewayScreen):
         self._choice = self._item.choice
 
     def body(self) -> ComposeResult:
-        yield Lines(id="field")
+        yield Lines(id="about")
         yield Table([Column("Property", 10), Column("Value", 27), Column("", 0)], id="form")
         yield Lines(id="outcome")
 
@@ -69,7 +69,7 @@ class ChoiceScreen(GatewayScreen):
             f"  {field.value}",
             (f"  record {field.record.dib}", "faint"),
         )
-        self.query_one("#field", Lines).show([heading])
+        self.query_one("#about", Lines).show([heading])
         choice = self._choice
         self.query_one("#form", Table).show(
             range(len(ROWS)), lambda index: (ROWS[index], *_row(index, choice))
