@@ -54,13 +54,12 @@ class ChooseScreen(ModalScreen[int | None]):
 
     def on_mount(self) -> None:
         self._show()
-        values = [option.value for option in self._options]
-        if self._value in values:
-            self._table.move_to(values.index(self._value))
+        self._table.move_to(next((n for n, each in enumerate(self._options) if each.value == self._value), 0))
         self.query_one("#answer", Input).focus()
 
     def on_input_changed(self) -> None:
         self._show()
+        self._table.move_to(0)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

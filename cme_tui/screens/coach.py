@@ -29,6 +29,7 @@ MARKS: Final[dict[Decision, tuple[str, str]]] = {
     Decision.SKIPPED: ("- skip", "faint"),
 }
 PANEL_LINES: Final = 8
+LONGEST: Final = 32  # characters of a value in the panel
 INDENT: Final = 13  # cells before the text of the panel
 
 
@@ -191,9 +192,10 @@ class CoachScreen(FilteredScreen):
             self.cme.say(f"✗ {error}", "bad")
             self.action_next()
             return
-        self.cme.push_screen(PreviewScreen(file, lambda: self._written(file.label, file.obis_codes)))
+        self.cme.push_screen(PreviewScreen(file, lambda: self._written(file.label)))
 
-    def _written(self, label: str, values: int) -> None:
+    def _written(self, label: str) -> None:
+        values = len(self._draft.of(Decision.TAKEN))
         self.forget()
         if self.cme.screen is self:
             self.cme.pop_screen()
@@ -234,7 +236,10 @@ class CoachScreen(FilteredScreen):
             idle.add("Enter")
         if not item.field.keys:
             idle.add("c")
-        return idle if item.others else idle | {"o"}
+        if not item.others:
+            idle.add("o")
+        sure = (each for each in self._draft.items if each.choice.grade in ("A", "B"))
+        return idle if any(each.decision is not Decision.TAKEN for each in sure) else idle | {"a"}
 
     def _shown(self, index: int) -> Shown:
         choice = self._draft.items[index].choice
@@ -282,9 +287,9 @@ class CoachScreen(FilteredScreen):
             return [(" No field matches",)]
         item = self._draft.items[index]
         field, choice, shown = item.field, item.choice, self._shown(index)
-        data = field.record.data[::-1].hex()
         width = max(20, self.size.width - INDENT - 1)
-        sent = f"{field.meaning} = {field.value}; record {field.record.dib}, data {data or 'none'}"
+        value, data = (_shorten(text) for text in (field.value, field.record.data.hex()))
+        sent = f"{field.meaning} = {value}; record {field.record.dib}, data {data or 'none'}"
         parts: list[tuple[str, str, str]] = [("Meter sends", sent, "")]
         if choice.obis:
             parts.append(("Shown as", _form(choice), ""))
@@ -329,6 +334,11 @@ def _form(choice: Choice) -> str:
     if choice.grade:
         parts.append("declared by the meter" if choice.declared else f"grade {choice.grade}")
     return ", ".join(parts)
+
+
+def _shorten(text: str) -> str:
+    """What a line can hold of a long value."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _wrapped(label: str, text: str, tone: str, width: int) -> list[Line]:
