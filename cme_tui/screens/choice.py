@@ -77,8 +77,8 @@ class ChoiceScreen(GatewayScreen):
         self.query_one("#outcome", Lines).show(self._outcome())
 
     def hint(self) -> Line:
-        if problem := self._draft.problem(self._index, self._choice):
-            return ((f" ✗ {problem}", "bad"),)
+        if self._draft.problem(self._index, self._choice):
+            return ((" ✗ It cannot be taken like this; the reason stands above", "bad"),)
         return ((" t takes it as it stands; Esc leaves the field as it was", "faint"),)
 
     def unsaved(self) -> str:
@@ -125,9 +125,8 @@ class ChoiceScreen(GatewayScreen):
             self._changed(self._with(cursor, values[at % len(values)]))
 
     def action_take(self) -> None:
-        if problem := self._draft.problem(self._index, self._choice):
-            self.cme.say(f"✗ {problem}", "bad")
-            return
+        if self._draft.problem(self._index, self._choice):
+            return  # the screen says so
         choice = self._choice
         self.forget()
         self.cme.pop_screen()
@@ -211,16 +210,17 @@ class ChoiceScreen(GatewayScreen):
     def _outcome(self) -> list[Line]:
         shown = self._draft.shown(self._index, self._choice)
         width = max(20, self.size.width - 4)
-        lines: list[Line] = [((" A DLMS client gets ", "title"), (shown.value or "nothing", "strong"))]
-        if shown.error:
-            lines += [((f"   {text}", "warn"),) for text in wrap(shown.error, width)]
-        for doubt in self._draft.doubts(self._index, self._choice):
-            lines += [
-                ((f" {'!' if number == 0 else ' '} {text}", "warn"),)
-                for number, text in enumerate(wrap(doubt, width))
-            ]
-        lines += [((f"   {text}", "faint"),) for text in wrap(self._choice.source, width)]
-        return lines
+        told = [("✗", self._draft.problem(self._index, self._choice), "bad"), (" ", shown.error, "warn")]
+        told += [("!", doubt, "warn") for doubt in self._draft.doubts(self._index, self._choice)]
+        told.append((" ", self._choice.source, "faint"))
+        return [
+            ((" A DLMS client gets ", "title"), (shown.value or "nothing", "strong")),
+            *(
+                ((f" {' ' if number else mark} {text}", tone),)
+                for mark, sentence, tone in told
+                for number, text in enumerate(wrap(sentence, width))
+            ),
+        ]
 
 
 CLASS_NOTES: Final = {

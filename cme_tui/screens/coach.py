@@ -69,6 +69,7 @@ class CoachScreen(FilteredScreen):
         serving = coaching.serving
         self._now = showing(serving, self._draft.readouts) if serving else {}
         self._rows: list[int] = []
+        self._refused: tuple[int | None, str] = (None, "")  # a field, and why it cannot be as somebody wanted
         self._known: dict[tuple[int, Choice], Shown] = {}
 
     def body(self) -> ComposeResult:
@@ -112,6 +113,8 @@ class CoachScreen(FilteredScreen):
         self.query_one("#choice", Lines).show(panel + [(" ",)] * (PANEL_LINES - len(panel)))
 
     def hint(self) -> Line:
+        if self._why_not():
+            return ((" ✗ Not done; the reason stands above", "bad"),)
         undecided = len(self._draft.of(Decision.OPEN))
         if undecided:
             fields = count(undecided, "field is", "fields are")
@@ -159,7 +162,7 @@ class CoachScreen(FilteredScreen):
         if (index := self._index) is None:
             return
         if not self._draft.items[index].field.keys:
-            self.cme.say(f"✗ {self._draft.problem(index, self._draft.items[index].choice)}", "bad")
+            self._refuse(self._draft.problem(index, self._draft.items[index].choice))
             return
         take = lambda choice: self._try(lambda: self._draft.change(index, choice))  # noqa: E731
         self.cme.push_screen(ChoiceScreen(self._draft, index, take))
@@ -189,8 +192,8 @@ class CoachScreen(FilteredScreen):
         try:
             file = self._draft.file()
         except DraftError as error:
-            self.cme.say(f"✗ {error}", "bad")
             self.action_next()
+            self._refuse(str(error))
             return
         self.cme.push_screen(PreviewScreen(file, lambda: self._written(file.label)))
 
@@ -219,8 +222,17 @@ class CoachScreen(FilteredScreen):
         try:
             self._draft = decide()
         except DraftError as error:
-            self.cme.say(f"✗ {error}", "bad", seconds=30)
+            self._refuse(str(error))
+        else:
+            self._refuse("")
+
+    def _refuse(self, sentence: str) -> None:
+        """Tell a sentence for as long as the cursor stays on the field."""
+        self._refused = (self._index, sentence)
         self.update_view()
+
+    def _why_not(self) -> str:
+        return self._refused[1] if self._refused[0] == self._index else ""
 
     def _idle(self) -> set[str]:
         """Keys that have nothing to do now."""
@@ -290,7 +302,7 @@ class CoachScreen(FilteredScreen):
         width = max(20, self.size.width - INDENT - 1)
         value, data = (_shorten(text) for text in (field.value, field.record.data.hex()))
         sent = f"{field.meaning} = {value}; record {field.record.dib}, data {data or 'none'}"
-        parts: list[tuple[str, str, str]] = [("Meter sends", sent, "")]
+        parts: list[tuple[str, str, str]] = [("✗ Refused", self._why_not(), "bad"), ("Meter sends", sent, "")]
         if choice.obis:
             parts.append(("Shown as", _form(choice), ""))
             if item.decision is not Decision.SKIPPED:

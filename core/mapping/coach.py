@@ -309,7 +309,15 @@ def _offers(record: Record, telegram: Telegram, declared: dict[str, str]) -> tup
         return ()
     file = file_for(telegram.medium_code, telegram.manufacturer)
     rows = [row for row in _rows(telegram, file) if _is_of(row, record)]
-    rows.sort(key=lambda row: (row.medium == ANY_MEDIUM, _factor(row, record) != 1, row.grade))
+    vib = bytes.fromhex(record.vif_hex)
+    rows.sort(
+        key=lambda row: (
+            row.medium == ANY_MEDIUM,
+            vib not in row.vibs,
+            _factor(row, record) != 1,
+            row.grade,
+        )
+    )
     by_code: dict[tuple[str, int], Choice] = {}
     for row in rows:
         choice = _from_table(row, record, file)

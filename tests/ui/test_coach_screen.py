@@ -80,7 +80,8 @@ async def test_what_is_to_be_checked_must_be_decided_first(session):
         assert "n" in keys(s)
         assert "w" not in keys(s)
         await s.press("w")
-        assert "Still to be decided: date, storage 1" in s.status
+        assert "Still to be decided: date, storage 1" in s.lines("#choice")
+        assert "the reason stands above" in s.status
         assert s.table("#fields").cursor == 3
         await s.press("home", "n", "enter")
         assert s.table("#fields").text_of(3).startswith("● take")
@@ -118,7 +119,7 @@ async def test_a_field_without_a_code_says_why_and_can_be_given_one(session):
         assert "has no sure code" in s.lines("#choice").replace("\n", " ").replace("standard table ", "")
         assert "Enter" not in keys(s)
         await s.press("enter")
-        assert "has no OBIS code yet" in s.status
+        assert "has no OBIS code yet" in s.lines("#choice")
         await s.press("c", "enter")
         assert isinstance(s.screen, AskScreen)
         await type_in(s, "6-0:10.9.0")
