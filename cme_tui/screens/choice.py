@@ -90,7 +90,10 @@ class ChoiceScreen(GatewayScreen):
         self._choice = self._item.choice
 
     def offered(self) -> list[tuple[str, str, str]]:
-        return [each for each in super().offered() if each[0] != "< >" or self._cursor not in (CODE, DEFAULT)]
+        idle = {"t"} if self._draft.problem(self._index, self._choice) else set()
+        if self._cursor in (CODE, DEFAULT):
+            idle.add("< >")
+        return [each for each in super().offered() if each[0] not in idle]
 
     def on_table_moved(self) -> None:
         self.update_view()

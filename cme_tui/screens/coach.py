@@ -263,7 +263,7 @@ class CoachScreen(FilteredScreen):
     def _row(self, index: int) -> Row:
         item = self._draft.items[index]
         record, choice = item.field.record, item.choice
-        value: Span = record.value_text if record.raw is not None else (record.error, "warn")
+        value: Span = _printable(record.value_text) if record.raw is not None else (record.error, "warn")
         unit = record.unit if record.raw is not None else ""
         skipped = item.decision is Decision.SKIPPED
         start = (MARKS[item.decision], item.field.meaning, value, unit)
@@ -300,7 +300,7 @@ class CoachScreen(FilteredScreen):
         item = self._draft.items[index]
         field, choice, shown = item.field, item.choice, self._shown(index)
         width = max(20, self.size.width - INDENT - 1)
-        value, data = (_shorten(text) for text in (field.value, field.record.data.hex()))
+        value, data = (_shorten(_printable(text)) for text in (field.value, field.record.data.hex()))
         sent = f"{field.meaning} = {value}; record {field.record.dib}, data {data or 'none'}"
         parts: list[tuple[str, str, str]] = [("✗ Refused", self._why_not(), "bad"), ("Meter sends", sent, "")]
         if choice.obis:
@@ -346,6 +346,11 @@ def _form(choice: Choice) -> str:
     if choice.grade:
         parts.append("declared by the meter" if choice.declared else f"grade {choice.grade}")
     return ", ".join(parts)
+
+
+def _printable(text: str) -> str:
+    """What a terminal can be given of a meter's text."""
+    return text if text.isprintable() else text.encode().hex()
 
 
 def _shorten(text: str) -> str:

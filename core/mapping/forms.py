@@ -45,7 +45,7 @@ def data_types(record: Record, class_id: int) -> Sequence[int]:
         numbers = _FLOATS if record.coding is Coding.REAL else _NUMBERS
         if class_id in REGISTERS:
             return numbers
-        flags = () if record.coding is Coding.REAL else (Tag.BOOLEAN, Tag.BIT_STRING)
+        flags = (Tag.BOOLEAN, Tag.BIT_STRING) if record.coding is Coding.BITS else ()
         return sorted((*numbers, *flags, *_TEXTS))
     match record.coding:
         case Coding.DATE:

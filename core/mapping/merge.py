@@ -22,6 +22,7 @@ _CHOSEN: Final = (
     "includeInPush", "dlmsObisCode", "dlmsScaler", "dlmsUnit", "dlmsClass", "dlmsDataType", "dlmsDefaultValue",
     "mbusDescriptionLong",
 )  # fmt: skip
+_PROFILE: Final = CLASSES["profile_generic"]
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
 
 
@@ -30,7 +31,8 @@ def showing(file: MappingFile, readouts: Iterable[MeterReadout]) -> Mapping[Plac
     found: dict[Place, Entry] = {}
     for meter in readouts:
         telegrams = meter.readout.telegrams
-        shown = engine.record_of(engine.objects(file, telegrams), telegrams)
+        objects = [each for each in engine.objects(file, telegrams) if each.class_id != _PROFILE]
+        shown = engine.record_of(objects, telegrams)
         for each in coach.fields_of(telegrams):
             if item := shown.get((each.telegram, each.record.index)):
                 found.setdefault(each.place, item.entry)
@@ -42,7 +44,8 @@ class Base:
 
     def __init__(self, file: MappingFile | None, readouts: Sequence[MeterReadout]) -> None:
         """Without a file there are none."""
-        self._entries = file.entries if file else ()
+        # A profile holds the history of what another entry shows, by one of its keys: it is nobody's field.
+        self._entries = [each for each in file.entries if each.class_id != _PROFILE] if file else []
         self._documents: list[dict[str, Any]] = file.document["entries"] if file else []
         self._blank = file.without_code if file else ()
         self._sent = [

@@ -170,6 +170,20 @@ def test_an_own_file_is_the_starting_point_and_nothing_of_it_is_lost(
     assert draft.decide(1, TAKEN).decide(0, SKIPPED).file().document["entries"][0]["note"] == [1, 2]
 
 
+def test_a_profile_of_an_own_file_is_no_field_and_stays(telegram: Callable[..., Telegram]) -> None:
+    """It has the key of the field whose history it is, and keeps it whatever becomes of the field."""
+    key = ["mbus.dib.0c13.unmodifiedvalue"]
+    profile = {"mbusKeys": key, "dlmsObisCode": "8.0.99.1.0.255", "dlmsClass": "profile_generic"}
+    mine = own(profile, {"mbusKeys": key, "dlmsObisCode": "8.0.1.9.9.255"})
+    draft = begin(coaching(telegram(f"{VOLUME} {DUE}"), serving=mine)).decide(1, TAKEN)
+    changed = draft.change(0, replace(draft.items[0].choice, obis="8.0.1.0.0.255")).file()
+    for file in (changed, draft.decide(0, SKIPPED).file()):
+        assert file.document["entries"][0] == mine.document["entries"][0]
+    assert [entry["dlmsObisCode"] for entry in changed.document["entries"]] == [
+        "8.0.99.1.0.255", "8.0.1.0.0.255", "8.0.1.2.0.255",
+    ]  # fmt: skip
+
+
 def test_skipping_takes_the_field_out_of_every_entry(telegram: Callable[..., Telegram]) -> None:
     """Alternatives with another scaler would show it again; a key of another meter's field stays."""
     keys = ["mbus.dib.volume.0.0.0.0.unmodifiedvalue", "mbus.dib.0c14.unmodifiedvalue"]
