@@ -120,10 +120,10 @@ class PickFileScreen(GatewayScreen):
     def hint(self) -> Line:
         if self._listed is None or self._problem:
             return ()
-        files = sum(item.size is not None for item in self._items)
-        return (
-            (f" {len(self._items) - files} folders and {files} *{self._suffix} in {self._listed}", "faint"),
-        )
+        shown = [item for item in self._shown if item.name != PARENT]
+        files = sum(item.size is not None for item in shown)
+        folders = count(len(shown) - files, "folder")
+        return ((f" {folders} and {files} *{self._suffix} in {self._listed}", "faint"),)
 
     def offered(self) -> list[tuple[str, str, str]]:
         first, *rest = super().offered()
@@ -140,18 +140,14 @@ class PickFileScreen(GatewayScreen):
     def on_input_submitted(self) -> None:
         self.action_enter()
 
-    def on_table_moved(self) -> None:
-        self._problem = ""
-        self.update_view()
-
     def on_table_chosen(self) -> None:
         self.action_enter()
 
     def action_move(self, by: int) -> None:
-        self.query_one("#pick-list", Table).action_move(by)
+        self._moved(lambda table: table.action_move(by))
 
     def action_page(self, by: int) -> None:
-        self.query_one("#pick-list", Table).action_page(by)
+        self._moved(lambda table: table.action_page(by))
 
     def action_parent(self) -> None:
         folder, _ = self._typed()
@@ -178,6 +174,11 @@ class PickFileScreen(GatewayScreen):
             self._write(_with_slash(folder / item.name))
         else:
             self.run_worker(self._choose(folder / item.name), exclusive=True, group="choose")
+
+    def _moved(self, move: Callable[[Table], None]) -> None:
+        self._problem = ""
+        move(self.query_one("#pick-list", Table))
+        self.update_view()
 
     @property
     def _field(self) -> Input:
