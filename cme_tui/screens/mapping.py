@@ -83,6 +83,7 @@ class MappingScreen(FilteredScreen):
         self._files: list[ActiveMapping | MappingError] = []
         self._types: list[TypeInUse] = []
         self._on_types = False
+        self._reading = False
         self._folder = Path.home()
 
     def body(self) -> ComposeResult:
@@ -206,8 +207,8 @@ class MappingScreen(FilteredScreen):
 
     def action_read(self) -> None:
         kind = self._type()
-        if self._on_types and kind is not None and kind.reason:
-            self.run_worker(self._read(kind.meters), exclusive=True, group="read")
+        if self._on_types and kind is not None and kind.reason and not self._reading:
+            self.run_worker(self._read(kind.meters))
 
     def action_undo(self) -> None:
         change = (self._known or NOTHING).last_change
@@ -301,11 +302,13 @@ class MappingScreen(FilteredScreen):
 
     async def _read(self, names: Sequence[str]) -> None:
         """Read meters one after the other, as long as this screen is looked at."""
-        wanted = [meter for meter in self.cme.current.meters if meter.name in names]
-        for meter in wanted:
-            if not self.is_current:
-                return
-            await self.cme.read_meter(meter.key)
+        self._reading = True
+        try:
+            for meter in self.cme.current.meters:
+                if meter.name in names and self.is_current:
+                    await self.cme.read_meter(meter.key)
+        finally:
+            self._reading = False
         self._asked_at = 0.0
         self.update_view()
 

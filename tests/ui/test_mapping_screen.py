@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from recorded import RecordedGateway
+from textual.events import Key
 
 from cme_tui.app import CmeApp
 from cme_tui.screens.ask import AskScreen
@@ -254,6 +255,25 @@ async def test_esc_leaves_the_preview_for_the_files(session, home):
         await s.press("escape")
         assert isinstance(s.screen, MappingScreen)
         assert s.gateway.commands == []
+
+
+async def test_a_pasted_path_is_the_one_that_is_taken(session, home):
+    """Keys that come faster than folders are read: no other file is taken, nor one whose name only begins so."""
+    stick = home / "stick"
+    (stick / "own.json.d").mkdir(parents=True)
+    put(stick, water())
+    put(home, water("another.json"))
+    async with session() as s:
+        await s.press("f4", "a")
+        for character in "stick/own.json":
+            s.app.post_message(Key("slash" if character == "/" else character, character))
+        s.app.post_message(Key("enter", None))
+        for _ in range(200):
+            if isinstance(s.screen, PreviewScreen):
+                break
+            await s.pilot.pause(0.05)
+        await s.settle()
+        assert "own.json  water/HYD/41" in s.lines("#file")
 
 
 @pytest.mark.parametrize(
