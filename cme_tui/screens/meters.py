@@ -96,7 +96,11 @@ class MetersScreen(MeterTableScreen):
             return ()
         if meter.reason:
             return (f" {meter.name}: {meter.reason}",)
-        mapping = f"{meter.mapped} objects by {meter.mapping}" if meter.mapping else "no mapping matches"
+        mapping = (
+            f"{meter.mapped} objects by {meter.mapping}"
+            if meter.mapping
+            else "no mapping fits it (F4 makes one)"
+        )
         read = moment(meter.last_reading_ms)
         return (
             (

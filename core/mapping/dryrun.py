@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -92,7 +93,10 @@ def shown_text(value: MappedValue) -> str:
         return f"no value: {value.error}"
     decoded = axdr.decode(value.encoded)
     content, item = decoded.content, value.object
-    if isinstance(content, bytes):
+    raw = value.record.raw if value.record is not None and not value.error else None
+    if decoded.tag is Tag.OCTET_STRING and value.record is not None and isinstance(raw, dt.date | dt.time):
+        text = value.record.value_text  # the octets are that date in full (Blue Book 4.1.6.1)
+    elif isinstance(content, bytes):
         readable = (
             decoded.tag is Tag.OCTET_STRING and content.isascii() and content.decode("ascii").isprintable()
         )

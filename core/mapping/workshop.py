@@ -126,7 +126,7 @@ def preview(active: MappingSet, file: MappingFile, meters: Iterable[InstalledMet
     changes = dry_run(active, file, readouts)
     serves = {change.meter for change in changes}
     replaced = next((each.name for each in active.files if each.triple == file.triple), "")
-    told = findings(file, _one_of_each([each for each in readouts if each.name in serves]))
+    told = findings(file, one_of_each([each for each in readouts if each.name in serves]))
     return Preview(file, replaced, told, changes)
 
 
@@ -137,8 +137,8 @@ def _next_label(active: MappingSet, file: MappingFile, meter: InstalledMeter) ->
     return found.label if found else ""
 
 
-def _one_of_each(readouts: Sequence[MeterReadout]) -> Iterable[MeterReadout]:
-    """One meter of each structure: the others would say the same again; what they show, the changes tell."""
+def one_of_each(readouts: Sequence[MeterReadout]) -> Iterable[MeterReadout]:
+    """One meter of each structure: the others would say the same again."""
     by_layout: dict[tuple[Layout, ...], MeterReadout] = {}
     for each in readouts:
         by_layout.setdefault(tuple(telegram.layout for telegram in each.readout.telegrams), each)
