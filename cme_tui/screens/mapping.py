@@ -373,7 +373,7 @@ class MappingScreen(FilteredScreen):
         said = [f"Delete {name} ({active.file.label})?"]
         for kind in known.types:
             if kind.kind is not None and kind.mapping == active.file.label:
-                then = f"then show what {kind.fallback} says" if kind.fallback else "lose all values"
+                then = f"will show what {kind.fallback} says" if kind.fallback else "will lose all values"
                 said.append(f"{names(kind.meters)} ({kind.kind.label}) {then}.")
         return " ".join(said if len(said) > 1 else [*said, "No meter uses it."])
 

@@ -210,7 +210,7 @@ async def test_a_file_is_added_by_typing(session, home):
         assert "water/HYD/41, 1 OBIS code" in s.lines("#file")
         await s.press("s")
         assert isinstance(s.screen, ConfirmScreen)
-        assert "Save own.json (water/HYD/41)? 1 meter uses it: 3 values are gone" in s.screen._question
+        assert "Save own.json (water/HYD/41)? 1 meter uses it: 3 values gone" in s.screen._question
         await s.press("n")
         assert s.gateway.commands == []
         await s.press("s", "y")
@@ -338,12 +338,12 @@ async def test_deleting_names_what_is_lost(session):
         await s.press("f4")
         await find(s, "#active", "own.json")
         await s.press("d")
-        assert "water kitchen (water/HYD/41) then show what water/all/0 says." in s.screen._question
+        assert "water kitchen (water/HYD/41) will show what water/all/0 says." in s.screen._question
         await s.press("n")
         assert gateway.commands == []
         await find(s, "#active", "heat.json")
         await s.press("delete")
-        assert "heat flat 1 (heat/KAM/8) lose all values." in s.screen._question
+        assert "heat flat 1 (heat/KAM/8) will lose all values." in s.screen._question
         await s.press("y")
         assert gateway.commands == ["remove mapping heat.json"]
         assert "heat.json is deleted; u takes it back" in s.status
