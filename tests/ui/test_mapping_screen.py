@@ -567,6 +567,19 @@ async def test_help_names_every_key(session):
         assert "what is doubtful" in s.lines("#help")
 
 
+def test_a_serial_line_carries_what_changes_only(start):
+    """Nothing while nobody presses a key although the lists are asked for again; a moved cursor is two rows."""
+    program = start(environment={"TERM": "vt220"})
+    program.until_shown("F10 Quit")
+    program.press("F4")
+    program.until_shown("Meter types in use 6")
+    program.bytes_until_quiet()
+    assert program.bytes_until_quiet(3) == 0
+    program.press("j")
+    program.until_shown("electricity.json: used by power cellar")
+    assert program.bytes_until_quiet(0.4) < 300
+
+
 async def seen_by_a_client(gateway, state_dir):
     """The volume of the first water meter as another DLMS client (gurux-dlms) reads it; "" where there is none."""
     command = [
