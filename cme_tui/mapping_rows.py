@@ -71,7 +71,7 @@ def entry_rows(file: MappingFile, doubtful: Collection[str]) -> list[Row]:
                 CLASS_NAMES[entry.class_id],
                 units.symbol(entry.unit),
                 str(entry.scaler),
-                type_name(entry.data_type),
+                type_name(entry.data_type) if entry.data_type else "",
                 "" if entry.default is None else str(item.get("dlmsDefaultValue")),
                 "yes" if entry.in_push else "no",
                 _short([key.text for key in entry.keys]),
@@ -125,15 +125,15 @@ def matrix_cell(change: ObjectChange | None) -> Span:
 
 def change_text(meter: MeterChange, change: ObjectChange) -> str:
     """One object of one meter in full, with the files that give it."""
-    kind = CLASS_NAMES[change.class_id]
-    then = "no such object" if change.after is None else change.after
+    what = f"{meter.meter}, {obis(change.obis)}, {CLASS_NAMES[change.class_id]}"
+    then = "not shown" if change.after is None else change.after
     default = " (the default of the entry)" if change.from_default else ""
-    what = f"{meter.meter}, {obis(change.obis)}, {kind}: "
     if meter.mapping_before == meter.mapping_after and not change.changed:
-        return f"{what}{then}{default}"
-    now = "no such object" if change.before is None else change.before
-    by = meter.mapping_before or "no mapping"
-    return f"{what}now {now} by {by}; then {then}{default} by {meter.mapping_after}"
+        return f"{what}: {then}{default}"
+    now = "not shown" if change.before is None else change.before
+    files = f"; by {meter.mapping_before or 'no mapping'} now, by {meter.mapping_after} then"
+    other = files if meter.mapping_before != meter.mapping_after else ""
+    return f"{what}: now {now}, then {then}{default}{other}"
 
 
 def users(preview: Preview) -> str:
@@ -144,20 +144,17 @@ def users(preview: Preview) -> str:
 
 
 def effect(preview: Preview) -> str:
-    """`"3 meters use it: 5 values are new, 2 are other ones, 1 is gone"`."""
+    """`"3 meters use it: 5 values new, 2 other than now, 1 gone"`."""
+    if not preview.changes:
+        return users(preview)
     marks = Counter(_mark(each) for meter in preview.changes for each in meter.objects)
+    numbers = ((marks[_NEW], "new"), (marks[_OTHER], "other than now"), (marks[_GONE], "gone"))
+    first, *more = [(number, word) for number, word in numbers if number] or [(0, "that changes")]
     said = [
-        f"{number} {'is' if number == 1 else 'are'} {word}"
-        for number, word in (
-            (marks[_NEW], "new"),
-            (marks[_OTHER], "other than now"),
-            (marks[_GONE], "gone"),
-        )
-        if number
+        f"{count(first[0], 'value') if first[0] else 'no value'} {first[1]}",
+        *(f"{n} {word}" for n, word in more),
     ]
-    if said:
-        said[0] = said[0].replace(" ", " value " if said[0].startswith("1 ") else " values ", 1)
-    return f"{users(preview)}: {', '.join(said) or 'no value changes'}" if preview.changes else users(preview)
+    return f"{users(preview)}: {', '.join(said)}"
 
 
 def file_row(file: ActiveMapping | MappingError) -> Row:

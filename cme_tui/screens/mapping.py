@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import ClassVar, Final
@@ -83,6 +83,7 @@ class MappingScreen(FilteredScreen):
         self._files: list[ActiveMapping | MappingError] = []
         self._types: list[TypeInUse] = []
         self._on_types = False
+        self._reading = False
         self._folder = Path.home()
 
     def body(self) -> ComposeResult:
@@ -186,29 +187,34 @@ class MappingScreen(FilteredScreen):
             self.run_worker(self._coach(kind.kind.label))
 
     def action_add(self) -> None:
-        picker = PickFileScreen("Add a mapping file", self.TAB, self._folder, ".json", self._look_at)
+        picker = PickFileScreen(
+            "Add a mapping file", self.TAB, self._folder, ".json", lambda path: self._look_at(path, picker)
+        )
         self.cme.push_screen(picker)
 
     def action_export(self) -> None:
         file, kind = self._file(), self._type()
         if self._on_types and kind is not None and kind.kind is not None and not kind.reason:
-            self.run_worker(self._export_template(kind.kind.label))
+            self.run_worker(self._template(kind.kind.label))
         elif not self._on_types and isinstance(file, ActiveMapping):
-            self.run_worker(self._export(file.file))
+            self._ask_path(file.file)
 
     def action_delete(self) -> None:
         file = self._file()
         if file is not None and not self._on_types:
-            self.run_worker(self._delete(file))
+            name = file.file.name if isinstance(file, ActiveMapping) else file.file
+            self._ask_first(self._loss(name), "Delete", lambda: self._delete(name))
 
     def action_read(self) -> None:
         kind = self._type()
-        if self._on_types and kind is not None and kind.reason:
-            self.run_worker(self._read(kind.meters), exclusive=True, group="read")
+        if self._on_types and kind is not None and kind.reason and not self._reading:
+            self.run_worker(self._read(kind.meters))
 
     def action_undo(self) -> None:
-        if self._known is not None and self._known.last_change:
-            self.run_worker(self._undo(self._known.last_change))
+        change = (self._known or NOTHING).last_change
+        if change:
+            question = f"Take back the last change? {change}; meters show again what they showed before it."
+            self._ask_first(question, "Take back", lambda: self._undo(change))
         else:
             self.cme.say("There is nothing to take back: no mapping was changed since the last undo.")
 
@@ -217,75 +223,92 @@ class MappingScreen(FilteredScreen):
         if await self.cme.answer(future, f"Looking at the fields of {label}") and self.is_current:
             self.cme.push_screen(CoachScreen(future.result()))
 
-    async def _look_at(self, path: Path) -> str:
+    async def _look_at(self, path: Path, picker: PickFileScreen) -> str:
         """Show what a file would change; why it is refused, "" where it is not."""
         try:
             file = await asyncio.to_thread(read_mapping, path)
         except MappingError as error:
             return str(error)
         self._folder = path.parent
-        picker = self.cme.screen
 
         def saved() -> None:
-            if self.cme.screen is picker:
+            if picker.is_current:
                 self.cme.pop_screen()
 
-        self.cme.push_screen(PreviewScreen(file, saved))
+        if picker.is_current:
+            self.cme.push_screen(PreviewScreen(file, saved))
         return ""
 
-    async def _export_template(self, label: str) -> None:
+    async def _template(self, label: str) -> None:
         future = self.cme.gateway.coach(label)
-        if await self.cme.answer(future, f"Looking at the fields of {label}"):
+        if await self.cme.answer(future, f"Looking at the fields of {label}") and self.is_current:
             coaching = future.result()
-            await self._export(template(coaching.proposals, coaching.kind))
+            self._ask_path(template(coaching.proposals, coaching.kind))
 
-    async def _export(self, file: MappingFile) -> None:
-        """Ask for a path until the file is written there or the answer is Esc."""
+    def _ask_path(self, file: MappingFile, answer: str = "", refused: str = "") -> None:
         question = f"Write {file.name} ({file.label}) to which file?"
-        answer, refused = str(self._folder / file.name), ""
-        while True:
-            told = f"{question}\n✗ {refused}" if refused else question
-            given = await self.cme.push_screen_wait(AskScreen(told, answer, wrong=_no_path))
-            if given is None:
-                return
-            answer = given
-            path = typed_path(given.strip(), self._folder)
-            try:
-                path = await asyncio.to_thread(_target, path, file.name)
-                if await asyncio.to_thread(path.exists) and not await self.cme.push_screen_wait(
-                    ConfirmScreen(f"{path} exists. Its content is lost if it is replaced.", "Replace")
-                ):
-                    refused = f"{path} exists; give another name"
-                    continue
-                await asyncio.to_thread(write_atomically, path, dump(file).encode(), 0o644)
-            except (OSError, CmeError) as error:
-                refused = f"{path}: {error.strerror if isinstance(error, OSError) else error}"
-                continue
-            self._folder = path.parent
-            self.cme.say(f"● {file.name} is written to {path}", "good")
-            return
+        told = f"{question}\n✗ {refused}" if refused else question
 
-    async def _delete(self, file: ActiveMapping | MappingError) -> None:
-        name = file.file.name if isinstance(file, ActiveMapping) else file.file
-        if not await self.cme.push_screen_wait(ConfirmScreen(self._loss(name), "Delete")):
+        def given(text: str | None) -> None:
+            if text is not None:
+                self.run_worker(self._export(file, text))
+
+        asking = AskScreen(told, answer or str(self._folder / file.name), wrong=_no_path)
+        self.cme.push_screen(asking, given)
+
+    async def _export(self, file: MappingFile, answer: str, *, replace: bool = False) -> None:
+        """Write a file; where that cannot be, or something is there already, ask again."""
+        path = typed_path(answer.strip(), self._folder)
+        try:
+            path = await asyncio.to_thread(_target, path, file.name)
+            if not replace and await asyncio.to_thread(path.exists):
+                self._ask_first(
+                    f"{path} exists. Its content is lost if it is replaced.",
+                    "Replace",
+                    lambda: self._export(file, answer, replace=True),
+                    lambda: self._ask_path(file, answer, f"{path} exists; give another name"),
+                )
+                return
+            await asyncio.to_thread(write_atomically, path, dump(file).encode(), 0o644)
+        except (OSError, CmeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._ask_path(file, answer, f"{path}: {reason}")
             return
+        self._folder = path.parent
+        self.cme.say(f"● {file.name} is written to {path}", "good")
+
+    async def _delete(self, name: str) -> None:
         if await self.cme.answer(self.cme.gateway.remove_mapping(name), f"Deleting {name}"):
             self._changed(f"● {name} is deleted; u takes it back")
 
     async def _undo(self, change: str) -> None:
-        question = f"Take back the last change? {change}; all meters show what they showed before it."
-        if not await self.cme.push_screen_wait(ConfirmScreen(question, "Take back")):
-            return
         if await self.cme.answer(self.cme.gateway.undo_mapping(), "Taking back"):
             self._changed(f"● Taken back: {change}")
 
+    def _ask_first(
+        self,
+        question: str,
+        yes: str,
+        do: Callable[[], Coroutine[None, None, None]],
+        otherwise: Callable[[], None] = lambda: None,
+    ) -> None:
+        def decided(answer: bool | None) -> None:
+            if answer:
+                self.run_worker(do())
+            else:
+                otherwise()
+
+        self.cme.push_screen(ConfirmScreen(question, yes), decided)
+
     async def _read(self, names: Sequence[str]) -> None:
         """Read meters one after the other, as long as this screen is looked at."""
-        wanted = [meter for meter in self.cme.current.meters if meter.name in names]
-        for meter in wanted:
-            if not self.is_current:
-                return
-            await self.cme.read_meter(meter.key)
+        self._reading = True
+        try:
+            for meter in self.cme.current.meters:
+                if meter.name in names and self.is_current:
+                    await self.cme.read_meter(meter.key)
+        finally:
+            self._reading = False
         self._asked_at = 0.0
         self.update_view()
 
@@ -350,7 +373,7 @@ class MappingScreen(FilteredScreen):
         said = [f"Delete {name} ({active.file.label})?"]
         for kind in known.types:
             if kind.kind is not None and kind.mapping == active.file.label:
-                then = f"then show what {kind.fallback} says" if kind.fallback else "lose all values"
+                then = f"will show what {kind.fallback} says" if kind.fallback else "will lose all values"
                 said.append(f"{names(kind.meters)} ({kind.kind.label}) {then}.")
         return " ".join(said if len(said) > 1 else [*said, "No meter uses it."])
 

@@ -56,14 +56,12 @@ class PickFileScreen(GatewayScreen):
             "Complete",
             key_display="Tab",
             tooltip="write the name as far as it is the only one",
-            priority=True,
         ),
         Binding(
             "shift+tab",
             "parent",
             key_display="Shift+Tab",
             tooltip="the folder above",
-            priority=True,
             show=False,
         ),
     ]
@@ -81,6 +79,8 @@ class PickFileScreen(GatewayScreen):
         self._listed: Path | None = None  # folder of `_items`
         self._items: list[Item] = []
         self._shown: list[Item] = []
+        self._narrowed: object = None  # for what `_shown` was made
+        self._waiting: list[Callable[[], None]] = []  # to be done when the folder has been read
         self._problem = ""  # why the folder cannot be listed, or the file was refused
 
     @property
@@ -120,10 +120,10 @@ class PickFileScreen(GatewayScreen):
     def hint(self) -> Line:
         if self._listed is None or self._problem:
             return ()
-        files = sum(item.size is not None for item in self._items)
-        return (
-            (f" {len(self._items) - files} folders and {files} *{self._suffix} in {self._listed}", "faint"),
-        )
+        shown = [item for item in self._shown if item.name != PARENT]
+        files = sum(item.size is not None for item in shown)
+        folders = count(len(shown) - files, "folder")
+        return ((f" {folders} and {files} *{self._suffix} in {self._listed}", "faint"),)
 
     def offered(self) -> list[tuple[str, str, str]]:
         first, *rest = super().offered()
@@ -131,33 +131,41 @@ class PickFileScreen(GatewayScreen):
 
     def on_input_changed(self) -> None:
         self._problem = ""
-        folder, _ = self._typed()
-        if folder == self._listed:
-            self._narrow()
-        else:
-            self.run_worker(self._list(folder), exclusive=True, group="list")
+        self._with_list(self.update_view)
 
     def on_input_submitted(self) -> None:
         self.action_enter()
-
-    def on_table_moved(self) -> None:
-        self._problem = ""
-        self.update_view()
 
     def on_table_chosen(self) -> None:
         self.action_enter()
 
     def action_move(self, by: int) -> None:
-        self.query_one("#pick-list", Table).action_move(by)
+        self._moved(lambda table: table.action_move(by))
 
     def action_page(self, by: int) -> None:
-        self.query_one("#pick-list", Table).action_page(by)
+        self._moved(lambda table: table.action_page(by))
 
     def action_parent(self) -> None:
         folder, _ = self._typed()
         self._write(_with_slash(folder.parent))
 
     def action_complete(self) -> None:
+        self._with_list(self._complete)
+
+    def action_enter(self) -> None:
+        self._with_list(self._enter)
+
+    def _with_list(self, do: Callable[[], None]) -> None:
+        """Do something with the list for what is typed by now: keys may come faster than folders are read."""
+        if self._typed()[0] == self._listed:
+            self._narrow()
+            do()
+            return
+        self._waiting.append(do)
+        if len(self._waiting) == 1:
+            self.run_worker(self._list())
+
+    def _complete(self) -> None:
         names = [item.name for item in self._shown if item.name != PARENT]
         folder, begin = self._typed()
         common = os.path.commonprefix(names)  # noqa: RUF071  # of the characters
@@ -166,18 +174,22 @@ class PickFileScreen(GatewayScreen):
         elif len(common) > len(begin):
             self._write(f"{_with_slash(folder)}{common}")
 
-    def action_enter(self) -> None:
+    def _enter(self) -> None:
         cursor = self.query_one("#pick-list", Table).cursor
         folder, begin = self._typed()
         item = self._shown[cursor] if cursor < len(self._shown) else None
-        if item is None:
-            self.run_worker(self._choose(folder / begin), exclusive=True, group="choose")
-        elif item.name == PARENT:
+        if item is not None and item.name == PARENT:
             self.action_parent()
-        elif item.size is None:
+        elif item is not None and item.size is None:
             self._write(_with_slash(folder / item.name))
         else:
-            self.run_worker(self._choose(folder / item.name), exclusive=True, group="choose")
+            name = item.name if item else begin
+            self.run_worker(self._choose(folder / name))
+
+    def _moved(self, move: Callable[[Table], None]) -> None:
+        self._problem = ""
+        move(self.query_one("#pick-list", Table))
+        self.update_view()
 
     @property
     def _field(self) -> Input:
@@ -192,17 +204,22 @@ class PickFileScreen(GatewayScreen):
         self._field.value = text
         self._field.cursor_position = len(text)
 
-    async def _list(self, folder: Path) -> None:
-        try:
-            items, problem = await asyncio.to_thread(_items, folder, self._suffix), ""
-        except OSError as error:
-            items, problem = [], f"{folder}: cannot be opened: {error.strerror or error}"
-        self._listed, self._items = folder, items
-        self._narrow()
-        self._problem = problem
-        self.update_view()
+    async def _list(self) -> None:
+        while (folder := self._typed()[0]) != self._listed:
+            try:
+                self._items, self._problem = await asyncio.to_thread(_items, folder, self._suffix), ""
+            except OSError as error:
+                self._items, self._problem = [], f"{folder}: cannot be opened: {error.strerror or error}"
+            self._listed = folder
+        waiting, self._waiting = self._waiting, []
+        if self._problem:
+            self._narrow()
+        else:
+            for do in waiting:
+                self._with_list(do)
 
     def _narrow(self) -> None:
+        """Show what begins with what is typed; the cursor stays where it is, or goes to what can be wanted first."""
         _, begin = self._typed()
         hidden = begin.startswith(".")
         found = [
@@ -211,10 +228,15 @@ class PickFileScreen(GatewayScreen):
             if item.name.casefold().startswith(begin.casefold()) and (hidden or not item.name.startswith("."))
         ]
         above = [] if begin or self._listed == Path("/") else [Item(PARENT, None, None)]
-        self._shown = [*above, *found]
+        narrowed = (self._listed, [*above, *found], begin)
+        if narrowed == self._narrowed:
+            return
+        self._narrowed, self._shown = narrowed, narrowed[1]
         self.update_view()
-        # The first one that can be wanted: Enter must not lead up again.
-        self.query_one("#pick-list", Table).move_to(1 if above and found else 0)
+        exact = next((place for place, item in enumerate(self._shown) if item.name == begin), None)
+        # Not the folder above: Enter must not lead up again.
+        first = len(above) if found else 0
+        self.query_one("#pick-list", Table).move_to(first if exact is None else exact)
 
     async def _choose(self, path: Path) -> None:
         refused = await self._take(path)

@@ -65,9 +65,13 @@ class PreviewScreen(FilteredScreen):
         Binding("c", "changes", "All", tooltip="only what changes, or everything that a client gets"),
         FILTER,
         Binding(
-            "left", "sideways(-1)", "Other meters", key_display="< >", tooltip="other meters of the matrix"
+            "less_than_sign,left",
+            "sideways(-1)",
+            "Meters",
+            key_display="< >",
+            tooltip="other meters of the matrix, as Left and Right do",
         ),
-        Binding("right", "sideways(1)", show=False),
+        Binding("greater_than_sign,right", "sideways(1)", show=False),
     ]
 
     def __init__(self, file: MappingFile, on_saved: Callable[[], None] | None = None) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from core.dlms import axdr
 from core.dlms.axdr import Tag
@@ -63,28 +64,27 @@ def _change(meter: MeterReadout, old: MappingFile | None, new: MappingFile) -> M
     before = dict(_shown(old, meter)) if old else {}
     after = dict(_shown(new, meter))
     rows = (
-        _object_change(place, before.get(place), after.get(place))
+        ObjectChange(
+            *place,
+            before=before[place].text if place in before else None,
+            after=after[place].text if place in after else None,
+            from_default=place in after and after[place].from_default,
+        )
         for place in dict.fromkeys((*after, *before))
     )
     return MeterChange(meter.name, old.label if old else "", new.label, tuple(rows))
 
 
-def _object_change(
-    place: tuple[str, int], before: MappedValue | None, after: MappedValue | None
-) -> ObjectChange:
-    return ObjectChange(
-        *place,
-        before=shown_text(before) if before else None,
-        after=shown_text(after) if after else None,
-        from_default=after is not None and after.from_default,
-    )
+class _Shown(NamedTuple):
+    text: str
+    from_default: bool
 
 
-def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], MappedValue]]:
+def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], _Shown]]:
     for value in engine.evaluate(mapping, meter.readout, meter.site):
         item = value.object
         if item.held or item.entry.default is not None:
-            yield (item.entry.obis_text, item.class_id), value
+            yield (item.entry.obis_text, item.class_id), _Shown(shown_text(value), value.from_default)
 
 
 def shown_text(value: MappedValue) -> str:
