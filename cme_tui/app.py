@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Input
 
 from cme_tui.driver import TerminalDriver
 from cme_tui.screens.ask import AskScreen
@@ -106,6 +108,15 @@ class CmeApp(App[None]):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and event.is_forwarded and event.character and event.is_printable:
+            field = self.focused
+            if isinstance(field, Input):
+                # Typed in one go with the key that opened the field, so it went to what had the focus then.
+                field.insert_text_at_cursor(event.character)
+                return
+        await super().on_event(event)
 
     @property
     def can_go_back(self) -> bool:

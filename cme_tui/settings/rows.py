@@ -110,8 +110,9 @@ class SettingRows:
 
     def _haystack(self, name: str) -> str:
         setting = self.settings.get(name)
-        value = text(name, self.value(setting)) if setting else ""
-        return " ".join((group(name), title(name), name, value)).casefold()
+        # With the old value as well: a row must not vanish because it is changed.
+        values = {text(name, each) for each in (setting.value, self.value(setting))} if setting else ()
+        return " ".join((group(name), title(name), name, *values)).casefold()
 
     def _cells(self, name: str) -> tuple[Span, str, str]:
         setting = self.settings.get(name)
@@ -176,7 +177,7 @@ def title(name: str) -> str:
 def _default(setting: Setting) -> str:
     if setting.value == setting.default:
         return "default"
-    return f"default {text(setting.name, setting.default)}" if setting.default != "" else "not the default"
+    return f"default {text(setting.name, setting.default)}" if setting.default != "" else "not default"
 
 
 def _about_other(name: str) -> str:

@@ -29,7 +29,15 @@ time.tzset()
 PROGRAM = Path(__file__).parent / "recorded_app.py"
 LIMIT = 20.0
 
-KEYS = {"F1": b"\x1bOP", "F2": b"\x1bOQ", "F4": b"\x1bOS", "F6": b"\x1b[17~", "F10": b"\x1b[21~", "F12": b"\x1b[24~"}
+KEYS = {
+    "F1": b"\x1bOP",
+    "F2": b"\x1bOQ",
+    "F3": b"\x1bOR",
+    "F4": b"\x1bOS",
+    "F6": b"\x1b[17~",
+    "F10": b"\x1b[21~",
+    "F12": b"\x1b[24~",
+}
 
 
 class VirtualTerminal:
