@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -57,11 +57,7 @@ class Draft:
     items: tuple[Item, ...]
     readouts: tuple[MeterReadout, ...]  # one of each structure
     replaced: MappingFile | None  # the active file for the same meters; what no field has of it is kept
-    _sent: tuple[frozenset[Place], ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        sent = (frozenset(each.place for each in coach.fields_of(m.readout.telegrams)) for m in self.readouts)
-        object.__setattr__(self, "_sent", tuple(sent))
+    sent: tuple[frozenset[Place], ...]  # the fields of each readout
 
     def of(self, decision: Decision) -> tuple[int, ...]:
         """Places in `items` of those with a decision."""
@@ -194,7 +190,7 @@ class Draft:
     def _compete(self, one: Field, other: Field) -> bool:
         """Whether a meter sends both fields."""
         places = {one.place, other.place}
-        return len(places) == 2 and any(places <= sent for sent in self._sent)
+        return len(places) == 2 and any(places <= sent for sent in self.sent)
 
     def _with(self, index: int, item: Item) -> Draft:
         return replace(self, items=(*self.items[:index], item, *self.items[index + 1 :]))
@@ -211,7 +207,8 @@ def begin(coaching: Coaching) -> Draft:
     readouts = tuple(one_of_each(coaching.readouts))
     base = Base(own, readouts)
     items = (_begun(each, base, own.name if own else "") for each in coaching.proposals)
-    return Draft(kind, tuple(items), readouts, own)
+    sent = (frozenset(each.place for each in coach.fields_of(m.readout.telegrams)) for m in readouts)
+    return Draft(kind, tuple(items), readouts, own, tuple(sent))
 
 
 def scopes(kind: MeterType) -> tuple[MeterType, ...]:

@@ -175,6 +175,7 @@ async def test_only_forms_that_fit_are_offered(session):
         await s.press("c", *["down"] * ROWS.index("Unit"), "enter")
         assert isinstance(s.screen, ChooseScreen)
         options = s.table("#options")
+        assert options.text_of(options.cursor).split() == ["m³", "volume", "13"]
         assert not any(options.text_of(row).startswith("Wh ") for row in range(options.row_count))
         await s.press(*"litre")
         assert options.row_count == 0
