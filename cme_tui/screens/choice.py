@@ -25,6 +25,25 @@ from core.snapshot import Snapshot
 
 CODE, CLASS, TYPE, UNIT, SCALER, DEFAULT, PUSH = range(7)
 ROWS: Final = ("OBIS code", "Class", "Data type", "Unit", "Scaler", "Default", "In push")
+CLASS_NOTES: Final = {
+    1: "texts, dates, flags",
+    3: "a number with unit and scaler",
+    4: "a register with time and status",
+    8: "a date with time",
+}
+TYPE_NOTES: Final = {
+    5: "32 bits, signed",
+    6: "32 bits",
+    13: "0 to 99, one byte",
+    15: "8 bits, signed",
+    16: "16 bits, signed",
+    17: "8 bits",
+    18: "16 bits",
+    20: "64 bits, signed",
+    21: "64 bits",
+    23: "float of 32 bits",
+    24: "float of 64 bits",
+}
 LOWEST_SCALER: Final = -128
 HIGHEST_SCALER: Final = 127
 
@@ -102,18 +121,18 @@ class ChoiceScreen(GatewayScreen):
         self.action_edit()
 
     def action_edit(self) -> None:
-        match self._cursor:
-            case 0:
-                self._ask("OBIS code, 8-0:1.0.0 or 8.0.1.0.0.255", obis(self._choice.obis), self._with_code)
-            case 4:
-                self._ask("Scaler, a power of ten", str(self._choice.scaler), self._with_scaler)
-            case 5:
-                text = "" if self._choice.default is None else str(self._choice.default)
-                self._ask("Value where the meter sends none; empty for no default", text, self._with_default)
-            case 6:
-                self.action_step(1)
-            case cursor:
-                self._choose(cursor)
+        choice, cursor = self._choice, self._cursor
+        if cursor == CODE:
+            self._ask("OBIS code, 8-0:1.0.0 or 8.0.1.0.0.255", obis(choice.obis), self._with_code)
+        elif cursor == SCALER:
+            self._ask("Scaler, a power of ten", str(choice.scaler), self._with_scaler)
+        elif cursor == DEFAULT:
+            text = "" if choice.default is None else str(choice.default)
+            self._ask("Value where the meter sends none; empty for no default", text, self._with_default)
+        elif cursor == PUSH:
+            self.action_step(1)
+        elif options := self._options(cursor):
+            self._choose(cursor, options)
 
     def action_step(self, by: int) -> None:
         choice, cursor = self._choice, self._cursor
@@ -157,13 +176,12 @@ class ChoiceScreen(GatewayScreen):
 
         self.cme.push_screen(AskScreen(question, value, wrong=wrong), answered)
 
-    def _choose(self, cursor: int) -> None:
+    def _choose(self, cursor: int, options: list[Option]) -> None:
         def chosen(value: int | None) -> None:
             if value is not None:
                 self._changed(self._with(cursor, value))
 
-        screen = ChooseScreen(ROWS[cursor], self._options(cursor), _value(self._choice, cursor))
-        self.cme.push_screen(screen, chosen)
+        self.cme.push_screen(ChooseScreen(ROWS[cursor], options, _value(self._choice, cursor)), chosen)
 
     def _options(self, cursor: int) -> list[Option]:
         record = self._item.field.record
@@ -226,59 +244,26 @@ class ChoiceScreen(GatewayScreen):
         ]
 
 
-CLASS_NOTES: Final = {
-    1: "texts, dates, flags",
-    3: "a number with unit and scaler",
-    4: "a register with time and status",
-    8: "a date with time",
-}
-TYPE_NOTES: Final = {
-    5: "32 bits, signed",
-    6: "32 bits",
-    13: "0 to 99, one byte",
-    15: "8 bits, signed",
-    16: "16 bits, signed",
-    17: "8 bits",
-    18: "16 bits",
-    20: "64 bits, signed",
-    21: "64 bits",
-    23: "float of 32 bits",
-    24: "float of 64 bits",
-}
-
-
 def _value(choice: Choice, cursor: int) -> int:
     return {CLASS: choice.class_id, TYPE: choice.data_type, UNIT: choice.unit}[cursor]
 
 
 def _row(index: int, choice: Choice) -> Row:
     """Value and meaning of one property."""
-    register = choice.class_id in forms.REGISTERS
-    match index:
-        case 0:
-            return (
-                (obis(choice.obis), choice.obis)
-                if choice.obis
-                else (("none yet", "warn"), "Enter gives it one")
-            )
-        case 1:
-            return (CLASS_NAMES[choice.class_id], CLASS_NOTES[choice.class_id])
-        case 2:
-            return (
-                f"{type_name(choice.data_type)} ({choice.data_type})",
-                TYPE_NOTES.get(choice.data_type, ""),
-            )
-        case 3 if register:
-            unit = units.dlms_units().get(choice.unit)
-            return (f"{unit.symbol} ({unit.code})", unit.quantity) if unit else (str(choice.unit), "")
-        case 3:
+    if index == CODE:
+        none: Row = (("none yet", "warn"), "Enter gives it one")
+        return (obis(choice.obis), choice.obis) if choice.obis else none
+    if index == CLASS:
+        return (CLASS_NAMES[choice.class_id], CLASS_NOTES[choice.class_id])
+    if index == TYPE:
+        return (f"{type_name(choice.data_type)} ({choice.data_type})", TYPE_NOTES.get(choice.data_type, ""))
+    if index == UNIT:
+        if choice.class_id not in forms.REGISTERS:
             return (("-", "faint"), "only registers have one")
-        case 4:
-            return (
-                str(choice.scaler),
-                f"one step is 10^{choice.scaler} {units.symbol(choice.unit)}".rstrip(),
-            )
-        case 5:
-            none = choice.default is None
-            return ("none" if none else str(choice.default), "where the meter sends no value")
+        unit = units.dlms_units().get(choice.unit)
+        return (f"{unit.symbol} ({unit.code})", unit.quantity) if unit else (str(choice.unit), "")
+    if index == SCALER:
+        return (str(choice.scaler), f"one step is 10^{choice.scaler} {units.symbol(choice.unit)}".rstrip())
+    if index == DEFAULT:
+        return ("none" if choice.default is None else str(choice.default), "where the meter sends no value")
     return ("yes" if choice.in_push else "no", "whether push reports hold it")

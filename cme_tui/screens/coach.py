@@ -20,6 +20,7 @@ from core.mapping import forms, units
 from core.mapping.coach import Choice
 from core.mapping.draft import Decision, Draft, DraftError, Item, Shown, begin, scopes
 from core.mapping.merge import showing
+from core.mapping.model import ANY_MANUFACTURER, ANY_VERSION
 from core.mapping.workshop import Coaching
 from core.snapshot import Snapshot
 
@@ -28,6 +29,7 @@ MARKS: Final[dict[Decision, tuple[str, str]]] = {
     Decision.OPEN: ("! check", "warn"),
     Decision.SKIPPED: ("- skip", "faint"),
 }
+WORDS: Final = {Decision.TAKEN: "taken", Decision.OPEN: "to be checked", Decision.SKIPPED: "skipped"}
 PANEL_LINES: Final = 8
 LONGEST: Final = 32  # characters of a value in the panel
 INDENT: Final = 13  # cells before the text of the panel
@@ -164,7 +166,10 @@ class CoachScreen(FilteredScreen):
         if not self._draft.items[index].field.keys:
             self._refuse(self._draft.problem(index, self._draft.items[index].choice))
             return
-        take = lambda choice: self._try(lambda: self._draft.change(index, choice))  # noqa: E731
+
+        def take(choice: Choice) -> None:
+            self._try(lambda: self._draft.change(index, choice))
+
         self.cme.push_screen(ChoiceScreen(self._draft, index, take))
 
     def action_next(self) -> None:
@@ -304,7 +309,8 @@ class CoachScreen(FilteredScreen):
         sent = f"{field.meaning} = {value}; record {field.record.dib}, data {data or 'none'}"
         parts: list[tuple[str, str, str]] = [("✗ Refused", self._why_not(), "bad"), ("Meter sends", sent, "")]
         if choice.obis:
-            parts.append(("Shown as", _form(choice), ""))
+            taken = item.decision is Decision.TAKEN
+            parts.append(("Shown as" if taken else "Proposed", _form(choice), ""))
             if item.decision is not Decision.SKIPPED:
                 parts.append(("Client gets", shown.value or "no value", "strong"))
                 if shown.error:
@@ -324,9 +330,6 @@ class CoachScreen(FilteredScreen):
         if entry is None or serving is None:
             return "clients do not get it"
         return f"{obis(entry.obis_text)} by {serving.name}"
-
-
-WORDS: Final = {Decision.TAKEN: "taken", Decision.OPEN: "to be checked", Decision.SKIPPED: "skipped"}
 
 
 def _haystack(item: Item) -> str:
@@ -365,6 +368,6 @@ def _wrapped(label: str, text: str, tone: str, width: int) -> list[Line]:
 
 def _whom(draft: Draft) -> str:
     kind = draft.kind
-    if kind.manufacturer == "all":
+    if kind.manufacturer == ANY_MANUFACTURER:
         return "meters of all manufacturers"
-    return "any version of it" if kind.version == 0 else "exactly this type"
+    return "any version of it" if kind.version == ANY_VERSION else "exactly this type"
