@@ -29,7 +29,14 @@ time.tzset()
 PROGRAM = Path(__file__).parent / "recorded_app.py"
 LIMIT = 20.0
 
-KEYS = {"F1": b"\x1bOP", "F2": b"\x1bOQ", "F4": b"\x1bOS", "F6": b"\x1b[17~", "F10": b"\x1b[21~", "F12": b"\x1b[24~"}
+KEYS = {
+    "F1": b"\x1bOP",
+    "F2": b"\x1bOQ",
+    "F4": b"\x1bOS",
+    "F6": b"\x1b[17~",
+    "F10": b"\x1b[21~",
+    "F12": b"\x1b[24~",
+}
 
 
 class VirtualTerminal:
@@ -347,9 +354,10 @@ def looks_as_accepted(snap_compare):
         app = CmeApp(gateway, clock=gateway.clock, profile=profile)
 
         async def press(pilot):
-            await pilot.press(*keys)
-            await pilot.app.workers.wait_for_complete()
-            await pilot.pause()
+            for key in keys:
+                await pilot.press(key)
+                await pilot.app.workers.wait_for_complete()
+                await pilot.pause()
             pilot.app.pull()
             await pilot.pause()
 
