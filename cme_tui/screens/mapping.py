@@ -33,6 +33,7 @@ from core.statedir import write_atomically
 ASK_AGAIN_SECONDS: Final = 2.0
 """Somebody else may change mappings, and a readout may bring a type: how often the lists are asked for."""
 
+MOST_TYPES: Final = 4  # that a question names
 NOTHING: Final = Mappings((), (), (), "")
 
 
@@ -370,12 +371,18 @@ class MappingScreen(FilteredScreen):
         active = next((each for each in known.active if each.file.name == name), None)
         if active is None:
             return f"Delete {name}? It cannot be used as it is, so no meter loses anything."
-        said = [f"Delete {name} ({active.file.label})?"]
-        for kind in known.types:
-            if kind.kind is not None and kind.mapping == active.file.label:
-                then = f"will show what {kind.fallback} says" if kind.fallback else "will lose all values"
-                said.append(f"{names(kind.meters)} ({kind.kind.label}) {then}.")
-        return " ".join(said if len(said) > 1 else [*said, "No meter uses it."])
+        served = [each for each in known.types if each.kind and each.mapping == active.file.label]
+        said = [f"Delete {name} ({active.file.label})?", *map(_without_file, served[:MOST_TYPES])]
+        if len(served) > MOST_TYPES:
+            said.append(
+                f"{count(len(served) - MOST_TYPES, 'other type uses', 'other types use')} it as well."
+            )
+        return " ".join(said if served else [*said, "No meter uses it."])
+
+
+def _without_file(served: TypeInUse) -> str:
+    then = f"show what {served.fallback} says" if served.fallback else "lose all values"
+    return f"{names(served.meters)} ({served.kind.label if served.kind else 'not read yet'}) will {then}."
 
 
 def _no_path(text: str) -> str:

@@ -21,7 +21,6 @@ from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import count, moment
 from core.snapshot import Snapshot
 
-MOST_ITEMS: Final = 2000  # of one folder; who has more types the begin of the name
 PARENT: Final = ".."
 
 
@@ -274,7 +273,7 @@ def _items(folder: Path, suffix: str) -> list[Item]:
                     found.append(Item(entry.name, told.st_size, told.st_mtime_ns // 1_000_000))
             except OSError:
                 continue  # a link to nowhere
-    return sorted(found, key=lambda item: (item.size is not None, item.name.casefold()))[:MOST_ITEMS]
+    return sorted(found, key=lambda item: (item.size is not None, item.name.casefold()))
 
 
 def _row(item: Item) -> Row:

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,11 @@ from cme_tui.widgets.lines import Lines
 from cme_tui.widgets.table import Table
 from core.facade import RunOptions
 from core.launch import open_gateway
+from core.mapping.coach import MeterType
 from core.mapping.library import MappingSet, read_mapping
 from core.mapping.model import MappingError, dump, parse_mapping
 from core.mapping.ready import ready_mappings
+from core.mapping.workshop import TypeInUse
 
 ENTRY = {
     "mbusKeys": ["mbus.dib.volume.0.0.0.0.unmodifiedvalue"],
@@ -52,6 +56,13 @@ def home(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+def answered(result):
+    """A future that is done."""
+    future = Future()
+    future.set_result(result)
+    return future
 
 
 def put(folder: Path, file):
@@ -355,6 +366,21 @@ async def test_deleting_names_what_is_lost(session):
         assert any("heat.json" in row for row in rows(s, "#active"))
         await s.press("u")
         assert "nothing to take back" in s.status
+
+
+async def test_a_file_of_many_types_has_a_question_that_fits(session):
+    """Four types with their meters are named, the others counted."""
+    served = [
+        TypeInUse(MeterType("heat", "KAM", each), (f"m {each}",), "heat/all/0", "", "") for each in range(9)
+    ]
+    gateway = RecordedGateway()
+    lists = gateway.mappings().result()
+    gateway.mappings = lambda: answered(replace(lists, types=tuple(served)))
+    async with session(gateway) as s:
+        await s.press("f4")
+        await find(s, "#active", "heat.json")
+        await s.press("d")
+        assert "m 3 (heat/KAM/3) will lose all values. 5 other types use it as well." in s.screen._question
 
 
 async def test_an_exported_file_comes_back_the_same(session, home, tmp_path):
