@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from textwrap import wrap
 from typing import Any, ClassVar, Final
@@ -15,10 +15,9 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import Input
 
-from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.base import GatewayScreen
-from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.settings import secrets
+from cme_tui.settings.questions import LOWERING, ask
 from cme_tui.settings.rows import SECRETS, SettingRows, group, title
 from cme_tui.settings.secrets import NEW_METER_KEY
 from cme_tui.settings.wording import label, typed_text
@@ -32,9 +31,6 @@ from core.snapshot import Snapshot
 
 REVEALED_SECONDS: Final = 30.0
 """How long a secret is shown that was asked for."""
-
-LOWERING: Final = "lower"
-"""What has to be typed to make the gateway less secure."""
 
 
 class SettingsScreen(GatewayScreen):
@@ -221,6 +217,7 @@ class SettingsScreen(GatewayScreen):
         self.update_view()
 
     def action_filter(self) -> None:
+        self._hide()
         field = self.query_one("#filter", Input)
         field.display = True
         self.query_one("#list-title").display = True
@@ -251,11 +248,12 @@ class SettingsScreen(GatewayScreen):
             self.action_keep_filter()
 
     def on_descendant_focus(self) -> None:
-        if self._edited and isinstance(self.focused, Table):
+        if self._edited and self.focused is not self.query_one("#field"):
             self.action_take()  # left with Tab or the mouse
 
     def on_table_moved(self) -> None:
-        self._hide()
+        if self._here != self._revealed:
+            self._hide()
         self.update_view()
 
     def on_table_chosen(self) -> None:
@@ -319,14 +317,12 @@ class SettingsScreen(GatewayScreen):
         if not await self._answered(future, "Checking", values):
             return
         self._draft.object("", "")
-        cuts = [does for does, clients in map(self._rows.changed, values) if clients]
+        cuts = "; ".join(does for does, clients in map(self._rows.changed, values) if clients)
+        question = f"This disturbs clients: {cuts}." if cuts else ""
+        ask(self.cme, future.result(), question, "Save", lambda: self._start(self._save(values)))
 
-        def go_on() -> None:
-            self.run_worker(self._save(values))
-
-        self._ask(
-            future.result(), f"This disturbs clients: {'; '.join(cuts)}." if cuts else "", "Save", go_on
-        )
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self.run_worker(work)
 
     async def _save(self, values: Mapping[str, Any]) -> None:
         if await self._answered(self.cme.gateway.configure(values), "Saving", values):
@@ -365,36 +361,21 @@ class SettingsScreen(GatewayScreen):
         if not await self.cme.answer(check, "Checking"):
             return
         back = ", ".join(self._rows.put_back(name, value) for name, value in values.items())
-
-        def go_on() -> None:
-            self.run_worker(self._undo())
-
-        self._ask(check.result(), f"Take back the last save: {back}?", "Undo", go_on)
+        question = f"Take back the last save: {back}?"
+        ask(self.cme, check.result(), question, "Undo", lambda: self._start(self._undo()))
 
     async def _undo(self) -> None:
         if await self.cme.answer(self.cme.gateway.undo(), "Taking back"):
             self.cme.pull()
             self.cme.say("● The last save is taken back", "good")
 
-    def _ask(self, lowered: tuple[str, ...], question: str, yes: str, go_on: Callable[[], None]) -> None:
-        """Go on, after a question where there is one, which has to be answered in a word where security is lowered."""
-        if lowered:
-            sentences = " ".join((*lowered, *([question] if question else [])))
-            self.cme.push_screen(
-                AskScreen(f"{sentences} Type {LOWERING} to do it all the same.", wrong=_no_lowering),
-                lambda word: go_on() if word is not None else None,
-            )
-        elif question:
-            self.cme.push_screen(ConfirmScreen(question, yes), lambda answer: go_on() if answer else None)
-        else:
-            go_on()
-
     def _go_to(self, name: str) -> None:
         if name not in self._names:
             self.query_one("#filter", Input).value = ""
             self._leave_filter()
             self.update_view()
-        self.query_one("#settings", Table).move_to(self._names.index(name))
+        if name in self._names:
+            self.query_one("#settings", Table).move_to(self._names.index(name))
 
     # Secrets
 
@@ -450,7 +431,3 @@ def _sentence(error: BaseException) -> str:
     """An error without the path of the file, which stands nowhere near the field."""
     said = str(error)
     return said.partition("config.toml: ")[2] or said
-
-
-def _no_lowering(answer: str) -> str:
-    return "" if answer.strip() == LOWERING else f"Type {LOWERING}, or leave with Esc."

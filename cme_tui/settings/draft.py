@@ -47,8 +47,15 @@ class Draft:
             self.changes[setting.name] = Change(value, setting.value, wanted)
 
     def object(self, sentence: str, at: str) -> None:
-        """Note why the changes cannot be saved together; "" where they can."""
-        self.objection, self.objection_at = sentence, at if sentence else ""
+        """Note why the changes cannot be saved together; "" where they can.
+
+        It stands where it stood first, also while other settings are changed.
+        """
+        if not sentence:
+            self.objection_at = ""
+        elif sentence != self.objection or self.objection_at not in self.changes:
+            self.objection_at = at if at in self.changes else next(iter(self.changes), "")
+        self.objection = sentence
 
     def clear(self) -> None:
         """Forget all of it."""

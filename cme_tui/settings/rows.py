@@ -94,7 +94,7 @@ class SettingRows:
             (" not saved:  s saves, x drops", "strong"),
         )
         if wrong := self.draft.wrong or self.draft.objection_at:
-            head = (*head, (f"  ✗ first correct {title(wrong)}", "bad"))
+            head = (*head, (f"  ✗ cannot be: see {title(wrong)}", "bad"))
         named = list(changes)
         if len(named) >= most:
             named = named[: most - 2]

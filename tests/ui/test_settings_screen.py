@@ -177,7 +177,7 @@ async def test_every_bad_value_is_named_on_leaving_the_field(opened, name):
             assert f"must be {ALL[name].wanted_instead(typed(name, text))}, not " in about(s)
             assert about(s).startswith("✗")
             assert row(s, name).startswith("✗")
-            assert "first correct" in s.lines("#changes")
+            assert "cannot be" in s.lines("#changes")
             await s.press("s")
             assert "has to be corrected first" in s.status
             await s.press("enter")
@@ -199,6 +199,9 @@ async def test_the_interval_rule_has_the_numbers_in_it(opened):
         await enter(s, "profiles.load_profile_1", "10 min")
         assert "10 min is no multiple of the readout interval 15 min" in about(s)
         assert "config.toml" not in about(s)
+        await enter(s, "gateway.name", "Keller 4")
+        assert "✗" not in about(s)
+        assert row(s, "profiles.load_profile_1").startswith("✗")
         await s.press("s")
         assert "Nothing is saved" in s.status
         assert not s.gateway.commands
@@ -207,6 +210,16 @@ async def test_the_interval_rule_has_the_numbers_in_it(opened):
         await s.press("s")
         assert values(s)["profiles.load_profile_1"] == "10 min"
         assert values(s)["readout.interval"] == "5 min"
+
+
+async def test_each_of_two_wrong_values_has_its_own_sentence(opened):
+    """One wrong by itself does not hide that another breaks the rule."""
+    async with opened() as s:
+        await enter(s, "dlms.port", "70000")
+        await enter(s, "profiles.load_profile_1", "10 min")
+        assert "10 min is no multiple of the readout interval" in about(s)
+        await go(s, "dlms.port")
+        assert "TCP port must be" in about(s)
 
 
 async def test_a_port_that_is_taken_says_so_on_leaving_the_field(opened):
@@ -338,7 +351,7 @@ async def test_leaving_with_changes_asks_first(opened):
             assert "1 change of settings" in str(s.screen.query_one("Static").render())
             await s.press("n")
             if keys[0] == "f1":
-                await s.press("escape")
+                await s.press("escape")  # leaves the help
             assert isinstance(s.screen, SettingsScreen)
             assert "1 change" in s.lines("#changes")
         await s.press("f3")
@@ -354,6 +367,11 @@ async def test_leaving_with_changes_asks_first(opened):
         await s.press("f3")
         assert s.lines("#changes") == ""
         assert "Cellar 3" in row(s, "gateway.name")
+        await enter(s, "gateway.name", "Keller 4")
+        await s.press("f1", "f2", "y")
+        assert isinstance(s.screen, OverviewScreen)
+        await s.press("f3")
+        assert s.lines("#changes") == ""
         await s.press("f2")
         assert isinstance(s.screen, OverviewScreen)
 
@@ -482,7 +500,7 @@ async def test_secrets_are_masked_and_told_apart_by_fingerprints(opened):
         assert not [text for text in texts(s.gateway.kept_secrets) if text in repr(s.app.current).lower()]
 
 
-@pytest.mark.parametrize("leave", [("v",), ("escape",), ("up",), ("f2",), ("f1",)], ids=str)
+@pytest.mark.parametrize("leave", [("v",), ("escape",), ("up",), ("f2",), ("f1",), ("slash",)], ids=str)
 async def test_one_secret_is_shown_on_request(opened, leave):
     """That one only, until v, Esc, another row or another screen."""
     async with opened(size=(120, 60)) as s:
