@@ -118,11 +118,17 @@ class _Posing:
     def settings(self) -> tuple[Setting, ...]:
         return self._gateway.settings()
 
+    def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return self._gateway.check(values)
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         return self._gateway.configure(values)
 
     def undo(self) -> Future[Mapping[str, Any]]:
         return self._gateway.undo()
+
+    def replaced(self) -> Future[Mapping[str, Any]]:
+        return self._gateway.replaced()
 
     def secrets(self) -> Secrets:
         return POSED
