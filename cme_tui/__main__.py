@@ -371,10 +371,10 @@ def _run_config(arguments: argparse.Namespace) -> int:
             return config.check(place)
         case "get":
             return config.get(place, arguments.key)
-        case "reset":
-            return config.reset(place, arguments.keys, lower=arguments.yes)
         case "dialects":
             return config.list_dialects(place)
+        case "reset":
+            return config.reset(place, arguments.keys, lower=arguments.yes)
     if arguments.undo == bool(arguments.words):
         return _misused("config set", "give settings with their values, or --undo")
     if arguments.undo:

@@ -22,6 +22,7 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
 from cme_tui.screens.help import HelpScreen
+from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
@@ -56,6 +57,7 @@ class CmeApp(App[None]):
     SCREENS: ClassVar = {
         "overview": OverviewScreen,
         "settings": SettingsScreen,
+        "mapping": MappingScreen,
         "meters": MetersScreen,
         "dlms": DlmsScreen,
     }
@@ -63,6 +65,7 @@ class CmeApp(App[None]):
         Binding("f1,question_mark", "help", show=False),
         Binding("f2", "go('overview')", show=False),
         Binding("f3", "go('settings')", show=False),
+        Binding("f4", "go('mapping')", show=False),
         Binding("f6", "go('meters')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),

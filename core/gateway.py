@@ -548,7 +548,8 @@ class Core:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
             elif meter.reading is not None and meter.mapping is None:
-                yield f"{meter.name}: no mapping file for it, so clients see no values; add one to mappings/."
+                way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
+                yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."
         if any(report.enabled for report in self._config.push.reports):
             yield "Push reports are configured, but this version sends none yet: poll the gateway meanwhile."
 
