@@ -29,6 +29,7 @@ _V = TypeVar("_V")
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
 _WITH_HISTORY = (CLASSES["data"], *_REGISTERS)
 _REMEMBERED = 10_000  # plans at most
+_DECIMALS = 300  # more than powers of ten of a scaler and a VIF can make together
 _BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
 
 
@@ -295,7 +296,8 @@ def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, int]:
     if not convert.is_numeric(entry.data_type):
         return convert.plain(key.scaled, entry.data_type), 2
     factor, ratio = ratios(entry, record)
-    lossless = record.coding is Coding.REAL or ratio.denominator == 1
+    decimal = 10**_DECIMALS % ratio.denominator == 0  # as a float takes it; an hour has no decimal in days
+    lossless = decimal if record.coding is Coding.REAL else ratio.denominator == 1
     return convert.number(ratio, entry.scaler, entry.data_type), lossless + (lossless and factor == 1)
 
 
