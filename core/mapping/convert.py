@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Converter = Callable[["Record"], bytes]
 """A-XDR with tag for one record. Raises `NoValueError`."""
 
+_DECIMALS = 300  # more than the powers of ten of a scaler and a VIF can make together
 MAX_TEXT = 4096  # of a default value, in characters
 
 
@@ -75,6 +76,11 @@ def is_numeric(data_type: int) -> bool:
 def is_float(data_type: int) -> bool:
     """Whether the data type takes decimal fractions."""
     return data_type in _FLOATS
+
+
+def always_exact(ratio: Fraction, *, as_float: bool) -> bool:
+    """Whether every number times the ratio is whole, or has an end as a decimal, as a float wants it."""
+    return (10**_DECIMALS if as_float else 1) % ratio.denominator == 0
 
 
 def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:

@@ -29,7 +29,6 @@ _V = TypeVar("_V")
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
 _WITH_HISTORY = (CLASSES["data"], *_REGISTERS)
 _REMEMBERED = 10_000  # plans at most
-_DECIMALS = 300  # more than powers of ten of a scaler and a VIF can make together
 _BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
 
 
@@ -296,8 +295,7 @@ def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, int]:
     if not convert.is_numeric(entry.data_type):
         return convert.plain(key.scaled, entry.data_type), 2
     factor, ratio = ratios(entry, record)
-    decimal = 10**_DECIMALS % ratio.denominator == 0  # as a float takes it; an hour has no decimal in days
-    lossless = decimal if record.coding is Coding.REAL else ratio.denominator == 1
+    lossless = convert.always_exact(ratio, as_float=record.coding is Coding.REAL)
     return convert.number(ratio, entry.scaler, entry.data_type), lossless + (lossless and factor == 1)
 
 
