@@ -391,7 +391,9 @@ def _fitted(choice: Choice, record: Record) -> Choice:
     if not (record.unit or record.exponent):
         ratio = Fraction(1)
     else:
-        whole = (s for s in range(choice.scaler, _FINEST - 1, -1) if _ratio(factor, record, s).denominator == 1)
+        whole = (
+            s for s in range(choice.scaler, _FINEST - 1, -1) if _ratio(factor, record, s).denominator == 1
+        )
         choice = replace(choice, scaler=next(whole, choice.scaler))
         ratio = _ratio(factor, record, choice.scaler)
     return replace(choice, data_type=_wide_enough(choice.data_type, record, ratio))
