@@ -154,7 +154,8 @@ def _alone(directory: Path) -> Iterator[None]:
         yield  # nothing can be changed there, and what is tried says why
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
