@@ -58,7 +58,10 @@ def check(
 
 
 def list_active(state_dir: Path) -> int:
-    """Print the active mapping files and how many meters use each. Exit 2 if one of them cannot be used."""
+    """Print the active mapping files and how many meters use each. Exit 2 if one of them cannot be used.
+
+    Raises `ConfigError` where there is no such state directory, as do all that follow.
+    """
     known = _lists(state_dir)
     _print_table([_HEADINGS, *(_row(each.file, len(each.meters)) for each in known.active)])
     return _report(known.problems)
@@ -124,7 +127,7 @@ def undo(state_dir: Path) -> int:
 def export(state_dir: Path, wanted: str) -> int:
     """Print an active mapping file, with every property that it was read with. Exit 2 where there is none."""
     try:
-        print(dump(find_file(StateDir(state_dir).mappings, wanted)), end="")
+        print(dump(find_file(_existing(state_dir).mappings, wanted)), end="")
     except MappingError as error:
         return _report([error])
     return 0
@@ -153,7 +156,7 @@ def show_template(state_dir: Path, label: str | None, meter: str | None) -> int:
 
 
 def _lists(state_dir: Path) -> workshop.Mappings:
-    folder = StateDir(state_dir).mappings
+    folder = _existing(state_dir).mappings
     return workshop.lists(MappingSet.from_directory(folder), installed_meters(state_dir), last_change(folder))
 
 

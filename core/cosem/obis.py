@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from core.errors import CmeError
 
 
@@ -12,7 +14,7 @@ class ObisError(CmeError):
 def parse(text: str) -> bytes:
     """`"0.0.1.0.0.255"` as 6 bytes. Raises `ObisError`."""
     parts = text.strip().split(".")
-    if len(parts) == 6 and all(p.isascii() and p.isdecimal() and int(p) <= 255 for p in parts):
+    if len(parts) == 6 and all(re.fullmatch("[0-9]{1,3}", p) and int(p) <= 255 for p in parts):
         return bytes(int(p) for p in parts)
     raise ObisError(f"{text!r} is no OBIS code; write six numbers from 0 to 255, as in 8.0.1.0.0.255.")
 

@@ -34,7 +34,7 @@ _REGISTER: Final = CLASSES["register"]
 _DATA: Final = CLASSES["data"]
 _DECLARATION: Final = 0x3F  # VIFE
 _EXTENSION: Final = 0x80
-_FINEST: Final = -12
+_FINEST: Final = -18  # of a VIF: 10^-12 A, with a factor of 10^-6 behind it
 _LARGEST_REGISTER: Final = 254  # value group F 255 is "not used"
 _COMPLETE: Final = re.compile(
     r"(\d+)-(\d+):(\d+)\.(\d+)\.(\d+)(?:\*(\d+))?"
@@ -391,7 +391,9 @@ def _fitted(choice: Choice, record: Record) -> Choice:
     if not (record.unit or record.exponent):
         ratio = Fraction(1)
     else:
-        whole = (s for s in range(choice.scaler, _FINEST, -1) if _ratio(factor, record, s).denominator == 1)
+        whole = (
+            s for s in range(choice.scaler, _FINEST - 1, -1) if _ratio(factor, record, s).denominator == 1
+        )
         choice = replace(choice, scaler=next(whole, choice.scaler))
         ratio = _ratio(factor, record, choice.scaler)
     return replace(choice, data_type=_wide_enough(choice.data_type, record, ratio))

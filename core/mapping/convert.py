@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Converter = Callable[["Record"], bytes]
 """A-XDR with tag for one record. Raises `NoValueError`."""
 
+_DECIMALS = 300  # more than the powers of ten of a scaler and a VIF can make together
 MAX_TEXT = 4096  # of a default value, in characters
 
 
@@ -77,12 +78,17 @@ def is_float(data_type: int) -> bool:
     return data_type in _FLOATS
 
 
+def always_exact(ratio: Fraction, *, as_float: bool) -> bool:
+    """Whether every number times the ratio is whole, or has an end as a decimal, as a float wants it."""
+    return (10**_DECIMALS if as_float else 1) % ratio.denominator == 0
+
+
 def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
     """Converter for a register's number: the sent number times `ratio`, which leads to unit and scaler.
 
     Integers stay integers; a float data type takes those that it names exactly, if only by its shortest decimal.
     Floats stay floats, whatever integer type the entry names: float32 as sent where the ratio is 1 and the entry
-    does not name float64, else float64, correctly rounded from the decimal.
+    does not name float64, else float64, if its shortest decimal is the number.
     """
     pack = _INTEGERS.get(data_type) or _FLOATS[data_type]
     exact = data_type in _INTEGERS
@@ -238,7 +244,10 @@ def _float(record: Record, raw: float, ratio: Fraction, data_type: int) -> bytes
     if not isinstance(value, Decimal):
         raise NoValueError("the telegram has no number")
     sent = Fraction(value.scaleb(-record.exponent))  # before the VIF's power of ten
-    return axdr.float64(float(sent * ratio))
+    encoded = axdr.float64(float(sent * ratio))
+    if not _names(encoded, sent * ratio):
+        raise NoValueError(f"{record.raw_text} in the telegram has no exact decimal in the entry's unit")
+    return encoded
 
 
 def _text(record: Record, scaled: bool) -> str:

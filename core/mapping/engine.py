@@ -295,7 +295,7 @@ def _converter(entry: Entry, key: Key, record: Record) -> tuple[Converter, int]:
     if not convert.is_numeric(entry.data_type):
         return convert.plain(key.scaled, entry.data_type), 2
     factor, ratio = ratios(entry, record)
-    lossless = record.coding is Coding.REAL or ratio.denominator == 1
+    lossless = convert.always_exact(ratio, as_float=record.coding is Coding.REAL)
     return convert.number(ratio, entry.scaler, entry.data_type), lossless + (lossless and factor == 1)
 
 

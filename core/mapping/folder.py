@@ -6,12 +6,14 @@ The last change can be taken back, also after a restart.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from core.mapping.library import MappingSet
-from core.mapping.model import MappingError, MappingFile, dump
+from core.mapping.model import MAX_BYTES, MappingError, MappingFile, dump
 from core.statedir import write_atomically
 
 _SUFFIX = ".json"
@@ -23,6 +25,13 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
     The new content then stands in the file of the old one; `undo_change` takes it back. Raises `MappingError`,
     changing nothing, where other files are in the way or the folder cannot be written.
     """
+    with contextlib.suppress(OSError):  # writing the file says why
+        directory.mkdir(mode=0o700, exist_ok=True)
+    with _alone(directory):
+        return _add(directory, file, replace)
+
+
+def _add(directory: Path, file: MappingFile, replace: bool) -> MappingFile | None:
     before = next(
         (each for each in MappingSet.from_directory(directory).files if each.triple == file.triple), None
     )
@@ -35,18 +44,21 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
     name = before.name if before else file.name
     if not name.endswith(_SUFFIX):
         raise MappingError(name, "", f"must have a name that ends with {_SUFFIX}, or nothing will read it")
+    content = dump(file).encode()
+    if len(content) > MAX_BYTES:
+        reason = f"is larger than {MAX_BYTES // 1024} KiB with a line for each property, as it would be kept"
+        raise MappingError(file.name, "", f"{reason}; take entries or properties out")
     path = directory / name
     if before is None and os.path.lexists(path):
         raise MappingError(
             name, "", f"is the name of another file in {directory}; give this one another name"
         )
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
         for left in directory.glob(f".{glob.escape(name)}.*"):
             left.unlink()  # of a process that was killed while it wrote
         kept = _previous_folder(directory) / f".{name}"
         write_atomically(kept, path.read_bytes() if before else b"", 0o600)
-        write_atomically(path, dump(file).encode(), 0o600)
+        write_atomically(path, content, 0o600)
         _keep(kept, name)
     except OSError as error:
         raise MappingError(name, "", f"cannot be written to {directory}: {error.strerror or error}") from None
@@ -68,6 +80,11 @@ def remove_file(directory: Path, wanted: str) -> str:
 
     `undo_change` puts it back. Raises `MappingError` where there is none, or the folder cannot be written.
     """
+    with _alone(directory):
+        return _remove(directory, wanted)
+
+
+def _remove(directory: Path, wanted: str) -> str:
     active = MappingSet.from_directory(directory)
     names = {file.name: file.label for file in active.files} | {each.file: "" for each in active.problems}
     name = next((name for name, label in names.items() if wanted in (name, label)), None)
@@ -103,6 +120,11 @@ def undo_change(directory: Path) -> str:
 
     Raises `MappingError` where there is none, or the folder cannot be written; nothing has changed then.
     """
+    with _alone(directory):
+        return _undo(directory)
+
+
+def _undo(directory: Path) -> str:
     try:
         kept = _kept(directory)
         if kept is None:
@@ -121,6 +143,22 @@ def undo_change(directory: Path) -> str:
             str(directory), "", f"the change cannot be taken back: {error.strerror or error}"
         ) from None
     return kept.name
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Have nobody else change the folder meanwhile: commands and the gateway are processes of their own."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield  # nothing can be changed there, and what is tried says why
+        return
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _previous(directory: Path) -> Path:

@@ -174,12 +174,14 @@ def _of_key(entry: Entry, key: Key, record: Record | None) -> str:
         factor, ratio = engine.ratios(entry, record)
     except units.UnitMismatchError as error:
         return f"never gives a value, as {error}"
-    if ratio.denominator == 1 or record.coding is Coding.REAL or convert.is_float(entry.data_type):
+    as_float = record.coding is Coding.REAL or convert.is_float(entry.data_type)
+    if convert.always_exact(ratio, as_float=as_float):
         return ""
     converted = f"{units.symbol(entry.unit)} at " if factor != 1 else ""
+    lost = "has no exact decimal" if as_float else "is no whole number"
     text = (
         f"counts in 10^{record.exponent} {record.unit or 'a bare number'}, finer than {converted}dlmsScaler "
-        f"{entry.scaler}: a value that is no whole number there is not shown"
+        f"{entry.scaler}: a value that {lost} there is not shown"
     )
     return f"{text}; use dlmsScaler {record.exponent}" if factor == 1 else text
 

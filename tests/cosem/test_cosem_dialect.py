@@ -171,6 +171,7 @@ def test_values_of_different_media_can_have_one_code_and_two_codes_can_be_swappe
         ),
         (ABOUT + "x = " + "[" * 5000 + "\n", "nested deeper"),
         (ABOUT + "[values]\nx = " + "9" * 5000 + "\n", "too many digits"),
+        (ABOUT + f'[values]\n"8.0.1.0.0.{"9" * 5000}" = "8.0.1.0.9.255"\n', '[values] "8.0.1.0.0.999'),
         (ABOUT + "#" * MAX_BYTES, "is larger than 64 KiB"),
     ],
 )  # fmt: skip

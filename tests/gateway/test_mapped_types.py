@@ -260,13 +260,14 @@ async def test_the_profiles_of_the_gateway_stay_what_they_are(client: Client) ->
 
 async def test_old_rows_follow_a_changed_mapping(client: Client, plant: Plant, tmp_path: Path) -> None:
     """The client stays connected; capture objects and rows are those of the new mapping, then of the old one again."""
-    before = await client.get(7, HISTORY, 2)
+    columns, before = await client.get(7, HISTORY, 3), await client.get(7, HISTORY, 2)
     use(plant, mapping(dlmsScaler=-4, dlmsObisCode="8.0.1.9.0.255"), tmp_path)
     try:
-        assert await client.get(7, HISTORY, 2) == [[at, 10 * volume] for at, volume in before]
         assert await client.get(7, HISTORY, 3) == [CLOCK_COLUMN, [3, "0800010900ff", 2, 0]]
+        assert await client.get(7, HISTORY, 2) == [[at, 10 * volume] for at, volume in before]
     finally:
         use(plant, mapping(), tmp_path)
+    assert await client.get(7, HISTORY, 3) == columns
     assert await client.get(7, HISTORY, 2) == before
 
 

@@ -25,7 +25,7 @@ from core.mapping.simplified import Site
 from core.mapping.table import TableRow, historic_registers, table
 from core.mbus.telegram import Telegram, decode
 
-HEAT, COMBINED, GAS, ELECTRICITY = 4, 0x0D, 3, 2
+ELECTRICITY, GAS, HEAT, WATER, COMBINED = 2, 3, 4, 7, 0x0D
 
 
 def codes(proposals: Sequence[Proposal]) -> list[str]:
@@ -148,6 +148,8 @@ def test_a_field_that_no_key_can_mean_says_so(telegram: Callable[..., Telegram])
         ("0c13 34120000", -3, 21),
         ("0c14 34120000", -3, 21),  # coarser than the table: its scaler is exact
         ("0c10 34120000", -6, 21),  # finer than the table
+        ("04fd50 34120000", -12, 5),  # the finest VIF that there is
+        ("04fdd070 34120000", -18, 5),  # with a factor of 10^-6 behind it
         ("053b 0000803f", -3, Tag.FLOAT32),  # as sent
         ("0543 0000803f", -3, Tag.FLOAT64),  # m3/min has to be converted
         ("043b ffffffff", -3, 20),  # negative: of 64 bits with a sign
@@ -157,7 +159,7 @@ def test_scaler_and_type_hold_the_meters_numbers(
     telegram: Callable[..., Telegram], record: str, scaler: int, data_type: int
 ) -> None:
     """The table's scaler where it is exact, else a finer one; floats stay floats."""
-    (proposal,) = propose([[telegram(record)]])
+    (proposal,) = propose([[telegram(record, medium=ELECTRICITY if "04fd" in record else WATER)]])
     assert proposal.choice is not None
     assert (proposal.choice.scaler, proposal.choice.data_type) == (scaler, data_type)
 

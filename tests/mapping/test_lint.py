@@ -51,6 +51,11 @@ def test_a_right_file_has_no_findings(mapping: MakeMapping, meter: Callable[...,
             "0c14 in 10^-2 m3",
         ),
         ({"dlmsUnit": 30, "mbusKeys": ["mbus.dib.0c13.value"]}, "entries[0].mbusKeys[0]", "cannot become Wh"),
+        (
+            {"dlmsUnit": 5, "dlmsScaler": 0, "mbusKeys": ["mbus.dib.0520.value"]},
+            "entries[0].mbusKeys[0]",
+            "no exact decimal",
+        ),
         ({"mbusKeys": ["mbus.dib.026c.value"]}, "entries[0].mbusKeys[0]", "date is no number"),
         (
             {"dlmsClass": "clock", "mbusKeys": ["mbus.dib.0c13.value"]},

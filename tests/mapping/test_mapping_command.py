@@ -47,6 +47,26 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("warning: wine.json: type: ")
 
 
+@pytest.mark.parametrize("line", ["list", "template", "export water.json", "remove water.json", "undo"])
+def test_a_state_directory_that_is_not_there_is_told(tmp_path: Path, line: str) -> None:
+    """A wrong name of it does not look like a gateway without mappings, and nothing is made."""
+    command = [
+        sys.executable,
+        "-m",
+        "cme_tui",
+        "mapping",
+        *line.split(),
+        "--state-dir",
+        str(tmp_path / "sate"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"cme-tui: There is no state directory {tmp_path / 'sate'}; name the gateway's one with --state-dir.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_list_shows_what_is_active(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Type, manufacturer, version, number of codes, meters and file; a bad file makes it exit 2."""
     (tmp_path / "mappings").mkdir()

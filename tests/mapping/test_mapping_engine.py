@@ -507,3 +507,54 @@ def test_no_integer_is_ever_wrong(
         assert exact.denominator != 1 or not smallest <= exact <= largest
     else:
         assert axdr.decode(value.encoded) == (data_type, exact)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    raw=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    vif=st.sampled_from(["20", "21", "22", "23"]),  # seconds, minutes, hours, days
+    unit=st.integers(3, 7),
+    scaler=st.integers(-6, 6),
+    data_type=st.sampled_from([5, 23, 24]),
+)
+def test_no_float_is_rounded_into_another_unit(
+    telegram: MakeTelegram,
+    mapping: MakeMapping,
+    site: Site,
+    raw: float,
+    vif: str,
+    unit: int,
+    scaler: int,
+    data_type: int,
+) -> None:
+    """A second has no decimal in hours: what a client computes is the same time, digit for digit, or no value."""
+    file = mapping(
+        {
+            "mbusKeys": [f"mbus.dib.05{vif}.unmodifiedvalue"],
+            "dlmsUnit": unit,
+            "dlmsScaler": scaler,
+            "dlmsDataType": data_type,
+        }
+    )
+    value = one(file, site, telegram(f"05{vif}" + struct.pack("<f", raw).hex()))
+    seconds = {"": 0, "s": 1, "min": 60, "h": 3600, "d": 86400}
+    size = {3: 604800, 4: 86400, 5: 3600, 6: 60, 7: 1}[unit]
+    assert value.record is not None
+    assert isinstance(value.record.value, Decimal)
+    exact = Fraction(value.record.value) * seconds[value.record.unit] / size
+    if value.encoded is None:
+        assert 10**60 % (exact / Fraction(10) ** scaler).denominator
+        assert "has no exact decimal" in value.error
+    elif axdr.decode(value.encoded).tag is Tag.FLOAT32:
+        assert (content(value), scaler, size) == (raw, 0, seconds[value.record.unit])
+    else:
+        assert Fraction(Decimal(repr(content(value)))) * Fraction(10) ** scaler == exact
+
+
+def test_of_alternatives_for_a_float_one_without_rounding_wins(
+    telegram: MakeTelegram, mapping: MakeMapping, site: Site
+) -> None:
+    """Five hours have no decimal in days, but are 300 minutes."""
+    entry = {"mbusKeys": ["mbus.dib.0522.unmodifiedvalue"], "dlmsScaler": 0, "dlmsDataType": 24}
+    value = one(mapping({**entry, "dlmsUnit": 4}, {**entry, "dlmsUnit": 6}), site, telegram("05220000a040"))
+    assert (content(value), value.object.unit) == (300.0, 6)

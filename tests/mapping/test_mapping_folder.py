@@ -174,6 +174,53 @@ def test_hostile_files_are_refused_before_anything_is_written(tmp_path: Path) ->
         read_mapping(tmp_path / "pipe.json")
 
 
+def test_a_file_that_grows_out_of_its_bounds_is_refused(tmp_path: Path) -> None:
+    """It is kept with a line for each property: what could not be read again is not taken in the first place."""
+    add_file(tmp_path, made())
+    compact = made(vendor=[1] * 300_000)
+    for file in (compact, made("other.json", type="gas", vendor=[1] * 300_000)):
+        with pytest.raises(
+            MappingError, match=rf"^{file.name}: is larger than 1024 KiB with a line for each"
+        ):
+            add_file(tmp_path, file, replace=True)
+    assert (tmp_path / "made.json").read_text() == dump(made())
+    assert last_change(tmp_path) == "made.json was added"
+
+
+_CHANGER = """
+import random, sys
+from pathlib import Path
+from core.mapping.folder import add_file, remove_file, undo_change
+from core.mapping.model import MappingError, parse_mapping
+folder, chance = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
+for _ in range(60):
+    version = chance.randint(1, 3)
+    text = '{"type": "water", "manufacturer": "HYD", "version": %d, "entries": []}' % version
+    try:
+        match chance.randrange(4):
+            case 0 | 1 as replace:
+                add_file(folder, parse_mapping(text, f"{chance.randint(1, 3)}.json"), replace=replace == 1)
+            case 2:
+                remove_file(folder, f"water/HYD/{version}")
+            case _:
+                undo_change(folder)
+    except MappingError as error:
+        expected = ("as the active", "the name of another", "no active mapping", "nothing to take back")
+        if not any(text in str(error) for text in expected):
+            raise
+"""
+
+
+def test_changes_of_several_at_once_are_done_in_turn(tmp_path: Path) -> None:
+    """Commands beside a gateway: none fails for another, and no two files end up being for the same meters."""
+    folder = tmp_path / "mappings"
+    folder.mkdir()
+    commands = [[sys.executable, "-c", _CHANGER, str(folder), seed] for seed in "123"]
+    for running in [subprocess.Popen(each, stderr=subprocess.PIPE) for each in commands]:
+        assert (running.communicate()[1], running.returncode) == (b"", 0)
+    assert MappingSet.from_directory(folder).problems == ()
+
+
 _WRITER = """
 import sys
 from pathlib import Path
