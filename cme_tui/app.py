@@ -121,6 +121,11 @@ class CmeApp(App[None]):
                 return
         await super().on_event(event)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Give text to the terminal's clipboard, but not that of a hidden field."""
+        if not (isinstance(self.focused, Input) and self.focused.password):
+            super().copy_to_clipboard(text)
+
     @property
     def can_go_back(self) -> bool:
         """Whether a screen lies under the visible one."""
@@ -216,6 +221,7 @@ class CmeApp(App[None]):
         self._leaving([each for each in self.screen_stack if each is not target], lambda: self._go(name))
 
     def _go(self, name: str) -> None:
+        self.message = ""  # "u takes it back" is of the screen that said it
         while self.can_go_back:
             self.pop_screen()
         self.switch_screen(name)

@@ -368,6 +368,17 @@ async def test_deleting_names_what_is_lost(session):
         assert "nothing to take back" in s.status
 
 
+async def test_what_a_screen_said_stays_with_it(session):
+    """On the settings screen, u takes back something else."""
+    async with session() as s:
+        await s.press("f4")
+        await find(s, "#active", "heat.json")
+        await s.press("d", "y")
+        assert "u takes it back" in s.status
+        await s.press("f3")
+        assert "u takes it back" not in s.status
+
+
 async def test_an_undo_takes_back_only_what_was_asked(session):
     """Somebody else changes mappings while the question stands there: nothing happens, and the screen says why."""
     async with session() as s:

@@ -643,6 +643,16 @@ async def test_a_secret_is_replaced_hidden_and_typed_twice(opened):
         assert s.gateway.kept_secrets.lls_password == "recorded-password"
 
 
+async def test_a_hidden_answer_does_not_reach_the_clipboard(opened):
+    """Cut from its field, it is gone; other text is kept."""
+    async with opened() as s:
+        await go(s, "lls_password")
+        await s.press("enter", *"secret", "shift+home", "ctrl+x")
+        assert (s.app.focused.value, s.app.clipboard) == ("", "")
+        await s.press("escape", "slash", *"port", "shift+home", "ctrl+x")
+        assert s.app.clipboard == "port"
+
+
 async def test_keys_of_meters_are_added_and_replaced_by_identification(opened):
     """8 digits; one that has a key is pointed to."""
     async with opened() as s:
