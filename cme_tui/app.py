@@ -29,7 +29,7 @@ from cme_tui.screens.overview import OverviewScreen
 from cme_tui.screens.settings import SettingsScreen
 from cme_tui.terminal import Profile, Terminal
 from cme_tui.themes import BASIC, RICH
-from cme_tui.widgets.lines import Line
+from cme_tui.widgets.lines import Span
 from cme_tui.wording import count
 from core.errors import CmeError
 from core.facade import Gateway
@@ -90,7 +90,7 @@ class CmeApp(App[None]):
         self.terminal = terminal or Terminal(profile=profile)
         self.profile: Profile = profile
         self.current: Snapshot = gateway.snapshot()
-        self.message: Line = ()
+        self.message: Span = ""
         self._message_until = 0.0
         self._stop_pull: Callable[[], None] = lambda: None
         self._reading: set[int] = set()
@@ -110,6 +110,9 @@ class CmeApp(App[None]):
                 loop.add_signal_handler(number, self.exit)
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Paste):
+            # What no key types is in no name, path or value; a NUL in a path is not even an OSError.
+            event.text = "".join(each for each in event.text if each.isprintable() or each in "\r\n")
         if isinstance(event, events.Key) and event.is_forwarded and event.character and event.is_printable:
             field = self.focused
             if isinstance(field, Input):
@@ -117,6 +120,11 @@ class CmeApp(App[None]):
                 field.insert_text_at_cursor(event.character)
                 return
         await super().on_event(event)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Give text to the terminal's clipboard, but not that of a hidden field."""
+        if not (isinstance(self.focused, Input) and self.focused.password):
+            super().copy_to_clipboard(text)
 
     @property
     def can_go_back(self) -> bool:
@@ -129,19 +137,19 @@ class CmeApp(App[None]):
             return
         self.current = self.gateway.snapshot()
         if self.message and time.monotonic() > self._message_until:
-            self.message = ()
+            self.message = ""
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_view()
 
     def say(self, text: str, tone: str = "", seconds: float = 10.0) -> None:
-        """Put a sentence on the status line for a while."""
-        self.message = (" ", (text, tone) if tone else text)
+        """Put a sentence on the status line, which grows to hold it, for a while."""
+        self.message = (text, tone) if tone else text
         self._message_until = time.monotonic() + seconds
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_status()
 
     def _say_nothing(self) -> None:
-        self.message = ()
+        self.message = ""
         if isinstance(self.screen, GatewayScreen):
             self.screen.update_status()
 
@@ -213,6 +221,7 @@ class CmeApp(App[None]):
         self._leaving([each for each in self.screen_stack if each is not target], lambda: self._go(name))
 
     def _go(self, name: str) -> None:
+        self.message = ""  # "u takes it back" is of the screen that said it
         while self.can_go_back:
             self.pop_screen()
         self.switch_screen(name)

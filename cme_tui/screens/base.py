@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -9,7 +10,7 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from cme_tui.widgets.bars import KeyBar, TitleBar
-from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.lines import Line, Lines, Span
 from cme_tui.widgets.table import WIDE
 from core.snapshot import Snapshot
 
@@ -87,8 +88,9 @@ class GatewayScreen(Screen[None]):
         """The app's message if there is one, else the screen's hint; and the keys that work here."""
         if not self._composed:
             return
-        line = self.cme.message or self.hint()
-        self.query_one("#status", Lines).show([line] if line else [("",)])
+        message = self.cme.message
+        lines = _folded(message, self.size.width) if message else [self.hint() or ("",)]
+        self.query_one("#status", Lines).show(lines)
         self.query_one(KeyBar).show(self.offered())
 
     def offered(self) -> list[tuple[str, str, str]]:
@@ -103,6 +105,12 @@ class GatewayScreen(Screen[None]):
             ("F12", "Rich" if basic else "Basic", "app.toggle_profile"),
             ("F10", "Quit", "app.quit_gateway"),
         ]
+
+
+def _folded(message: Span, width: int) -> list[Line]:
+    """A message in as many lines as it needs: what to do stands at its end."""
+    text, tone = (message, "") if isinstance(message, str) else message
+    return [(" ", (part, tone)) for part in wrap(text, max(20, width - 2), break_on_hyphens=False)]
 
 
 def _printed(binding: Binding) -> str:

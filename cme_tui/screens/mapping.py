@@ -221,7 +221,7 @@ class MappingScreen(FilteredScreen):
 
     async def _coach(self, label: str) -> None:
         future = self.cme.gateway.coach(label)
-        if await self.cme.answer(future, f"Looking at the fields of {label}") and self.is_current:
+        if await self.cme.answer(future, f"Looking at the fields of {label}") and self.cme.screen is self:
             self.cme.push_screen(CoachScreen(future.result()))
 
     async def _look_at(self, path: Path, picker: PickFileScreen) -> str:
@@ -233,16 +233,16 @@ class MappingScreen(FilteredScreen):
         self._folder = path.parent
 
         def saved() -> None:
-            if picker.is_current:
+            if self.cme.screen is picker:
                 self.cme.pop_screen()
 
-        if picker.is_current:
+        if self.cme.screen is picker:
             self.cme.push_screen(PreviewScreen(file, saved))
         return ""
 
     async def _template(self, label: str) -> None:
         future = self.cme.gateway.coach(label)
-        if await self.cme.answer(future, f"Looking at the fields of {label}") and self.is_current:
+        if await self.cme.answer(future, f"Looking at the fields of {label}") and self.cme.screen is self:
             coaching = future.result()
             self._ask_path(template(coaching.proposals, coaching.kind))
 
@@ -283,6 +283,14 @@ class MappingScreen(FilteredScreen):
             self._changed(f"● {name} is deleted; u takes it back")
 
     async def _undo(self, change: str) -> None:
+        asked = self.cme.gateway.mappings()
+        if not await self.cme.answer(asked, "Looking at the last change"):
+            return
+        if asked.result().last_change != change:
+            self.cme.say(
+                "! Nothing is taken back: somebody else changed mappings meanwhile; see above", "warn"
+            )
+            return
         if await self.cme.answer(self.cme.gateway.undo_mapping(), "Taking back"):
             self._changed(f"● Taken back: {change}")
 

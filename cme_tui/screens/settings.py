@@ -260,7 +260,7 @@ class SettingsScreen(GatewayScreen):
         self.action_edit()
 
     def on_screen_suspend(self) -> None:
-        self._hide()
+        self._hide_and_show()  # a question lies over this screen, and does not cover it
 
     def _open_field(self, setting: Setting) -> None:
         self._edited = setting.name
@@ -312,14 +312,22 @@ class SettingsScreen(GatewayScreen):
         elif self._draft.changes:
             self.run_worker(self._prepare_save(self._draft.values()))
 
-    async def _prepare_save(self, values: Mapping[str, Any]) -> None:
+    async def _prepare_save(self, values: Mapping[str, Any], agreed: tuple[str, ...] | None = None) -> None:
+        """Save, after the question that it needs; `agreed` is what was said to be lowered by it.
+
+        Somebody else may have changed the same while the question stood there: then it is asked anew.
+        """
         future = self.cme.gateway.check(values)
         if not await self._answered(future, "Checking", values):
             return
         self._draft.object("", "")
-        cuts = "; ".join(does for does, clients in map(self._rows.changed, values) if clients)
-        question = f"This disturbs clients: {cuts}." if cuts else ""
-        ask(self.cme, future.result(), question, "Save", lambda: self._start(self._save(values)))
+        lowered = future.result()
+        if lowered == agreed:
+            await self._save(values)
+        elif self.cme.screen is self and self._draft.values() == values:
+            cuts = "; ".join(does for does, clients in map(self._rows.changed, values) if clients)
+            question = f"This disturbs clients: {cuts}." if cuts else ""
+            ask(self.cme, lowered, question, "Save", lambda: self._start(self._prepare_save(values, lowered)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(work)
@@ -352,7 +360,11 @@ class SettingsScreen(GatewayScreen):
         else:
             self.run_worker(self._prepare_undo())
 
-    async def _prepare_undo(self) -> None:
+    async def _prepare_undo(self, agreed: tuple[Mapping[str, Any], tuple[str, ...]] | None = None) -> None:
+        """Take back the last save, after a question; `agreed` is what was asked: values, and what they lower.
+
+        Somebody else may have saved while the question stood there: then it is asked anew.
+        """
         replaced = self.cme.gateway.replaced()
         if not await self.cme.answer(replaced, "Looking for the last save"):
             return
@@ -360,9 +372,14 @@ class SettingsScreen(GatewayScreen):
         check = self.cme.gateway.check(values)
         if not await self.cme.answer(check, "Checking"):
             return
-        back = ", ".join(self._rows.put_back(name, value) for name, value in values.items())
-        question = f"Take back the last save: {back}?"
-        ask(self.cme, check.result(), question, "Undo", lambda: self._start(self._undo()))
+        lowered = check.result()
+        if agreed == (values, lowered):
+            await self._undo()
+        elif self.cme.screen is self:
+            back = ", ".join(self._rows.put_back(name, value) for name, value in values.items())
+            question = f"Take back the last save: {back}?"
+            agreed = (values, lowered)
+            ask(self.cme, lowered, question, "Undo", lambda: self._start(self._prepare_undo(agreed)))
 
     async def _undo(self) -> None:
         if await self.cme.answer(self.cme.gateway.undo(), "Taking back"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from recorded import RecordedGateway
-from textual.events import Key
+from textual.events import Key, Paste
 
 from cme_tui.app import CmeApp
 from cme_tui.screens.ask import AskScreen
@@ -368,6 +368,32 @@ async def test_deleting_names_what_is_lost(session):
         assert "nothing to take back" in s.status
 
 
+async def test_what_a_screen_said_stays_with_it(session):
+    """On the settings screen, u takes back something else."""
+    async with session() as s:
+        await s.press("f4")
+        await find(s, "#active", "heat.json")
+        await s.press("d", "y")
+        assert "u takes it back" in s.status
+        await s.press("f3")
+        assert "u takes it back" not in s.status
+
+
+async def test_an_undo_takes_back_only_what_was_asked(session):
+    """Somebody else changes mappings while the question stands there: nothing happens, and the screen says why."""
+    async with session() as s:
+        await s.press("f4")
+        await find(s, "#active", "heat.json")
+        await s.press("d", "y", "u")
+        s.gateway.remove_mapping("gas.json")
+        await s.press("y")
+        assert "undo mapping" not in s.gateway.commands
+        assert "Nothing is taken back" in s.status
+        assert "u takes back: gas.json was removed" in s.lines("#count")
+        await s.press("u", "y")
+        assert any("gas.json" in row for row in rows(s, "#active"))
+
+
 async def test_a_file_of_many_types_has_a_question_that_fits(session):
     """Four types with their meters are named, the others counted."""
     served = [
@@ -394,7 +420,7 @@ async def test_an_exported_file_comes_back_the_same(session, home, tmp_path):
         assert isinstance(s.screen, AskScreen)
         assert s.app.focused.value == f"{home}/own.json"
         await s.press("enter")
-        assert f"● own.json is written to {home}/own.json" in s.status
+        assert f"●own.jsoniswrittento{home}/own.json" in "".join(s.status.split())
         assert read_mapping(home / "own.json").document == water().document
         await s.press("a", "enter", "s", "y")
         back = next(file for file in gateway.active.files if file.name == "own.json")
@@ -415,6 +441,32 @@ async def test_export_never_overwrites_without_a_question(session, home):
         assert s.app.focused.value == f"{home}/heat.json"
         await s.press("enter", "y")
         assert read_mapping(home / "heat.json").type == "heat"
+
+
+async def test_a_pasted_nul_ends_nothing(session, home):
+    """No path can hold it; what else was pasted is taken."""
+    async with session() as s:
+        await s.press("f4")
+        await find(s, "#active", "heat.json")
+        await s.press("e", "ctrl+u")
+        s.app.post_message(Paste(f"{home}/a\0b\x1b.json"))
+        await s.press("enter")
+        assert (home / "ab.json").exists()
+        await s.press("a", "ctrl+u")
+        s.app.post_message(Paste(f"{home}\0/x\0"))
+        await s.settle()
+        assert s.app.focused.value == f"{home}/x"
+
+
+async def test_a_long_sentence_is_shown_to_its_end(session):
+    """What to do stands there; the list gives way."""
+    async with session() as s:
+        await s.press("f4")
+        s.app.say(f"✗ {'It cannot be written. ' * 6}Do this.", "bad")
+        await s.settle()
+        assert s.status.endswith("Do this.")
+        assert s.screen.query_one("#status").size.height == 2
+        assert s.screen.query_one(KeyBar).region.y == 23
 
 
 async def test_export_says_why_it_cannot_write(session, home):
@@ -477,6 +529,17 @@ async def test_the_coach_opens_for_a_type(session, key):
         await s.press("escape")
         assert s.table("#types").has_focus
         assert "heat SEN" in s.table("#types").text_of(s.table("#types").cursor)
+
+
+async def test_enter_twice_opens_one_coach(session):
+    """Also where the second comes before the fields have been looked at."""
+    async with session() as s:
+        await s.press("f4")
+        await find(s, "#types", "heat")
+        for _ in range(2):
+            s.app.post_message(Key("enter", None))
+        await s.settle()
+        assert sum(isinstance(each, CoachScreen) for each in s.app.screen_stack) == 1
 
 
 async def test_an_active_file_can_be_looked_at(session):

@@ -17,6 +17,7 @@ from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.overview import OverviewScreen
 from cme_tui.screens.settings import SettingsScreen
 from cme_tui.widgets.bars import KeyBar
+from cme_tui.widgets.lines import Lines
 from core.config import Config
 from core.secrets import GENERATED, shown_fingerprint
 from core.settings import settings, typed
@@ -345,6 +346,59 @@ async def test_the_last_save_is_taken_back(opened):
         assert values(s)["dlms.policy"] == "none"
 
 
+async def test_what_somebody_else_changes_under_a_question_is_asked_anew(opened):
+    """A save that raised authentication would lower it now, so it needs the word."""
+    async with opened() as s:
+        s.gateway.set_values["dlms.authentication"] = "none"
+        await enter(s, "dlms.authentication", "low")
+        await go(s, "dlms.enabled")
+        await s.press("space", "s")
+        assert isinstance(s.screen, ConfirmScreen)
+        s.gateway.set_values["dlms.authentication"] = "high"
+        await s.press("y")
+        assert isinstance(s.screen, AskScreen)
+        assert "from high to low" in str(s.screen.query_one("Static").render())
+        await s.press("escape")
+        assert (s.gateway.commands, values(s)["dlms.authentication"]) == ([], "high")
+        await s.press("s", *"lower", "enter")
+        assert values(s)["dlms.authentication"] == "low"
+
+
+async def test_an_undo_takes_back_only_what_was_asked(opened):
+    """Somebody else saves while the question stands there: it is asked anew, with what that replaced."""
+    async with opened() as s:
+        s.gateway.replaced_values = {"gateway.name": "Cellar 1"}
+        await s.press("u")
+        assert "Name Cellar 1" in str(s.screen.query_one("Static").render())
+        s.gateway.replaced_values = {"dlms.port": 4061}
+        await s.press("y")
+        assert "TCP port 4061" in str(s.screen.query_one("Static").render())
+        assert s.gateway.commands == []
+        await s.press("y")
+        assert (s.gateway.commands, values(s)["dlms.port"]) == (["undo"], 4061)
+
+
+async def test_a_key_that_is_pressed_twice_asks_once(opened):
+    """Both before the gateway has answered the first."""
+    async with opened() as s:
+        s.gateway.replaced_values = {"gateway.name": "Cellar 1"}
+        for _ in range(2):
+            s.app.post_message(events.Key("u", "u"))
+        await s.settle()
+        assert sum(isinstance(each, ConfirmScreen) for each in s.app.screen_stack) == 1
+
+
+async def test_changes_that_are_dropped_are_not_saved(opened):
+    """Also where s was pressed just before, and the gateway had not checked them yet."""
+    async with opened() as s:
+        await enter(s, "gateway.name", "Cellar 9")
+        for key in "sx":
+            s.app.post_message(events.Key(key, key))
+        await s.settle()
+        await s.settle()
+        assert (s.gateway.commands, values(s)["gateway.name"]) == ([], "Cellar 3")
+
+
 async def test_leaving_with_changes_asks_first(opened):
     """F2, F6, F10, also from the help over it and from within a field; staying keeps all, leaving drops it."""
     async with opened() as s:
@@ -518,6 +572,19 @@ async def test_one_secret_is_shown_on_request(opened, leave):
         assert "01" * 16 not in seen(s)
 
 
+async def test_a_question_hides_a_shown_secret(opened):
+    """The list can be seen behind it, for as long as nobody answers."""
+    async with opened() as s:
+        await go(s, "lls_password")
+        for leave in ("g", "enter"):
+            await s.press("v")
+            assert "recorded-password" in about(s)
+            await s.press(leave)
+            behind = s.app.screen_stack[-2]
+            assert "recorded-password" not in behind.query_one("#about", Lines).text
+            await s.press("escape")
+
+
 async def test_a_shown_secret_hides_by_itself(opened, monkeypatch):
     """For who walks away."""
     monkeypatch.setattr(settings_screen, "REVEALED_SECONDS", 0.05)
@@ -574,6 +641,16 @@ async def test_a_secret_is_replaced_hidden_and_typed_twice(opened):
         assert "1 to 64 printable ASCII" in str(s.screen.query_one("#wrong").render())
         await s.press("escape")
         assert s.gateway.kept_secrets.lls_password == "recorded-password"
+
+
+async def test_a_hidden_answer_does_not_reach_the_clipboard(opened):
+    """Cut from its field, it is gone; other text is kept."""
+    async with opened() as s:
+        await go(s, "lls_password")
+        await s.press("enter", *"secret", "shift+home", "ctrl+x")
+        assert (s.app.focused.value, s.app.clipboard) == ("", "")
+        await s.press("escape", "slash", *"port", "shift+home", "ctrl+x")
+        assert s.app.clipboard == "port"
 
 
 async def test_keys_of_meters_are_added_and_replaced_by_identification(opened):
