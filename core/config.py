@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.errors import CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
+from core.push.schedule import Schedule, ScheduleError
 
 FIRST_LOGICAL_DEVICE = 16
 """Address of the first meter's logical device; the next meter takes the next free one."""
@@ -157,18 +158,17 @@ def _obis(value: Any) -> str:
     raise _WrongValueError('an OBIS code of six numbers from 0 to 255 like "1.0.99.1.0.255"')
 
 
+def _schedule(value: Any) -> str:
+    try:
+        return Schedule.parse(value if isinstance(value, str) else "").text
+    except ScheduleError as error:
+        raise _WrongValueError(error.allowed) from None
+
+
 _PORT = _whole(1, 65535)
 _CLIENT_SAP = _whole(1, 65535)
 _MARGIN = _whole(0, 10_000)
 _LOGICAL_DEVICE = _whole(FIRST_LOGICAL_DEVICE, 65535)
-_SCHEDULE = _matching(
-    r"every [1-9][0-9]{0,3} (min|h)|daily HH|weekly DAY HH|monthly N HH".replace(
-        "DAY", "(mon|tue|wed|thu|fri|sat|sun)"
-    )
-    .replace(" N ", " ([1-9]|1[0-9]|2[0-8]) ")
-    .replace("HH", "([01][0-9]|2[0-3]):[0-5][0-9]"),
-    '"every 15 min", "every 1 h", "daily 06:00", "weekly mon 06:00" or "monthly 1 06:00" (day 1 to 28)',
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,8 @@ class PushReportConfig:
 
     type: Annotated[Report, _one_of(*get_args(Report))] = "load_profile_1"
     enabled: Annotated[bool, _boolean] = True
-    schedule: Annotated[str, _SCHEDULE] = "daily 00:30"
+    schedule: Annotated[str, _schedule] = "daily 00:30"
+    """As `core.push.schedule` reads it."""
     host: Annotated[str, _matching(r"\S{0,255}", "a host name or an IP address")] = ""
     """"" = that of [push]."""
     port: Annotated[int | None, _PORT] = None

@@ -16,6 +16,9 @@ GATEWAY_EVENTS = 1000
 METER_EVENTS = 500
 """Rows that are kept in each event log of a meter."""
 
+UNREPORTED = 10
+"""So many times as many rows are kept while a report has not taken them."""
+
 _LONG_START = 0x68
 _LONG_OVERHEAD = 6  # 68 L L 68 before and checksum 16 after what L counts (EN 13757-2, FT1.2)
 
@@ -124,7 +127,7 @@ class LastRun(NamedTuple):
 
 
 def capacity(meter: int | None) -> int:
-    """How many rows each event log of this device keeps."""
+    """How many rows each event log of this device shows; those that a report has not taken are kept beyond that."""
     return GATEWAY_EVENTS if meter is None else METER_EVENTS
 
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from core.interval import Interval
 from core.store.changes import Series
+from core.store.outbox.service import Outbox
 from core.store.records import CounterRun, Event, LastRun, Log, ProfileRow, Reading, StoredMeter
 from core.store.workers import Reader, Writer
 
@@ -29,6 +30,8 @@ class Store:
         self.path = path
         self._writer = Writer(path, "store-writer")
         self._reader = Reader(path, "store-reader")
+        self.outbox = Outbox(self._writer, self._reader)
+        """What is to be pushed, and what was."""
         self._rebuilding = asyncio.Lock()
 
     @classmethod
@@ -160,7 +163,10 @@ class Store:
         await self._writer.do(lambda changes: changes.save_counters(ceilings, run))
 
     async def add_events(self, events: Sequence[Event]) -> list[int]:
-        """Put events, in this order, into their logs, all or none; the oldest rows make room. Returns their ids."""
+        """Put events, in this order, into their logs, all or none; returns their ids.
+
+        The oldest rows make room; those that a report has not taken stay, up to ten times the size of the log.
+        """
         wanted = list(events)
         return await self._writer.do(lambda changes: changes.add_events(wanted))
 
