@@ -84,7 +84,9 @@ def shown_text(value: MappedValue) -> str:
         return f"no value: {value.error}"
     decoded = axdr.decode(value.encoded)
     content, item = decoded.content, value.object
-    if isinstance(content, bytes):
+    if isinstance(content, str) and not content.isprintable():
+        text = content.encode().hex()
+    elif isinstance(content, bytes):
         readable = (
             decoded.tag is Tag.OCTET_STRING and content.isascii() and content.decode("ascii").isprintable()
         )

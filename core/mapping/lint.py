@@ -7,6 +7,7 @@ original works here even where it could be better.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -149,7 +150,8 @@ def _unknown_properties(item: dict[str, Any], known: Sequence[str], path: str) -
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            shown = name if len(name) <= 40 else f"{name[:39]}…"
+            shown = name if name.isprintable() else json.dumps(name)
+            shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
             yield f"{path}{shown}", f"is no property that is known here; it is kept and not used{meant}"
 
 

@@ -70,7 +70,7 @@ class MappingFile:
     entries: tuple[Entry, ...]
     without_code: tuple[
         int, ...
-    ]  # places in `entries` of the file whose OBIS code is null: they are not used yet
+    ]  # places in `entries` of the file whose OBIS code is null or blank: they are not used yet
     document: dict[str, Any]  # as read, with every property that is not used here
 
     @property
@@ -93,14 +93,14 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
     """Read and check a mapping file of at most 1 MiB. `name` is a bare file name, used in messages.
 
     Two entries may share an OBIS code and class only as alternatives: with another unit or scaler, so that a
-    meter that counts in J or in finer steps is shown right. An entry whose code is null, as templates have them,
-    is kept and not used. Raises `MappingError`, and nothing else.
+    meter that counts in J or in finer steps is shown right. An entry whose code is null or blank, as templates
+    have them, is kept and not used. Raises `MappingError`, and nothing else.
     """
-    _check_name(name)
+    check_name(name)
     document = _load(content, name)
     file = _Object(name, "", document)
     medium = normal_type(file.text("type", 64))
-    if not medium:
+    if not medium or not medium.isprintable():
         file.fail("type", 'must name a medium, as in "water"')
     manufacturer = file.text("manufacturer", 8).strip()
     if not re.fullmatch(r"[A-Za-z]{3}", manufacturer):
@@ -141,7 +141,10 @@ def dump(mapping: MappingFile) -> str:
 
 def _has_no_code(item: object) -> bool:
     """Whether an entry is one of a template, to be filled in; nothing else of it is looked at before."""
-    return isinstance(item, dict) and "dlmsObisCode" in item and item["dlmsObisCode"] is None
+    if not isinstance(item, dict) or "dlmsObisCode" not in item:
+        return False
+    code = item["dlmsObisCode"]
+    return code is None or (isinstance(code, str) and not code.strip())
 
 
 def _entry(name: str, index: int, item: object) -> Entry:
@@ -272,8 +275,15 @@ class _Object:
         return value
 
 
-def _check_name(name: str) -> None:
-    if not name or len(name) > 128 or name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+def check_name(name: str) -> None:
+    """Raises `MappingError` for what is no bare name, or has signs that nobody sees or that turn the text around."""
+    if (
+        not name
+        or len(name) > 128
+        or name.startswith(".")
+        or not name.isprintable()
+        or {"/", "\\"} & set(name)
+    ):
         reason = "is no name for a mapping file; use a bare name, as in water.json"
         raise MappingError(_show(name), "", reason)
 

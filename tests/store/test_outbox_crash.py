@@ -12,7 +12,8 @@ from pathlib import Path
 KILLS = 24
 REPORTS = ("load_profile_1", "load_profile_2", "billing_profile")
 
-# Reports rows of three kinds as fast as it can, each row once, while another task delivers, fails and gives up. Prints what was acknowledged, and what it is about to ask for.
+# Reports rows of three kinds as fast as it can, each row once, while another task delivers, fails and gives up. Prints
+# what was acknowledged, and what it is about to ask for.
 GATEWAY = """
 import asyncio, json, random, sqlite3, sys
 from pathlib import Path
