@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.errors import CmeError
@@ -31,6 +31,7 @@ BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 
 Authentication = Literal["none", "low", "high"]
 Policy = Literal["none", "authenticated-encrypted"]
+DeliveredWhen = Literal["closed", "written"]
 Report = Literal[
     "load_profile_1",
     "load_profile_2",
@@ -276,18 +277,60 @@ class PushReportConfig:
     host: Annotated[str, _matching(r"\S{0,255}", "a host name or an IP address")] = ""
     """"" = that of [push]."""
     port: Annotated[int | None, _PORT] = None
-    """`None` = that of [push]."""
+    """`None` = that of [push]; the next one as well."""
+    client_sap: Annotated[int | None, _CLIENT_SAP] = None
+    last_rows: Annotated[int, _whole(0, 1000)] = 0
+    """So many of the newest rows each time, sent before or not; 0 = everything that was not sent yet."""
+
+
+class Receiver(NamedTuple):
+    """Where a report goes."""
+
+    host: str
+    port: int
+    client_sap: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class PushConfig:
-    """[push]: the head-end system that reports go to."""
+    """[push]: the head-end system that reports go to, and how they get there."""
 
     host: Annotated[str, _matching(r"\S{0,255}", "a host name or an IP address")] = ""
     """"" = none."""
     port: Annotated[int, _PORT] = 4059
     client_sap: Annotated[int, _CLIENT_SAP] = 1
+    delivered: Annotated[DeliveredWhen, _one_of("closed", "written")] = "closed"
+    """What counts: that the receiver closes the connection in order, or that it has acknowledged all bytes."""
+    randomisation: Annotated[int, _whole(0, 65_535)] = 30
+    """Longest random delay before the first try, s: a thousand gateways do not call all at once."""
+    repetition_delay: Annotated[int, _whole(1, 65_535)] = 60
+    """After the first try that came to nothing, s; then twice as long each time, up to an hour."""
+    max_size: Annotated[int, _whole(256, 65_535)] = 65_535
+    """Bytes of the largest APDU that the receiver takes."""
+    outbox_mb: Annotated[int, _whole(1, 4096)] = 64
+    """MiB that the waiting notifications of one report may take on the disk; what is beyond it waits in the store."""
+    event_messages: Annotated[bool, _boolean] = False
+    """Whether events carry their message as a fourth element."""
+    short_event_codes: Annotated[bool, _boolean] = False
+    """Whether event codes up to 255 go as unsigned, as the manual of the original has it; else as long-unsigned."""
     reports: tuple[PushReportConfig, ...] = ()
+
+    def report(self, kind: Report) -> PushReportConfig | None:
+        """The report of this type, where it is enabled."""
+        return next((report for report in self.reports if report.type == kind and report.enabled), None)
+
+    def receiver(self, kind: Report) -> Receiver | None:
+        """Where reports of this type go; None where they are not enabled or nobody said where."""
+        report = self.report(kind)
+        host = report.host or self.host if report else ""
+        if report is None or not host:
+            return None
+        port = self.port if report.port is None else report.port
+        return Receiver(host, port, report.client_sap or self.client_sap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +492,10 @@ def _named(lines: tuple[LineConfig, ...]) -> tuple[LineConfig, ...]:
 
 def _cross_checked(config: Config, path: Path) -> Config:
     _check_intervals(config, path)
+    types = [report.type for report in config.push.reports]
+    for kind in types:
+        if types.count(kind) > 1:
+            raise ConfigError(f'{path}: two [[push.report]] tables have the type "{kind}"; keep one of them.')
     names = [line.name for line in config.lines]
     for name in names:
         if names.count(name) > 1:

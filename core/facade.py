@@ -6,17 +6,21 @@ the core may be touched from outside while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.config import Report
 from core.mapping.model import MappingFile
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.push.service import NotificationDetail
 from core.secrets import Secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
+from core.store import Event
+from core.store.outbox import Notification, NotificationState, RowReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,42 @@ class Gateway(Protocol):
 
     def undo_mapping(self) -> Future[None]:
         """Take back the last `add_mapping` or `remove_mapping`, also one before a restart. Fails as they do."""
+
+    def events(self, limit: int) -> Future[tuple[Event, ...]]:
+        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+
+    def send_report(self, report: Report) -> Future[None]:
+        """Make a push report now, beside its schedule, and send it. Fails with `CmeError` where that cannot be."""
+
+    def resend_report(
+        self, report: Report, meters: Collection[int] | None, start_ms: int, end_ms: int
+    ) -> Future[int]:
+        """Send again what lies between two times, both included, of some meters (by key) or of every device.
+
+        How many notifications that makes. Fails with `CmeError`, and then nothing is sent.
+        """
+
+    def test_report(self, report: Report) -> Future[int]:
+        """Send the newest row or event of one device; how many notifications that makes. Fails with `CmeError`."""
+
+    def retry_notifications(self, ids: Collection[int] | None = None) -> Future[int]:
+        """Try notifications that wait, None for all, now; how many those were."""
+
+    def cancel_notifications(self, ids: Collection[int]) -> Future[int]:
+        """Give up notifications that wait; how many of these did."""
+
+    def ledger(
+        self, report: str | None = None, meter: int | None = None, state: NotificationState | None = None
+    ) -> Future[tuple[Notification, ...]]:
+        """Notifications, the newest first; of one report, one meter (0 = the gateway), in one state where given."""
+
+    def notification(self, number: int) -> Future[NotificationDetail]:
+        """One notification with its APDU. Fails with `CmeError` where there is none."""
+
+    def completeness(
+        self, report: Report, meter: int, start_ms: int, end_ms: int
+    ) -> Future[tuple[RowReport, ...]]:
+        """The rows of a meter's profile from one boundary until before another, and what became of each."""
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         """APDUs of the DLMS port with an id above `after`, oldest first, at most `core.trace.AT_ONCE` of them.
