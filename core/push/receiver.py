@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from core.clock import Clock, SystemClock
@@ -92,12 +92,12 @@ class Receiver:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(self._listener)
 
-    async def stop(self) -> None:
-        """Listen no more, and reset the connections that are open."""
-        tasks = [*self._connections, *([self._listener] if self._listener else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def stop(self, patience_s: float = 0) -> None:
+        """Listen no more, and reset the connections that are still open after `patience_s` seconds."""
+        await _cancel([self._listener] if self._listener else [])
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=patience_s)
+        await _cancel(list(self._connections))
 
     def _listen(self, host: str, port: int) -> socket.socket:
         try:
@@ -173,6 +173,12 @@ class Receiver:
 
     def _hand_over_problem(self, source: str, problem: str) -> None:
         self._take(Received(self._clock.now_ms(), source, problem=problem))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _host_port(peer: tuple[str, int]) -> str:
