@@ -168,6 +168,9 @@ def _lines(received: Received) -> Iterator[str]:
         return
     yield f"{when}  {content.type.replace('_', ' ')}, {number}{how}"
     yield f"  {' '.join(part for part in (content.gateway, content.meter, content.object) if part)}"
+    if content.manufacturer:
+        kind = f"device type {content.device_type}, version {content.version}"
+        yield f"  manufacturer {content.manufacturer}, {kind}"
     if content.address:
         yield f"  address {content.address}, system title {content.system_title.hex().upper()}"
     yield from _rows(content)

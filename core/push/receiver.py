@@ -28,6 +28,7 @@ SILENCE_S: Final = 180.0
 """Seconds without a byte after which a connection is reset."""
 
 _CHUNK: Final = 65536
+_BREATH_S: Final = 0.1
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, also where the process ends
 _IN_ORDER: Final = struct.pack("ii", 0, 0)
 
@@ -89,8 +90,9 @@ class Receiver:
     async def wait(self) -> None:
         """Until it is stopped, or until it cannot listen again. Raises `CmeError` for the latter."""
         assert self._listener is not None
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(self._listener)
+        await asyncio.wait([self._listener])
+        if not self._listener.cancelled():
+            self._listener.result()
 
     async def stop(self, patience_s: float = 0) -> None:
         """Listen no more, and reset the connections that are still open after `patience_s` seconds."""
@@ -114,7 +116,11 @@ class Receiver:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                link, peer = await loop.sock_accept(server)
+                try:
+                    link, peer = await loop.sock_accept(server)
+                except OSError:  # gone already, or no file descriptor is left for it
+                    await asyncio.sleep(_BREATH_S)
+                    continue
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 if len(self._connections) >= MOST_CONNECTIONS:
                     link.close()
@@ -134,7 +140,7 @@ class Receiver:
 
     async def _serve(self, link: socket.socket, source: str, behaviour: Behaviour) -> None:
         kind, amount = behaviour
-        with link, contextlib.suppress(OSError, TimeoutError):
+        with link, contextlib.suppress(OSError):
             if kind is Kind.DROP:
                 return
             if kind is Kind.DELAY:

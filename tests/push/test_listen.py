@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_it_ends_after_so_many_and_the_sender_of_the_last_hears_of_it() -> None:
         assert push(port, framed(b"\x11\x07")) == "closed"
         assert push(port, PROFILE) == "closed"
         assert push(port, PROFILE) == "closed"
+        assert process.process.wait(LIMIT) == 0
+
+
+def test_the_sender_of_the_last_one_may_take_its_time() -> None:
+    """Its connection is closed in order although the command listens no more."""
+    with listening("--json", "--count", "1") as (process, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as link:
+            link.sendall(PROFILE)
+            next_json(process)
+            deadline = time.monotonic() + LIMIT
+            while push(port, PROFILE) != "refused":
+                assert time.monotonic() < deadline
+            link.shutdown(socket.SHUT_WR)
+            assert link.recv(1) == b""
         assert process.process.wait(LIMIT) == 0
 
 

@@ -221,6 +221,13 @@ def test_180_rows_are_the_most_of_one_notification() -> None:
     assert payload.split([b"\x00"] * 400, 60_000, 100) == [slice(0, 180), slice(180, 360), slice(360, 400)]
 
 
+def test_the_byte_that_the_count_takes_from_128_rows_on_is_counted() -> None:
+    """128 rows that would fill the room to the last byte, were it not for that one."""
+    rows = [bytes(10)] * 128
+    assert payload.split(rows, 100 + 1280, 100) == [slice(0, 127), slice(127, 128)]
+    assert payload.split(rows, 100 + 1281, 100) == [slice(0, 128)]
+
+
 def test_a_row_that_is_too_large_is_named() -> None:
     """Which one, how large, and what to do."""
     with pytest.raises(RowTooLargeError, match=r"501 bytes does not fit .* 500; raise") as caught:

@@ -16,7 +16,7 @@ from push_samples import GATEWAY, KEYS, LIMIT, METER, NOON, SAMPLES, TITLE, apdu
 
 from core.dlms.admission import Keys
 from core.errors import CmeError
-from core.push import notification
+from core.push import notification, receiver
 from core.push.behaviour import BehaviourError, Kind, at_random, in_turn, parse
 from core.push.received import Opener, Received
 from core.push.receiver import Receiver
@@ -62,12 +62,12 @@ class Running:
 async def running(misbehave: str = "", keys: Keys | None = KEYS) -> AsyncIterator[Running]:
     inbox = Inbox()
     behaviours = parse(misbehave) if misbehave else ()
-    receiver = Receiver(inbox.take, keys=keys, behaviours=behaviours)
-    await receiver.start()
+    server = Receiver(inbox.take, keys=keys, behaviours=behaviours)
+    await server.start()
     try:
-        yield Running(receiver, inbox)
+        yield Running(server, inbox)
     finally:
-        await receiver.stop()
+        await server.stop()
 
 
 PROFILE = framed(apdu("load_profile_1"))
@@ -247,10 +247,10 @@ async def test_die_hands_nothing_over() -> None:
         raise DiedError
 
     inbox = Inbox()
-    receiver = Receiver(inbox.take, behaviours=parse("die"), die=die)
-    await receiver.start()
-    assert await Running(receiver, inbox).send(PROFILE) == "reset"
-    await receiver.stop()
+    server = Receiver(inbox.take, behaviours=parse("die"), die=die)
+    await server.start()
+    assert await Running(server, inbox).send(PROFILE) == "reset"
+    await server.stop()
     assert inbox == []
 
 
@@ -264,12 +264,12 @@ async def test_what_cannot_be_kept_is_not_acknowledged() -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         kept.append(received)
 
-    receiver = Receiver(take)
-    await receiver.start()
-    there = Running(receiver, kept)
+    server = Receiver(take)
+    await server.start()
+    there = Running(server, kept)
     assert await there.send(PROFILE) == "reset"
     assert await there.send(PROFILE) == "closed"
-    await receiver.stop()
+    await server.stop()
 
 
 async def test_a_sender_that_never_ends_is_not_acknowledged() -> None:
@@ -280,6 +280,30 @@ async def test_a_sender_that_never_ends_is_not_acknowledged() -> None:
         assert not sending.done()
         await there.receiver.stop()
         assert await sending == "reset"
+
+
+async def test_a_silent_connection_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time without a byte, however much has come."""
+    monkeypatch.setattr(receiver, "SILENCE_S", 0.2)
+    async with running() as there:
+        assert await there.send(PROFILE[:9], end=False) == "reset"
+
+
+async def test_there_is_a_limit_to_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One too many is reset; when another one has ended there is room again."""
+    monkeypatch.setattr(receiver, "MOST_CONNECTIONS", 1)
+    async with running() as there:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.receiver.port)
+        writer.write(PROFILE)
+        await there.inbox.holds(1)
+        assert await there.send(LOG) == "reset"
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        async with asyncio.timeout(LIMIT):
+            while await there.send(LOG) != "closed":
+                pass
+    assert there.inbox.types == ["load_profile_1", "standard_event_log"]
 
 
 async def test_a_port_that_is_taken_is_said() -> None:
