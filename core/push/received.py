@@ -72,7 +72,7 @@ class Opener:
             return replace(result, problem=str(error))
 
     def _deciphered(self, title: bytes, message: security.Ciphered) -> bytes:
-        """The plain APDU. Checks security control, tag and counter, in this order (Green Book 9.2.7.2)."""
+        """The plain APDU. Checks security control, tag and counter, in this order (Green Book 9.2.7)."""
         if message.control != _CONTROL:
             raise DecipherError(
                 f"The security control is {message.control:02x}; a notification has 30, authenticated and encrypted."
