@@ -27,7 +27,9 @@ class TitleBar(Widget):
         ("overview", "F2", "Overview"),
         ("settings", "F3", "Settings"),
         ("mapping", "F4", "OBIS"),
+        ("push", "F5", "Push"),
         ("meters", "F6", "Meters"),
+        ("events", "F7", "Events"),
         ("dlms", "F8", "DLMS"),
     )
 
@@ -51,22 +53,24 @@ class TitleBar(Widget):
         active = base + self.get_component_rich_style("bar--active", partial=True)
         segments = [Segment(self._head, key)]
         for name, shortcut, label in self.TABS:
-            if name == self._active:
-                segments.append(Segment(f" {shortcut} {label} ", active))
-            else:
-                segments += [Segment(f" {shortcut}", key), Segment(f" {label} ", base)]
+            marked = name == self._active
+            segments += [
+                Segment(" ", base),
+                Segment(f"{shortcut} ", active if marked else key),
+                Segment(label, active if marked else base),
+            ]
         left = sum(segment.cell_length for segment in segments)
         segments.append(Segment(clip(self._right, max(0, self.size.width - left - 1), right=True), base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     @property
     def _head(self) -> str:
-        return " cme-tui  " if self.size.width >= WIDE else ""
+        return " cme-tui " if self.size.width >= WIDE else ""
 
     async def on_click(self, event: events.Click) -> None:
         x = len(self._head)
         for name, shortcut, label in self.TABS:
-            x += len(f" {shortcut} {label} ")
+            x += len(f" {shortcut} {label}")
             if event.x < x:
                 if event.x >= len(self._head):
                     await self.run_action(f"app.go('{name}')")
