@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -56,6 +57,10 @@ def run(
     `misbehave`: what `core.push.behaviour.parse` reads, in turn, or at random for a `seed`. Raises `CmeError` for keys
     that cannot be used, for an unknown behaviour and for a port that is taken.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a letter that the terminal lacks must not lose a notification
     keys = _keys(source, os.environ)
     codes = _codes(source.state_dir)
     return asyncio.run(_listen(host, port, keys, codes, _behaviours(misbehave, seed), as_json, count))
@@ -152,8 +157,10 @@ def as_object(received: Received) -> dict[str, Any]:
 
 
 def as_text(received: Received) -> str:
-    """Some lines for people."""
-    return "\n".join(_lines(received))
+    """Some lines for people. What a sender wrote cannot steer the terminal."""
+    return "\n".join(
+        "".join(letter if letter.isprintable() else "?" for letter in line) for line in _lines(received)
+    )
 
 
 def _lines(received: Received) -> Iterator[str]:

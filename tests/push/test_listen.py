@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 from gateway_process import LIMIT, Process
-from push_samples import KEYS, SAMPLES, apdu, framed, push
+from push_samples import GATEWAY, KEYS, NOON, SAMPLES, apdu, framed, push
 
-from core.push import notification
+from core.cosem import names
+from core.push import notification, payload
 from core.secrets import Secrets, save_secrets
+from core.store.records import Log
 
 PROFILE = framed(apdu("load_profile_1"))
 
@@ -109,6 +111,26 @@ def test_people_get_text() -> None:
         process.wait_for(r"^  2026-01-09 13:00:00 \+0100 +2 Power up$")
         process.wait_for(r" 47 One or more parameters changed: dlms\.port$")
         assert process.process.wait(LIMIT) == 0
+
+
+def test_a_terminal_without_the_letter_loses_no_notification() -> None:
+    """m³ on a terminal that has ASCII only."""
+    with listening(env={"PYTHONIOENCODING": "ascii"}) as (process, port):
+        assert push(port, PROFILE) == "closed"
+        process.wait_for(r"85\.946 m\?$")
+
+
+def test_a_sender_cannot_steer_the_terminal() -> None:
+    """Escape sequences in a message are shown as question marks."""
+    body = payload.gateway_log(
+        GATEWAY,
+        names.PUSH_GATEWAY_STANDARD_EVENT_LOG,
+        names.STANDARD_EVENT_LOG,
+        [payload.event(NOON, Log.STANDARD, 47, "\x1b[2Jgone\nnew\x9b1m")],
+    )
+    with listening("--count", "1") as (process, port):
+        push(port, framed(notification.encode(1, b"", body)))
+        process.wait_for(r"parameters changed: \?\[2Jgone\?new\?1m$")
 
 
 def test_it_ends_after_so_many_and_the_sender_of_the_last_hears_of_it() -> None:
