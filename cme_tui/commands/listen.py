@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.config import ConfigError, load_config
-from core.cosem.codes import Codes, resolve
+from core.cosem import dialect
+from core.cosem.codes import Codes
 from core.dlms.admission import Keys
 from core.errors import CmeError
 from core.events.codes import event_name
@@ -219,7 +220,11 @@ def _behaviours(misbehave: str | None, seed: int | None) -> Iterable[Behaviour]:
 
 
 def _codes(state_dir: Path | None) -> Codes:
-    return resolve(load_config(StateDir(state_dir).config).obis) if state_dir is not None else Codes()
+    if state_dir is None:
+        return Codes()
+    state = StateDir(state_dir)
+    config = load_config(state.config)
+    return dialect.find(config.dlms.dialect, state.dialects).codes_with(config.obis)
 
 
 def _keys(source: KeySource, environment: Mapping[str, str]) -> Keys | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from gateway_process import LIMIT, Process
-from push_samples import GATEWAY, KEYS, NOON, SAMPLES, apdu, framed, push
+from push_samples import GATEWAY, KEYS, NOON, SAMPLES, apdu, framed, profile, push
 
 from core.cosem import names
 from core.push import notification, payload
@@ -186,6 +186,19 @@ def test_ciphered_ones_are_opened_with_keys_from_anywhere(tmp_path: Path, way: s
         assert push(port, framed(apdu("load_profile_2", counter=5))) == "closed"
         assert "must be above 5" in next_json(process)["problem"]
         assert KEYS.encryption.hex() not in Path(f"/proc/{process.process.pid}/cmdline").read_text()
+
+
+def test_the_codes_of_the_gateway_are_those_of_its_state_directory(tmp_path: Path) -> None:
+    """Its dialect, and its own ones in config.toml."""
+    arguments = write_keys(tmp_path)["state"]
+    (tmp_path / "state" / "config.toml").write_text(
+        '[dlms]\ndialect = "idis"\n[obis]\npush_billing_profile = "0.9.25.9.0.255"\n'
+    )
+    body = profile(bytes((0, 9, 25, 9, 0, 255)), bytes((0, 1, 24, 3, 2, 255)))
+    with listening("--json", *arguments) as (process, port):
+        push(port, framed(notification.encode(1, b"", body)))
+        line = next_json(process)
+    assert (line["type"], line["object"]) == ("billing_profile", "0.1.24.3.2.255")
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
