@@ -218,6 +218,59 @@ async def test_those_who_follow_learn_that_a_destination_fails_and_that_it_is_ba
     ]
 
 
+async def test_one_who_follows_and_fails_stops_nothing(plant: Plant) -> None:
+    """A log that cannot be written, say, is no reason to end pushing."""
+
+    def follow(state: DestinationState) -> None:
+        plant.told.append(state)
+        raise RuntimeError
+
+    plant.sender = Sender(
+        plant.store,
+        plant.credentials,
+        plant.routes.get,
+        lambda: ZONE,
+        plant.clock,
+        follow=follow,
+        pause=plant._pause,
+    )
+    async with Head(parse("drop*4")) as head:
+        plant.route(head)
+        await put(plant.store, range(3))
+        plant.sender.start()
+        await until_sent(plant.store)
+        assert head.bodies() == [0, 1, 2]
+    assert plant.told
+
+
+async def test_others_have_their_turn_between_any_two_notifications(plant: Plant) -> None:
+    """A large backlog is ciphered while polls are answered, not instead."""
+    turns = 0
+    at: list[int] = []
+    policy = plant.credentials.policy
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noted() -> Policy:
+        at.append(turns)
+        return policy()
+
+    plant.credentials.policy = noted  # type: ignore[method-assign]
+    busy = asyncio.create_task(other())
+    async with Head() as head:
+        plant.route(head)
+        await put(plant.store, range(MOST * 3))
+        plant.sender.start()
+        await until_sent(plant.store)
+    busy.cancel()
+    assert len(at) == MOST * 3
+    assert len(set(at)) == len(at)
+
+
 async def test_a_destination_that_fails_delays_no_other(plant: Plant) -> None:
     """Each has its own worker."""
     async with Head() as head:
