@@ -35,6 +35,33 @@ each byte that is not shown. "event" is connected, associated, refused, not deci
 disconnected.
 """
 
+_LISTEN_HELP = """\
+Receives notifications as a head-end system does and prints them, until Ctrl+C: those of a gateway whose [push] names
+this machine and port. A connection is closed in order only when everything in it was printed; else it is reset, and
+the gateway tries again.
+"""
+_LISTEN_MORE = """\
+Keys open ciphered notifications. They come from the state directory of the gateway, from two files, or from the
+environment (CME_ENCRYPTION_KEY, CME_AUTHENTICATION_KEY), 32 hex digits each; never from the command line.
+
+--misbehave KIND[:N][*TIMES],... treats each connection in the next way of the list, from the start again after the
+last one; with --seed in any of them, at random:
+  take           as it should be
+  drop           reset at once
+  delay:SECONDS  read late
+  half:BYTES     reset after so many bytes
+  refuse:SECONDS reset, and not listen for a while
+  hang           taken and never closed
+  lose           taken and printed, then reset: the gateway does not hear that it arrived
+  die            end without a word when the first bytes come
+
+--json prints one object a line:
+  {"received", "source", "type", "gateway", "meter", "setup", "object", "rows" | "events", "ciphered", "report_id"}
+"type" is that of the [[push.report]]. "rows": [{"time", "values": [{"object", "value", "unit"}]}], values as exact
+decimal numbers in text, null where missing. "events": [{"time", "object", "code", "message"}]. on_installation has
+"address" and "system_title" instead. What cannot be read has "type" null, "apdu" in hexadecimal and a "problem".
+"""
+
 _METER = "NAME|ID|LD"
 _MAPPING = "FILE|TYPE/MANUFACTURER/VERSION"
 
@@ -66,8 +93,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _is_bad_input(error: CmeError) -> bool:
     from core.config import ConfigError
+    from core.push.behaviour import BehaviourError
 
-    return isinstance(error, ConfigError)
+    return isinstance(error, ConfigError | BehaviourError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -230,6 +258,27 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--hex", action="store_true", help="the bytes, too")
     trace.add_argument("--once", action="store_true", help="end when the gateway has sent an answer")
 
+    listen = commands.add_parser(
+        "listen",
+        help="receive pushed notifications and print them",
+        description=_LISTEN_HELP,
+        epilog=_LISTEN_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listen.add_argument("--port", type=_port, metavar="N", required=True, help="0 for any free port")
+    listen.add_argument("--host", metavar="H", default="0.0.0.0", help="only on this address of the machine")
+    listen.add_argument("--json", action="store_true", help="one object a line")
+    listen.add_argument(
+        "--keys-from", type=Path, metavar="DIR", help="keys of the gateway with this state directory"
+    )
+    listen.add_argument("--encryption-key-file", type=Path, metavar="FILE")
+    listen.add_argument("--authentication-key-file", type=Path, metavar="FILE")
+    listen.add_argument("--misbehave", metavar="LIST", help="treat connections badly, see below")
+    listen.add_argument("--seed", type=_number(0, 2**32), metavar="N", help="misbehave at random")
+    listen.add_argument(
+        "--count", type=_number(1, 1_000_000_000), metavar="N", help="end after so many that could be read"
+    )
+
     screenshots = commands.add_parser("screenshots", help="render the screens of a demo gateway to SVG")
     screenshots.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
     return parser
@@ -323,6 +372,20 @@ def _run(arguments: argparse.Namespace) -> int:
                 peer=arguments.peer,
                 with_hex=arguments.hex,
                 once=arguments.once,
+            )
+        case "listen":
+            from cme_tui.commands import listen
+
+            return listen.run(
+                arguments.host,
+                arguments.port,
+                listen.KeySource(
+                    arguments.keys_from, arguments.encryption_key_file, arguments.authentication_key_file
+                ),
+                as_json=arguments.json,
+                misbehave=arguments.misbehave,
+                seed=arguments.seed,
+                count=arguments.count,
             )
         case "screenshots":
             from cme_tui.commands import screenshots

@@ -586,11 +586,31 @@ class _Walk:
             self._say(f"(last {self._number('last invocation counter', 4)})")
 
     def _notification(self) -> None:
-        self._number("long invoke id", 4)
+        start = self._at
+        bits = int.from_bytes(self._take(4), "big")
+        number = str(bits & 0xFF_FFFF)
+        words = [number, "confirmed" if bits & 1 << 30 else "unconfirmed"]
+        self._add("long invoke id", ", ".join([*words, "high priority"] if bits & 1 << 31 else words), start)
         start = self._at
         moment = self._take(self._length())
         self._add("date-time", date_time_text(moment) or moment.hex() or "none", start)
-        self._say(self._value("body"))
+        self._say(number)
+        self._say(self._pushed())
+
+    def _pushed(self) -> str:
+        """The body of a notification; the elements of one of this gateway have names."""
+        what, labels = _pushed_kind(self._data[self._at :])
+        if not labels:
+            return self._value("body")
+        start = self._at
+        self._at += 2
+
+        def content() -> None:
+            for label in labels:
+                self._value(label)
+
+        self._group("body", what, start, content)
+        return what
 
     def _general_block(self) -> None:
         start = self._at
@@ -681,6 +701,16 @@ class _Walk:
         0xDD: ("general-ciphering", _general_ciphering),
         0xE0: ("general block transfer", _general_block),
     }
+
+
+def _pushed_kind(body: bytes) -> tuple[str, Sequence[str]]:
+    """What a body is, and the names of its elements; nothing where it is none of this gateway."""
+    try:
+        content = axdr.decode(body).content
+    except DecodeError:
+        return "", ()
+    elements = content if body[0] == Tag.STRUCTURE and isinstance(content, list) else []
+    return _PUSHED.get((len(elements), elements[-1].tag), ("", ())) if elements else ("", ())
 
 
 def _is_secret(reference: _Reference) -> bool:
@@ -819,6 +849,18 @@ CONFORMANCE: Final = (
     "selective-access", "event-notification", "action",
 )  # fmt: skip
 """Bits 0 to 23 of the conformance block (Green Book 9.4.6.1)."""
+
+_WHO: Final = ("gateway", "meter", "push setup")
+_PUSHED: Final[dict[tuple[int, Tag], tuple[str, Sequence[str]]]] = {
+    (4, Tag.ARRAY): ("event log", ("gateway", "push setup", "event log", "events")),
+    (4, Tag.OCTET_STRING): ("on installation", ("gateway", "push setup", "IP address", "system title")),
+    (7, Tag.ARRAY): ("profile", (*_WHO, "profile", "capture objects", "rows", "scalers and units")),
+    (8, Tag.ARRAY): (
+        "event log of a meter",
+        (*_WHO, "event log", "manufacturer", "device type", "version", "events"),
+    ),
+}
+"""Bodies of notifications by the number of elements and the tag of the last one, with the names of the elements."""
 
 _SELECTORS: Final = {1: "by range", 2: "by entry"}
 _SECURITY_BITS: Final = (

@@ -270,8 +270,10 @@ def _number(value: Value, what: str) -> int:
 
 def _time(value: Value) -> datetime:
     raw = _octets(value, 12, "A time")
-    at = datetime.fromtimestamp(cosem_time.decode(raw, UTC) / 1000, UTC)
+    seconds = cosem_time.decode(raw, UTC) / 1000
     deviation = int.from_bytes(raw[9:11], "big", signed=True)
-    if deviation == cosem_time.NO_DEVIATION:
-        return at
-    return at.astimezone(timezone(timedelta(minutes=-deviation)))
+    offset = timedelta() if deviation == cosem_time.NO_DEVIATION else timedelta(minutes=-deviation)
+    try:
+        return datetime.fromtimestamp(seconds, timezone(offset))
+    except (ValueError, OverflowError):  # in the year 10000, by the offset
+        raise DecodeError(f"{raw.hex()} is no time that can be shown.") from None

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from core.clock import Clock, SystemClock
@@ -28,6 +28,7 @@ SILENCE_S: Final = 180.0
 """Seconds without a byte after which a connection is reset."""
 
 _CHUNK: Final = 65536
+_BREATH_S: Final = 0.1
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, also where the process ends
 _IN_ORDER: Final = struct.pack("ii", 0, 0)
 
@@ -89,15 +90,16 @@ class Receiver:
     async def wait(self) -> None:
         """Until it is stopped, or until it cannot listen again. Raises `CmeError` for the latter."""
         assert self._listener is not None
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(self._listener)
+        await asyncio.wait([self._listener])
+        if not self._listener.cancelled():
+            self._listener.result()
 
-    async def stop(self) -> None:
-        """Listen no more, and reset the connections that are open."""
-        tasks = [*self._connections, *([self._listener] if self._listener else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def stop(self, patience_s: float = 0) -> None:
+        """Listen no more, and reset the connections that are still open after `patience_s` seconds."""
+        await _cancel([self._listener] if self._listener else [])
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=patience_s)
+        await _cancel(list(self._connections))
 
     def _listen(self, host: str, port: int) -> socket.socket:
         try:
@@ -114,7 +116,11 @@ class Receiver:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                link, peer = await loop.sock_accept(server)
+                try:
+                    link, peer = await loop.sock_accept(server)
+                except OSError:  # gone already, or no file descriptor is left for it
+                    await asyncio.sleep(_BREATH_S)
+                    continue
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 if len(self._connections) >= MOST_CONNECTIONS:
                     link.close()
@@ -134,7 +140,7 @@ class Receiver:
 
     async def _serve(self, link: socket.socket, source: str, behaviour: Behaviour) -> None:
         kind, amount = behaviour
-        with link, contextlib.suppress(OSError, TimeoutError):
+        with link, contextlib.suppress(OSError):
             if kind is Kind.DROP:
                 return
             if kind is Kind.DELAY:
@@ -173,6 +179,12 @@ class Receiver:
 
     def _hand_over_problem(self, source: str, problem: str) -> None:
         self._take(Received(self._clock.now_ms(), source, problem=problem))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _host_port(peer: tuple[str, int]) -> str:
