@@ -179,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_parser("check", help="say what is wrong in config.toml", parents=[place])
     get = config.add_parser("get", help="print settings", parents=[place])
     get.add_argument("key", metavar="TABLE.KEY", nargs="?", help="a table, too; everything where not given")
+    config.add_parser("dialects", help="list the dialects for dlms.dialect", parents=[place])
     change = config.add_parser("set", help="change settings, also of a running gateway", parents=[place])
     change.add_argument("words", metavar="TABLE.KEY VALUE", nargs="*", default=[])
     change.add_argument("--undo", action="store_true", help="take back the last change instead")
@@ -429,6 +430,8 @@ def _run_config(arguments: argparse.Namespace) -> int:
             return config.check(place)
         case "get":
             return config.get(place, arguments.key)
+        case "dialects":
+            return config.list_dialects(place)
     if arguments.undo == bool(arguments.words):
         return _misused("config set", "give settings with their values, or --undo")
     if arguments.undo:

@@ -40,6 +40,9 @@ Report = Literal[
     "on_installation",
 ]
 
+DIALECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
+"""What the name of a dialect, and so of its file, looks like."""
+
 T = TypeVar("T")
 Check = Callable[[Any], Any]
 
@@ -202,6 +205,10 @@ class DlmsConfig:
     authentication: Annotated[Authentication, _one_of("none", "low", "high")] = "high"
     """Lowest level that the management client may use."""
     policy: Annotated[Policy, _one_of("none", "authenticated-encrypted")] = "none"
+    dialect: Annotated[
+        str, _matching(DIALECT_NAME, 'the name of a dialect ("cme-tui config dialects" lists them)')
+    ] = "en13757"
+    """Which codes clients see; `core.cosem.dialect` finds it."""
     inactivity_timeout: Annotated[int, _whole(10, 86_400)] = 180
     """Seconds without a request after which a connection is closed."""
     max_connections: Annotated[int, _whole(1, 1000)] = 32

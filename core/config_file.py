@@ -30,10 +30,10 @@ from core.config import (
     nearest,
     parse_config,
 )
-from core.cosem import codes
+from core.cosem import dialect
 from core.mbus.address import parse_address
 from core.settings import check_changeable
-from core.statedir import write_atomically
+from core.statedir import StateDir, write_atomically
 
 _PRODUCT = "0016"
 """First four digits of a serial: the product."""
@@ -108,13 +108,19 @@ class ConfigFile:
             return self._change(change)
 
     def set_values(self, values: Mapping[str, Any]) -> Config:
-        """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds."""
+        """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds.
+
+        The dialect is left unchecked: a policy that a head-end raises is saved although its file is gone.
+        """
         return self._change(lambda document: self._set(document, values))
 
     def planned(self, values: Mapping[str, Any]) -> Config:
         """What the file would say after `save`, which is checked as it would be; nothing is written."""
         check_changeable(values)
-        return self._change(lambda document: self._set(document, values), write=False)
+        config = self._change(lambda document: self._set(document, values), write=False)
+        dialects = StateDir(self.path.parent).dialects
+        dialect.find(config.dlms.dialect, dialects).codes_with(config.obis)
+        return config
 
     def save(self, values: Mapping[str, Any]) -> Config:
         """`set_values`, by a person, who can take it back with `undo`."""
@@ -144,7 +150,9 @@ class ConfigFile:
     def undo(self) -> Config:
         """Put back what the last `save` replaced. All else stays, also what was changed since."""
         with _changing:
-            config = self.set_values(self.replaced())
+            values = self.replaced()
+            self.planned(values)
+            config = self.set_values(values)
             # One that cannot be deleted would set again what is set already.
             with contextlib.suppress(OSError):
                 self.previous.unlink()
@@ -210,7 +218,6 @@ class ConfigFile:
                     f"{self.path} is laid out in a way that cannot be changed here; edit it by hand."
                 )
             config = parse_config(changed, self.path)
-            codes.resolve(config.obis)
             changed.encode()
             mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
         except (TOMLKitError, tomllib.TOMLDecodeError) as error:

@@ -15,9 +15,10 @@ from core import VERSION, demo, views
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
 from core.config import Config, system_title, system_zone
 from core.config_file import ConfigFile, Given
-from core.cosem import codes
+from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
+from core.cosem.dialect import Dialect
 from core.dlms.limits import ServerLimits
 from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
@@ -112,6 +113,7 @@ class Core:
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
+        self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
         self._dlms_log: _DlmsWatch
@@ -129,10 +131,12 @@ class Core:
 
     def settings(self) -> tuple[Setting, ...]:
         """Every setting as it holds now. May be called from any thread."""
-        return settings(self._security.in_force(self._config))
+        choices = dialect.known(self._state.dialects)
+        return settings(self._security.in_force(self._config), self._dialect, choices)
 
     async def start(self) -> None:
         """Open the store, take up the meters, listen. Raises `CmeError`, a sentence, where one of them fails."""
+        self._dialect = await self._find_dialect(self._config)
         self.store = await Store.open(self._state.database)
         self._parts.push_async_callback(self.store.close)
         self._clock.offset_ms = await self.store.clock_offset()
@@ -141,7 +145,7 @@ class Core:
         await self._start_events()
         await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
-        self._facts = self._make_facts(self._config)
+        self._facts = self._make_facts(self._config, self._dialect)
         cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
         await asyncio.wait([cut], timeout=_CUT_WAIT_S)
@@ -330,7 +334,8 @@ class Core:
         self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
     ) -> None:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
-        facts = self._make_facts(config)
+        spoken = await self._find_dialect(config)
+        facts = self._make_facts(config, spoken)
         moved = await self._open_server(config)
         try:
             try:
@@ -340,14 +345,14 @@ class Core:
                 if moved:
                     await self._reopen_server()
                 raise
-            await self._take(config, facts, plan)
+            await self._take(config, spoken, facts, plan)
         finally:
             self._devices.show()  # also readings that came meanwhile
 
-    async def _take(self, config: Config, facts: GatewayFacts, plan: Plan) -> None:
+    async def _take(self, config: Config, spoken: Dialect, facts: GatewayFacts, plan: Plan) -> None:
         """Have a configuration hold that is on disk, and whose endpoint is open."""
         old, old_facts = self._config, self._facts
-        self._config, self._facts = config, facts
+        self._config, self._dialect, self._facts = config, spoken, facts
         intervals = profile_intervals(config)
         if intervals != profile_intervals(old) or facts.zone != old_facts.zone:
             self._spawn(self.store.set_profiles(intervals, facts.zone))
@@ -394,14 +399,17 @@ class Core:
             wait=LONGEST_WAIT_S,
         )
 
-    def _make_facts(self, config: Config) -> GatewayFacts:
+    async def _find_dialect(self, config: Config) -> Dialect:
+        return await asyncio.to_thread(dialect.find, config.dlms.dialect, self._state.dialects)
+
+    def _make_facts(self, config: Config, spoken: Dialect) -> GatewayFacts:
         gateway = config.gateway
         return GatewayFacts(
             name=f"{gateway.flag_id}{gateway.serial}",
             system_title=system_title(gateway.flag_id, gateway.serial),
             clock=self._clock,
             zone=ZoneInfo(gateway.timezone) if gateway.timezone else system_zone(),
-            codes=codes.resolve(config.obis),
+            codes=spoken.codes_with(config.obis),
             push=config.push,
             signature=self._signature,
             set_time=self._set_time,
@@ -434,7 +442,7 @@ class Core:
         self._views = {key: view for key, view in self._views.items() if key in installed}
 
     async def _load_mappings(self, config: Config) -> None:
-        await self._devices.load(self._state.mappings, self._facts, config)
+        await self._devices.load(self._state.mappings, self._dialect, self._facts, config)
         for meter in self._fleet:
             self._remap(meter)
             await asyncio.sleep(0)  # each takes a few ms, one of a new type more: clients go on meanwhile

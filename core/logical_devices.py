@@ -9,12 +9,14 @@ from typing import Final
 
 from core.config import Config
 from core.cosem.devices import Device, Directory, GatewayFacts, meter_device
+from core.cosem.dialect import STANDARD, Dialect
 from core.interval import Interval
 from core.mapping.library import MappingSet
-from core.mapping.model import MappingError
+from core.mapping.model import MappingError, MappingFile
 from core.mapping.simplified import Site
-from core.meter import Columns, Meter
-from core.profiles import MeterRows, RowCache, period_s
+from core.mapping.translation import Translation, translate
+from core.meter import Meter, Shown
+from core.profiles import MeterRows, ReadingRows, RowCache, period_s
 from core.store import Store
 
 PROFILES: Final = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 3}
@@ -30,9 +32,11 @@ class LogicalDevices:
         self._facts = facts
         self._config = config
         self._mappings = MappingSet()
+        self._dialect = STANDARD
+        self._translations: dict[MappingFile, Translation] = {}
         self._rows = RowCache()
         self._devices: dict[int, Device] = {}
-        self._made: dict[int, tuple[str, Columns]] = {}  # what the device of a meter was made of
+        self._made: dict[int, tuple[str, Shown]] = {}  # what the device of a meter was made of
 
     @property
     def mappings(self) -> MappingSet:
@@ -41,21 +45,27 @@ class LogicalDevices:
 
     @property
     def problems(self) -> Sequence[MappingError]:
-        """What is wrong with mapping files that cannot be used."""
-        return self._mappings.problems
+        """What is wrong with mapping files that cannot be used, or of which a part cannot."""
+        translated = (problem for each in self._translations.values() for problem in each.problems)
+        return (*self._mappings.problems, *translated)
 
     @property
     def count(self) -> int:
         """How many logical devices there are, with that of the gateway."""
         return 1 + len(self._devices)
 
-    async def load(self, mappings: Path, facts: GatewayFacts, config: Config) -> None:
-        """Read the mapping files anew and begin afresh with other facts or settings.
+    async def load(self, mappings: Path, dialect: Dialect, facts: GatewayFacts, config: Config) -> None:
+        """Read the mapping files anew and begin afresh with another dialect, other facts or settings.
 
         Each meter is to be remapped then; clients see the old devices until `show`.
         """
         self._facts, self._config = facts, config
-        self._mappings = await asyncio.to_thread(MappingSet.from_directory, mappings, self._mappings)
+        # What did not change stays the same object: a meter keeps its choice among alternatives by it.
+        known = self._translations if dialect == self._dialect else {}
+        self._mappings, self._translations = await asyncio.to_thread(
+            _read, mappings, self._mappings, dialect, known
+        )
+        self._dialect = dialect
         self._devices = {}
         self._made.clear()
         # Kept rows show zone, keys and serial of their time.
@@ -67,11 +77,11 @@ class LogicalDevices:
         mapping = None
         if known is not None:
             mapping = self._mappings.match(known.medium, known.manufacturer or "", known.version)
-        meter.remap(mapping)
+        meter.remap(self._translations[mapping].mapping if mapping else None)
         name = meter.logical_device_name
-        if name is None or self._made.get(meter.key) == (name, meter.columns):
+        if name is None or self._made.get(meter.key) == (name, meter.shown):
             return False
-        self._made[meter.key] = (name, meter.columns)
+        self._made[meter.key] = (name, meter.shown)
         self._devices[meter.logical_device] = meter_device(self._facts, meter, name, self._profiles(meter))
         return True
 
@@ -79,15 +89,31 @@ class LogicalDevices:
         """Let clients see the devices as they are now."""
         self.directory.set_meters(self._facts, self._devices)
 
-    def _profiles(self, meter: Meter) -> dict[bytes, MeterRows]:
+    def _profiles(self, meter: Meter) -> dict[bytes, ReadingRows]:
+        """The rows of each profile by logical name; those of the mapping take no place of the gateway's own."""
         site = Site(self._config.gateway.serial, self._facts.zone)
         readout = meter.config.interval or self._config.readout.interval
-        return {
+        own = {
             getattr(self._facts.codes, title): MeterRows(
                 meter, PROFILES[title], period_s(interval, readout), self._store, self._rows, site
             )
             for title, interval in _titled(self._config).items()
         }
+        every = period_s(readout, readout)
+        mapped = {
+            code: ReadingRows(meter, columns, every, self._store, self._rows, site)
+            for code, columns in meter.histories.items()
+            if code not in own
+        }
+        return {**own, **mapped}
+
+
+def _read(
+    folder: Path, active: MappingSet, dialect: Dialect, known: Mapping[MappingFile, Translation]
+) -> tuple[MappingSet, dict[MappingFile, Translation]]:
+    """The active files and what clients get of each; `known` from before in this dialect."""
+    mappings = MappingSet.from_directory(folder, active)
+    return mappings, {file: known.get(file) or translate(file, dialect) for file in mappings.files}
 
 
 def profile_intervals(config: Config) -> Mapping[int, Interval]:

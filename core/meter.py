@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,6 @@ dead waits for one time-out and not for 20."""
 
 CLOCK: Final = CaptureObject(8, bytes((0, 0, 1, 0, 0, 255)), 2)
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
-_SERVED: Final = (CLASSES["data"], CLASSES["clock"], *_REGISTERS)
 _UNKNOWN_MAKER: Final = "XXX"
 
 Fields = frozenset[tuple[int, str]]
@@ -42,12 +41,26 @@ Fields = frozenset[tuple[int, str]]
 
 
 class Columns:
-    """The captured registers of one meter at one time; compared by identity, so that rows can be kept by it."""
+    """What a profile of one meter captures at one time; compared by identity, so that rows can be kept by it."""
 
-    def __init__(self, objects: tuple[MappedObject, ...]) -> None:
+    def __init__(self, objects: Iterable[MappedObject]) -> None:
+        self.objects = tuple(objects)
+        self.captured = (CLOCK, *(CaptureObject(item.class_id, item.obis, 2) for item in self.objects))
+
+
+class Shown:
+    """What the mapping gives one meter at one time; compared by identity."""
+
+    def __init__(
+        self, objects: tuple[MappedObject, ...] = (), histories: Mapping[Entry, Entry] | None = None
+    ) -> None:
+        """`histories`: the entry whose values each entry of class profile generic shows."""
         self.objects = objects
-        self.registers = tuple(item for item in objects if item.class_id in _REGISTERS)
-        self.captured = (CLOCK, *(CaptureObject(item.class_id, item.obis, 2) for item in self.registers))
+        self.registers = Columns(item for item in objects if item.class_id in _REGISTERS)
+        of_entries = {item.entry: item for item in objects}
+        self.histories = {
+            profile.obis: Columns((of_entries[entry],)) for profile, entry in (histories or {}).items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,10 @@ class LastReading:
     time_ms: int
     telegrams: tuple[Telegram, ...]
     values: tuple[MappedValue, ...]  # of `Meter.objects`, in that order
+
+    def status(self, number: int) -> int:
+        """Status byte of the telegram with this number, of the first one where there are fewer."""
+        return self.telegrams[number if number < len(self.telegrams) else 0].status
 
 
 class Meter:
@@ -79,7 +96,7 @@ class Meter:
         self.identity = identity
         self.fields = fields
         self.mapping: MappingFile | None = None
-        self.columns = Columns(())
+        self.shown = Shown()
         self.reading: LastReading | None = None
         self.state = MeterState.WAITING
         self.reason = ""
@@ -102,7 +119,17 @@ class Meter:
     @property
     def objects(self) -> tuple[MappedObject, ...]:
         """The COSEM objects that the mapping gives this meter, in the order of the mapping."""
-        return self.columns.objects
+        return self.shown.objects
+
+    @property
+    def columns(self) -> Columns:
+        """What the load profiles and the billing profile capture: every register."""
+        return self.shown.registers
+
+    @property
+    def histories(self) -> Mapping[bytes, Columns]:
+        """What each profile of the mapping captures, by its logical name."""
+        return self.shown.histories
 
     @property
     def enabled(self) -> bool:
@@ -165,34 +192,34 @@ class Meter:
         self.state, self.reason = (state, reason) if self.enabled else (MeterState.DISABLED, "")
 
     def remap(self, mapping: MappingFile | None) -> None:
-        """Use `mapping` from now on; `columns` stay the same object where nothing in them changes."""
-        self.mapping = mapping
+        """Use `mapping` from now on; `shown` stays the same object where nothing in it changes."""
+        before, self.mapping = self.mapping, mapping
         if self.reading is None or mapping is None:
             if self.objects:
-                self.columns = Columns(())
+                self.shown = Shown()
             return
-        shown: list[tuple[MappedObject, MappedValue]] = []
+        values: list[MappedValue] = []
         readout = engine.Readout(self.reading.telegrams, self.reading.time_ms)
         current = frozenset(item.entry for item in self.objects)
         for value in engine.evaluate(mapping, readout, self._site, current):
             entry = value.object.entry
-            wanted = value.object.held or entry.default is not None or was_sent(entry, self.fields)
-            if wanted and entry.class_id in _SERVED:
-                shown.append((value.object, value))
-        if [item.entry for item, _ in shown] != [item.entry for item in self.objects]:
-            self.columns = Columns(tuple(item for item, _ in shown))
-        self.reading = LastReading(
-            self.reading.time_ms, self.reading.telegrams, tuple(value for _, value in shown)
-        )
+            if value.object.held or entry.default is not None or was_sent(entry, self.fields):
+                values.append(value)
+        objects = tuple(value.object for value in values)
+        entries = [item.entry for item in objects]
+        if mapping is not before or entries != [item.entry for item in self.objects]:
+            self.shown = Shown(objects, engine.histories(mapping, entries))
+        self.reading = LastReading(self.reading.time_ms, self.reading.telegrams, tuple(values))
 
     def source(self, position: int) -> Source:
         """Attribute 2 of `objects[position]`: at once while the reading is fresh, else after a readout."""
         wanted = self.objects[position]
         return self._fresh(lambda: self._encoded(wanted, position))
 
-    def status_source(self) -> Source:
-        """The M-Bus status byte of the reading that `source` shows, unsigned."""
-        return self._fresh(lambda: unsigned(self._last().telegrams[0].status))
+    def status_source(self, position: int) -> Source:
+        """The M-Bus status byte of the telegram that `source` shows a value of, unsigned."""
+        number = self.objects[position].entry.telegram
+        return self._fresh(lambda: unsigned(self._last().status(number)))
 
     def capture_time_source(self) -> Source:
         """When the reading that `source` shows was taken, date-time in an octet-string."""

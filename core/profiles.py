@@ -32,8 +32,10 @@ _SLICE: Final = 25
 class RowCache:
     """Encoded rows of all meters, least recently used out first."""
 
-    def __init__(self, most: int = 50_000) -> None:
+    def __init__(self, most: int = 16 << 20) -> None:
+        """`most`: bytes of rows; a row has some 10 a column, a captured text line some thousands."""
         self._most = most
+        self._size = 0
         self._rows: OrderedDict[tuple[Columns, int], bytes] = OrderedDict()
 
     def get(self, columns: Columns, reading: int) -> bytes | None:
@@ -43,22 +45,22 @@ class RowCache:
         return row
 
     def put(self, columns: Columns, reading: int, row: bytes) -> None:
+        self._size += len(row) - len(self._rows.pop((columns, reading), b""))
         self._rows[columns, reading] = row
-        if len(self._rows) > self._most:
-            self._rows.popitem(last=False)
+        while self._size > self._most:
+            self._size -= len(self._rows.popitem(last=False)[1])
 
 
-class MeterRows:
-    """Row source of one profile of one meter (`core.cosem.profile.RowSource`)."""
+class ReadingRows:
+    """Row source of a profile that has a row for every good reading (`core.cosem.profile.RowSource`)."""
 
     def __init__(
-        self, meter: Meter, profile: int, period_s: int, store: Store, cache: RowCache, site: Site
+        self, meter: Meter, columns: Columns, period_s: int, store: Store, cache: RowCache, site: Site
     ) -> None:
-        """`profile` is its number in the store; `period_s` the capture period, 0 where it has no fixed length."""
+        """`period_s`: the capture period, 0 where it has no fixed length."""
         self._meter = meter
         # Those at the time: a request that began before the mapping changed keeps its columns to the end.
-        self._columns = meter.columns
-        self._profile = profile
+        self._columns = columns
         self._period_s = period_s
         self._store = store
         self._cache = cache
@@ -74,19 +76,21 @@ class MeterRows:
         return NO_LIMIT
 
     async def entries(self) -> int:
-        return await self._store.profile_count(self._meter.key, self._profile)
+        return await self._store.readings_count(self._meter.key)
 
     async def rows(self, start_ms: int | None, end_ms: int | None, limit: int) -> list[bytes]:
         start = -_EVER if start_ms is None else start_ms
         end = _EVER if end_ms is None else end_ms
-        return await self._encoded(
-            await self._store.profile_rows(self._meter.key, self._profile, start, end, limit)
-        )
+        return await self._encoded(await self._between(start, end, limit))
 
     async def rows_by_entry(self, first: int, last: int) -> list[bytes]:
-        return await self._encoded(
-            await self._store.profile_entries(self._meter.key, self._profile, first, last)
-        )
+        return await self._encoded(await self._numbered(first, last))
+
+    async def _between(self, start_ms: int, end_ms: int, limit: int) -> list[ProfileRow]:
+        return await self._store.reading_rows(self._meter.key, start_ms, end_ms, limit)
+
+    async def _numbered(self, first: int, last: int) -> list[ProfileRow]:
+        return await self._store.reading_entries(self._meter.key, first, last)
 
     async def _encoded(self, rows: list[ProfileRow]) -> list[bytes]:
         columns = self._columns
@@ -103,7 +107,7 @@ class MeterRows:
 
     def _work_out(self, columns: Columns, rows: list[ProfileRow]) -> list[bytes]:
         readouts = [engine.Readout(self._telegrams(row), row.time_ms) for row in rows]
-        values = engine.columns(columns.registers, readouts, self._site)
+        values = engine.columns(columns.objects, readouts, self._site)
         head = b"\x02" + axdr.length(len(columns.captured)) + b"\x09\x0c"
         zone = self._site.zone
         return [
@@ -116,6 +120,26 @@ class MeterRows:
             return self._meter.decode(row.frames)
         except TelegramError:
             return ()  # kept by an older version that took more for a telegram: a row without values
+
+
+class MeterRows(ReadingRows):
+    """Row source of load profile 1 or 2 or the billing profile: the registers, at the boundaries of an interval."""
+
+    def __init__(
+        self, meter: Meter, profile: int, period_s: int, store: Store, cache: RowCache, site: Site
+    ) -> None:
+        """`profile` is its number in the store."""
+        super().__init__(meter, meter.columns, period_s, store, cache, site)
+        self._profile = profile
+
+    async def entries(self) -> int:
+        return await self._store.profile_count(self._meter.key, self._profile)
+
+    async def _between(self, start_ms: int, end_ms: int, limit: int) -> list[ProfileRow]:
+        return await self._store.profile_rows(self._meter.key, self._profile, start_ms, end_ms, limit)
+
+    async def _numbered(self, first: int, last: int) -> list[ProfileRow]:
+        return await self._store.profile_entries(self._meter.key, self._profile, first, last)
 
 
 def period_s(interval: Interval, readout: Interval) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from core.config import SECTIONS, Config, ConfigError, allowed_value, nearest
-from core.cosem import codes, obis
+from core.cosem import obis
+from core.cosem.codes import NAMES
+from core.cosem.dialect import SHIPPED, STANDARD, Dialect
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 
 Value = str | int | bool
@@ -35,7 +37,7 @@ class Setting:
     """With its table, "dlms.port"."""
     value: Value
     default: Value
-    """That of the program; "" for the time zone and the name of the gateway is what the machine has."""
+    """That of the program, for a code that of the dialect; "" for time zone and name is what the machine has."""
     allowed: str
     """What it must be, in words: "a whole number from 1 to 65535"."""
     choices: tuple[str, ...] = ()
@@ -55,19 +57,21 @@ class Setting:
         return self.name in FIXED
 
 
-def settings(config: Config) -> tuple[Setting, ...]:
-    """Every setting with its value in `config`. Raises ConfigError for codes under [obis] that cannot be."""
+def settings(
+    config: Config, dialect: Dialect = STANDARD, dialects: Sequence[str] = SHIPPED
+) -> tuple[Setting, ...]:
+    """Every setting with its value in `config`, whose dialect is `dialect`; `dialects` are those to choose from."""
     found = []
     for table, kind in SECTIONS.items():
         for key in _keys(kind):
             value, default = (plain(getattr(each, key)) for each in (getattr(config, table), kind()))
-            choices = _choices(table, key)
+            choices = tuple(dialects) if (table, key) == ("dlms", "dialect") else _choices(table, key)
             words = f"one of {', '.join(choices)}" if choices else allowed_value(table, key)
             found.append(Setting(f"{table}.{key}", value, default, words, choices))
-    own, given = codes.resolve(config.obis), codes.Codes()
-    for field in dataclasses.fields(codes.Codes):
-        value, default = (obis.text(getattr(each, field.name)) for each in (own, given))
-        found.append(Setting(f"obis.{field.name}", value, default, allowed_value("obis", field.name)))
+    for name in NAMES:
+        default = obis.text(getattr(dialect.codes, name))
+        value = obis.text(obis.parse(config.obis.get(name, default)))
+        found.append(Setting(f"obis.{name}", value, default, allowed_value("obis", name)))
     return tuple(found)
 
 

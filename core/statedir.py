@@ -66,6 +66,11 @@ class StateDir:
         return self.path / "mappings"
 
     @property
+    def dialects(self) -> Path:
+        """Folder of the dialects that a technician wrote; there only where there is one."""
+        return self.path / "dialects"
+
+    @property
     def database(self) -> Path:
         """Readings and what is derived from them."""
         return self.path / "gateway.db"

@@ -48,7 +48,7 @@ def meter_view(meter: Meter) -> MeterView:
         last_reading_ms=reading.time_ms if reading else None,
         last_try_ms=meter.last_try_ms,
         mapping=meter.mapping.label if meter.mapping else "",
-        mapped=len(meter.objects),
+        mapped=len(meter.objects) + len(meter.histories),
         headline=next((value for value in values if value.obis and value.unit and value.text), None),
     )
 

@@ -34,6 +34,7 @@ host = "::"
 port = 4061
 authentication = "low"
 policy = "authenticated-encrypted"
+dialect = "idis"
 inactivity_timeout = 60
 max_connections = 4
 

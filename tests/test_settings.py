@@ -10,6 +10,7 @@ import pytest
 
 from core.config import Config, ConfigError, DlmsConfig, load_config, parse_config
 from core.config_file import ConfigFile
+from core.cosem.dialect import find
 from core.settings import Setting, lowered, settings, typed
 
 ALL = {each.name: each for each in settings(Config())}
@@ -65,6 +66,26 @@ def test_every_key_of_the_plain_tables_is_a_setting() -> None:
     assert of(changed, "obis.load_profile_1").value == "1.0.99.9.0.255"
 
 
+def test_a_dialect_gives_its_codes_as_the_defaults() -> None:
+    """What [obis] sets goes over them; the dialects to choose from are those that there are."""
+    assert ALL["dlms.dialect"].choices == ("en13757", "idis")
+    config = parse_config(
+        '[dlms]\ndialect = "idis"\n[obis]\nbilling_profile = "0.0.98.1.0.255"\n', Path("config.toml")
+    )
+    idis = find("idis", Path("/nowhere"))
+    found = {each.name: each for each in settings(config, idis, ("en13757", "idis", "mine"))}
+    assert (found["dlms.dialect"].value, found["dlms.dialect"].allowed) == (
+        "idis",
+        "one of en13757, idis, mine",
+    )
+    for name, value, default in (
+        ("load_profile_1", "0.1.24.3.0.255", "0.1.24.3.0.255"),
+        ("billing_profile", "0.0.98.1.0.255", "0.1.24.3.2.255"),
+        ("gateway_name", "0.128.42.0.0.255", "0.128.42.0.0.255"),
+    ):
+        assert (found[f"obis.{name}"].value, found[f"obis.{name}"].default) == (value, default)
+
+
 @pytest.mark.parametrize("name", [name for name, each in ALL.items() if not each.fixed])
 def test_every_setting_takes_what_it_says(file: ConfigFile, name: str) -> None:
     """Its default, each of its choices, and the ends of its range; read back as what was typed."""
@@ -98,6 +119,27 @@ def test_no_setting_takes_what_it_does_not_say(file: ConfigFile, name: str) -> N
             assert ALL[name].allowed in str(caught.value)
     assert file.path.read_bytes() == before
     assert [each.name for each in file.path.parent.iterdir()] == ["config.toml"]
+
+
+def test_what_the_gateway_writes_itself_needs_no_dialect(file: ConfigFile) -> None:
+    """A head-end can raise the policy although the dialect's file is gone meanwhile; a person's save is refused."""
+    file.set_values({"dlms.dialect": "mine"})
+    assert file.prepare().gateway.serial
+    assert file.set_values({"dlms.policy": "authenticated-encrypted"}).dlms.dialect == "mine"
+    before = file.path.read_bytes()
+    with pytest.raises(ConfigError, match=r"there is no file .*mine\.toml"):
+        file.save({"gateway.name": "Keller 4"})
+    assert file.path.read_bytes() == before
+
+
+def test_an_undo_to_a_dialect_that_is_gone_changes_nothing(file: ConfigFile) -> None:
+    """Else the gateway would not start with it."""
+    file.set_values({"dlms.dialect": "mine"})
+    file.save({"dlms.dialect": "idis"})
+    before = file.path.read_bytes()
+    with pytest.raises(ConfigError, match=r"there is no file .*mine\.toml"):
+        file.undo()
+    assert (file.path.read_bytes(), file.replaced()) == (before, {"dlms.dialect": "mine"})
 
 
 @pytest.mark.parametrize("name", ["dlms.prot", "dmls.port", "dlms", "", "meter.address", "push.report", "."])

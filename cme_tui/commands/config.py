@@ -11,7 +11,8 @@ from typing import Any
 from cme_tui.client import ask, change
 from core.config import Config, ConfigError, load_config, nearest
 from core.config_file import ConfigFile
-from core.cosem import codes
+from core.cosem import dialect
+from core.cosem.dialect import STANDARD, Dialect
 from core.settings import lowered, plain, settings, typed
 from core.statedir import StateDir
 
@@ -21,7 +22,7 @@ def check(state_dir: Path) -> int:
     path = StateDir(state_dir).config
     try:
         config = load_config(path)
-        codes.resolve(config.obis)
+        _dialect(state_dir, config)
     except ConfigError as error:
         return _refuse(str(error))
     if not path.exists():
@@ -36,7 +37,8 @@ def get(state_dir: Path, key: str | None) -> int:
 
     Exit 2 where there is no such key. Raises ConfigError where the file cannot be used.
     """
-    known = _everything(load_config(StateDir(state_dir).config))
+    config = load_config(StateDir(state_dir).config)
+    known = _everything(config, _dialect(state_dir, config))
     if key in known:
         print(_text(known[key]))
         return 0
@@ -46,6 +48,21 @@ def get(state_dir: Path, key: str | None) -> int:
     for name, value in wanted.items():
         print(f"{name} = {_text(value)}")
     return 0
+
+
+def list_dialects(state_dir: Path) -> int:
+    """Print the dialects that can be chosen, and where own ones are. Exit 2 if one of those cannot be used."""
+    problems = []
+    for name in dialect.SHIPPED:
+        print(f"{name}  (shipped)  {dialect.find(name, StateDir(state_dir).dialects).about}")
+    for path in dialect.own_files(StateDir(state_dir).dialects):
+        try:
+            print(f"{path.stem}  ({path})  {dialect.read_own(path).about}")
+        except ConfigError as error:
+            problems.append(str(error))
+    for problem in problems:
+        _refuse(problem)
+    return 2 if problems else 0
 
 
 def set_values(state_dir: Path, words: Sequence[str], *, lower: bool) -> int:
@@ -86,7 +103,7 @@ def _change(
     if sentences and not lower:
         return _refuse(" ".join((*sentences, "To do it all the same, add --yes.")))
     running = change(state_dir, stopped, call, **parameters)
-    _report(old, new)
+    _report(state_dir, old, new)
     if not running:
         print("No gateway is running here: this holds from the next start on.")
     elif old.dlms != new.dlms:
@@ -94,8 +111,12 @@ def _change(
     return 0
 
 
-def _report(old: Config, new: Config) -> None:
-    before, after = _everything(old), _everything(new)
+def _report(state_dir: Path, old: Config, new: Config) -> None:
+    try:
+        spoken = _dialect(state_dir, old)
+    except ConfigError:
+        spoken = STANDARD  # the change may be the one that puts it right
+    before, after = _everything(old, spoken), _everything(new, _dialect(state_dir, new))
     changed = [name for name, value in after.items() if before.get(name) != value]
     for name in changed:
         print(f"{name} = {_text(after[name])} (was {_text(before.get(name, ''))})")
@@ -112,9 +133,16 @@ def _tell_of_another_place(state_dir: Path, config: Config) -> None:
         )
 
 
-def _everything(config: Config) -> dict[str, Any]:
+def _dialect(state_dir: Path, config: Config) -> Dialect:
+    """The dialect of a configuration. Raises ConfigError where it, or [obis] with it, cannot be used."""
+    found = dialect.find(config.dlms.dialect, StateDir(state_dir).dialects)
+    found.codes_with(config.obis)
+    return found
+
+
+def _everything(config: Config, spoken: Dialect) -> dict[str, Any]:
     """All keys with their values; lines, meters and reports are numbered in the order of the file."""
-    known: dict[str, Any] = {each.name: each.value for each in settings(config)}
+    known: dict[str, Any] = {each.name: each.value for each in settings(config, spoken)}
     lists: dict[str, tuple[Any, ...]] = {
         "push.report": config.push.reports,
         "line": config.lines,

@@ -21,6 +21,8 @@ PUBLIC_CLIENT = 16
 MANAGEMENT_CLIENT = 1
 MANAGEMENT_DEVICE = 1  # server SAP of the management logical device
 CHANNEL_SELECTION = (1, names.CHANNEL_SELECTION)  # class and logical name
+MOST_LEARNED: Final = 10_000
+"""Attributes 3 that are remembered of one association; what a client read before those is forgotten."""
 
 Source: TypeAlias = bytes | Callable[[], bytes] | Callable[[], Awaitable[bytes]]
 """Where the encoded value of an attribute comes from; a function may raise `DataAccessError`."""
@@ -117,6 +119,8 @@ class Context:
     ciphered: bool = False  # whether the application context is the one with ciphering
     errors: int = 0  # requests that were refused or failed
     last_error: str = ""  # the last of them, a few words: "get 3 8.0.1.0.0.255/2: object unavailable"
+    learned: dict[tuple[str, int, bytes], bytes] = field(default_factory=dict)
+    """By device, class and logical name: what attribute 3 said when the client read it last (`explain`)."""
     after_answer: list[Callable[[], None]] = field(default_factory=list)
     """Called once when the answer to the present request is protected: new keys hold from then on."""
 
@@ -134,6 +138,20 @@ class Context:
         if device is None or device.name == self.selected_name or self.selected == MANAGEMENT_DEVICE:
             return device
         return None
+
+    def explain(self, item: CosemObject, explanation: bytes) -> None:
+        """Note that the client reads attribute 3 of a register or a profile, without which attribute 2 says nothing."""
+        self.learned.pop(place := self._place(item), None)
+        self.learned[place] = explanation
+        if len(self.learned) > MOST_LEARNED:
+            del self.learned[next(iter(self.learned))]
+
+    def misleads(self, item: CosemObject, explanation: bytes) -> bool:
+        """Whether the client would take attribute 2 wrongly: it has read another attribute 3 than there is now."""
+        return self.learned.get(self._place(item), explanation) != explanation
+
+    def _place(self, item: CosemObject) -> tuple[str, int, bytes]:
+        return self.selected_name, item.class_id, item.logical_name
 
     def select(self, sap: int) -> bool:
         """Talk to logical device `sap` from now on; False, and nothing changes, if there is none."""
@@ -204,6 +222,10 @@ class CosemObject:
         if source is None:
             raise DataAccessError(DataAccessResult.READ_WRITE_DENIED)
         return source()
+
+    def misleads(self, context: Context) -> bool:
+        """Whether the client of this association would take attribute 2 for something that it is not any more."""
+        return False
 
     def write(self, attribute: int, value: Value, context: Context) -> Awaitable[None] | None:
         """Take a written value. Raises `DataAccessError`."""

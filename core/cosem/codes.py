@@ -1,12 +1,13 @@
 """The logical names that no book and no manual fixes: decided here, in one table, and open to the user.
 
-A head-end that expects others gets them through the table `[obis]` of config.toml.
+A head-end that expects others gets them through a dialect (`core.cosem.dialect`) or the table `[obis]` of config.toml.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from core.config import ConfigError, nearest
 from core.cosem import names, obis
@@ -30,24 +31,30 @@ class Codes:
     push_fraud_event_log: bytes = bytes((0, 6, 25, 9, 0, 255))
 
 
-def resolve(overrides: Mapping[str, str]) -> Codes:
-    """The table with the user's own codes. Raises `ConfigError` for an unknown name or a code that is taken."""
-    known = [field.name for field in fields(Codes)]
+NAMES: Final = tuple(field.name for field in fields(Codes))
+"""Names of the decided objects."""
+
+
+def resolve(
+    overrides: Mapping[str, str], given: Codes = Codes(), where: str = "config.toml: [obis]"
+) -> Codes:
+    """The table `given` with other codes. Raises `ConfigError` for an unknown name or a code that is taken.
+
+    `where` is what the sentence names: file and table of the overrides.
+    """
     for name in overrides:
-        if name not in known:
-            raise ConfigError(f'config.toml: [obis] knows no "{name}"{nearest(name, known)}')
-    codes = replace(Codes(), **{name: obis.parse(text) for name, text in overrides.items()})
+        if name not in NAMES:
+            raise ConfigError(f'{where} knows no "{name}"{nearest(name, NAMES)}')
+    codes = replace(given, **{name: obis.parse(text) for name, text in overrides.items()})
     names_of: dict[bytes, str] = {}
-    for name in known:
+    for name in NAMES:
         code = getattr(codes, name)
         if code in names.OF_METERS:
             raise ConfigError(
-                f"config.toml: [obis] gives {name} the code {obis.text(code)}, which another object of every "
+                f"{where} gives {name} the code {obis.text(code)}, which another object of every "
                 "meter has; choose a different one."
             )
         first = names_of.setdefault(code, name)
         if first != name:
-            raise ConfigError(
-                f"config.toml: [obis] gives {first} and {name} the same code; change one of the two."
-            )
+            raise ConfigError(f"{where} gives {first} and {name} the same code; change one of the two.")
     return codes

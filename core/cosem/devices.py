@@ -130,7 +130,7 @@ class Directory:
 def meter_device(
     facts: GatewayFacts, meter: Meter, name: str, profiles: Mapping[bytes, cosem.RowSource]
 ) -> Device:
-    """The logical device of `meter`; `profiles` gives the rows of each profile by logical name.
+    """The logical device of `meter`; `profiles` gives the rows of each profile by logical name, the own ones first.
 
     An entry of the mapping cannot take the place of an object that every meter device has: it is left out.
     """
@@ -244,6 +244,6 @@ def _mapped_object(meter: Meter, position: int) -> cosem.CosemObject:
     scaler, unit = mapped.entry.scaler, mapped.entry.unit
     if mapped.class_id == EXTENDED_REGISTER:
         return cosem.ExtendedRegister(
-            mapped.obis, value, scaler, unit, meter.status_source(), meter.capture_time_source()
+            mapped.obis, value, scaler, unit, meter.status_source(position), meter.capture_time_source()
         )
     return cosem.Register(mapped.obis, value, scaler, unit)

@@ -97,7 +97,11 @@ class RowSource(Protocol):
 
 class ProfileGeneric(CosemObject):
     """Class 7, version 1: buffer (2), capture objects (3), period (4), sort method FIFO (5), sort object (6,
-    none), entries in use (7), profile entries (8). Methods reset and capture are not granted."""
+    none), entries in use (7), profile entries (8). Methods reset and capture are not granted.
+
+    To a client that has read other capture objects, or another scaler of one of them, than there are now, the buffer
+    is refused with object-unavailable until it has read them again.
+    """
 
     __slots__ = ("_rows", "_zone")
 
@@ -118,10 +122,13 @@ class ProfileGeneric(CosemObject):
 
     def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
         if attribute == 2:
+            if self.misleads(context):
+                raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
             return self._buffer(selector)
         if selector is None:
             if attribute == 3:
-                return array([column.encode() for column in self._rows.columns()])
+                context.explain(self, columns := self._encoded_columns())
+                return columns
             if attribute == 4:
                 return double_long_unsigned(self._rows.capture_period())
             if attribute == 7:
@@ -129,6 +136,20 @@ class ProfileGeneric(CosemObject):
             if attribute == 8:
                 return double_long_unsigned(self._rows.capacity())
         return super().read(attribute, selector, context)
+
+    def misleads(self, context: Context) -> bool:
+        """Whether columns, or scaler or unit of one of them, are others than this client has read."""
+        if not context.learned:
+            return False
+        device = context.device
+        objects = device.objects if device else {}
+        captured = (objects.get((column.class_id, column.logical_name)) for column in self._rows.columns())
+        return context.misleads(self, self._encoded_columns()) or any(
+            item is not None and item.misleads(context) for item in captured
+        )
+
+    def _encoded_columns(self) -> bytes:
+        return array([column.encode() for column in self._rows.columns()])
 
     async def _entries(self) -> bytes:
         return double_long_unsigned(await _settled(self._rows.entries))

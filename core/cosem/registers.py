@@ -78,7 +78,28 @@ class IpAddress(CosemObject):
         return super().read(attribute, selector, context)
 
 
-class Register(CosemObject):
+class _Scaled(CosemObject):
+    """A value (2) with scaler and unit (3), which may change while a client knows the old ones.
+
+    Until that client reads them again, the value is refused with object-unavailable: it would be wrong by a factor.
+    """
+
+    __slots__ = ()
+
+    def read(self, attribute: int, selector: Selector | None, context: Context) -> bytes | Awaitable[bytes]:
+        if attribute == 2 and self.misleads(context):
+            raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
+        answer = super().read(attribute, selector, context)
+        if attribute == 3 and isinstance(answer, bytes):
+            context.explain(self, answer)
+        return answer
+
+    def misleads(self, context: Context) -> bool:
+        scaler_and_unit = self._sources[2]
+        return isinstance(scaler_and_unit, bytes) and context.misleads(self, scaler_and_unit)
+
+
+class Register(_Scaled):
     """Class 3: a value (2) with scaler and unit (3); method reset is not granted."""
 
     __slots__ = ()
@@ -93,7 +114,7 @@ class Register(CosemObject):
         super().__init__(logical_name, (value, scaler_unit(scaler, unit)), public=public)
 
 
-class ExtendedRegister(CosemObject):
+class ExtendedRegister(_Scaled):
     """Class 4: as a register, and a status (4) and the capture time (5)."""
 
     __slots__ = ()

@@ -400,6 +400,7 @@ class Association:
         management = context.client_sap == MANAGEMENT_CLIENT
         self._strength = strength(mechanism) if management else Level.HIGH
         context.select(context.addressed)
+        context.learned.clear()
         context.mechanism = mechanism
         context.conformance = initiate.conformance & SERVED
         context.client_pdu = initiate.client_pdu

@@ -88,7 +88,7 @@ double_long_unsigned = _packer(Tag.DOUBLE_LONG_UNSIGNED, "I", "double-long-unsig
 long64 = _packer(Tag.LONG64, "q", "long64 (64 bits)")
 long64_unsigned = _packer(Tag.LONG64_UNSIGNED, "Q", "long64-unsigned (64 bits)")
 enum = _packer(Tag.ENUM, "B", "enum (8 bits)")
-bcd = _packer(Tag.BCD, "b", "bcd (8 bits)")
+bcd = _packer(Tag.BCD, "B", "bcd (8 bits)")
 float32 = _packer(Tag.FLOAT32, "f", "float32")
 float64 = _packer(Tag.FLOAT64, "d", "float64")
 
@@ -211,7 +211,7 @@ _FIXED: dict[int, struct.Struct] = {
     Tag.BOOLEAN: struct.Struct(">?"),
     Tag.DOUBLE_LONG: struct.Struct(">i"),
     Tag.DOUBLE_LONG_UNSIGNED: struct.Struct(">I"),
-    Tag.BCD: struct.Struct(">b"),
+    Tag.BCD: struct.Struct(">B"),
     Tag.INTEGER: struct.Struct(">b"),
     Tag.LONG: struct.Struct(">h"),
     Tag.UNSIGNED: struct.Struct(">B"),

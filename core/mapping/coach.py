@@ -90,9 +90,12 @@ class Field:
 
     @property
     def value(self) -> str:
-        """The value with its unit, or why there is none."""
+        """The value with its unit, or why there is none; in hex a text that no screen should be given."""
         record = self.record
-        return f"{record.value_text} {record.unit}".strip() if record.raw is not None else record.error
+        if record.raw is None:
+            return record.error
+        text = record.value_text
+        return f"{text if text.isprintable() else text.encode().hex()} {record.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +393,7 @@ def _entry(field: Field, choice: Choice, marked: bool) -> dict[str, object]:
         "mbusTariff": record.tariff,
         "mbusStorageNumber": record.storage,
         "mbusSubUnit": record.subunit,
-        "mbusFunction": int(record.function),
+        "mbusFunction": record.function.label,
     }
 
 

@@ -33,10 +33,17 @@ class NoValueError(ValueError):
     """A record that cannot be shown in the entry's form; the message is the reason."""
 
 
+def _bcd(number: float) -> bytes:
+    """One octet of two decimal digits: 42 is 42h."""
+    if not 0 <= number <= 99:
+        raise EncodeError(f"{number} does not fit into the data type bcd (2 digits); choose a larger one.")
+    return axdr.bcd(int(f"{number:.0f}", 16))
+
+
 _INTEGERS: dict[int, Callable[[float], bytes]] = {
     Tag.DOUBLE_LONG: axdr.double_long,
     Tag.DOUBLE_LONG_UNSIGNED: axdr.double_long_unsigned,
-    Tag.BCD: axdr.bcd,
+    Tag.BCD: _bcd,
     Tag.INTEGER: axdr.integer,
     Tag.LONG: axdr.long,
     Tag.UNSIGNED: axdr.unsigned,
@@ -74,8 +81,8 @@ def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
     """Converter for a register's number: the sent number times `ratio`, which leads to unit and scaler.
 
     Integers stay integers; a float data type takes those that it names exactly, if only by its shortest decimal.
-    Floats stay floats, whatever integer type the entry names: float32 as sent where the ratio is 1, else float64,
-    correctly rounded from the decimal.
+    Floats stay floats, whatever integer type the entry names: float32 as sent where the ratio is 1 and the entry
+    does not name float64, else float64, correctly rounded from the decimal.
     """
     pack = _INTEGERS.get(data_type) or _FLOATS[data_type]
     exact = data_type in _INTEGERS
@@ -99,7 +106,7 @@ def number(ratio: Fraction, scaler: int, data_type: int) -> Converter:
                     raise NoValueError(f"{raw} in the telegram is no whole number at scaler {scaler}")
                 return pack(quotient)
             if isinstance(raw, float):
-                return _float(record, raw, ratio)
+                return _float(record, raw, ratio, data_type)
         except EncodeError as error:
             raise NoValueError(str(error).rstrip(".")) from None
         except OverflowError:
@@ -115,12 +122,13 @@ def plain(scaled: bool, data_type: int) -> Converter:
     def convert(record: Record) -> bytes:
         raw = record.raw
         if data_type == Tag.BOOLEAN:
-            if isinstance(raw, int):
+            # Of flags any one may be set; of a number more than 1 is no truth.
+            if isinstance(raw, int) and (raw in (0, 1) or record.coding is Coding.BITS):
                 return axdr.boolean(raw != 0)
         elif data_type == Tag.BIT_STRING:
             if isinstance(raw, int | bytes):
                 # M-Bus counts bits from the least significant one; the first bit of a bit-string is bit 0
-                bits = "".join(f"{byte:08b}"[::-1] for byte in record.data)
+                bits = "".join(f"{byte:08b}"[::-1] for byte in record.lsb_first)
                 return axdr.bit_string(bits)
         elif data_type in _TIMES:
             if isinstance(raw, dt.date | dt.time):
@@ -202,7 +210,10 @@ def _default_number(content: str, data_type: int) -> bytes:
         raise ValueError(f"must be a number for data type {data_type}")
     try:
         if data_type in _FLOATS:
-            return _FLOATS[data_type](float(exact))
+            encoded = _FLOATS[data_type](float(exact))
+            if not _names(encoded, Fraction(exact)):
+                raise ValueError(f"has more digits than data type {data_type}")
+            return encoded
         if exact != exact.to_integral_value():
             raise ValueError(f"must be a whole number for data type {data_type}")
         return _INTEGERS[data_type](int(exact))
@@ -218,10 +229,10 @@ def _names(encoded: bytes, number: Fraction) -> bool:
     return number in (Fraction(content), Fraction(text))
 
 
-def _float(record: Record, raw: float, ratio: Fraction) -> bytes:
+def _float(record: Record, raw: float, ratio: Fraction, data_type: int) -> bytes:
     if not math.isfinite(raw):
         raise NoValueError(f"{raw} is no number")
-    if ratio == 1:
+    if ratio == 1 and data_type != Tag.FLOAT64:
         return axdr.float32(raw)
     value = record.value
     if not isinstance(value, Decimal):
@@ -263,11 +274,16 @@ def _time_bytes(value: dt.date | dt.time, tag: int) -> bytes:
 
 def _parse_time(content: str, tag: int) -> dt.date | dt.time:
     try:
+        value: dt.date | dt.time
         if tag == Tag.TIME:
-            return dt.time.fromisoformat(content)
-        if tag == Tag.DATE:
-            return dt.date.fromisoformat(content)
-        return dt.datetime.fromisoformat(content)
+            value = dt.time.fromisoformat(content)
+        elif tag == Tag.DATE:
+            value = dt.date.fromisoformat(content)
+        else:
+            value = dt.datetime.fromisoformat(content)
+        if isinstance(value, dt.datetime | dt.time) and (value.tzinfo or value.microsecond):
+            raise ValueError  # a meter's time has neither
+        return value
     except ValueError:
         form = {Tag.TIME: "16:50:00", Tag.DATE: "2016-01-06"}.get(Tag(tag), "2016-01-06 16:50:00")
         raise ValueError(f"must be written as {form}") from None

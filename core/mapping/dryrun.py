@@ -12,7 +12,7 @@ from core.mapping import engine, units
 from core.mapping.engine import MappedValue
 from core.mapping.library import MappingSet
 from core.mapping.lint import MeterReadout
-from core.mapping.model import MappingFile
+from core.mapping.model import Entry, MappingFile
 
 _LONGEST = 40  # characters of a text value
 
@@ -68,10 +68,14 @@ def _change(meter: MeterReadout, old: MappingFile | None, new: MappingFile) -> M
 
 
 def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], str]]:
+    shown: list[Entry] = []
     for value in engine.evaluate(mapping, meter.readout, meter.site):
         item = value.object
         if item.held or item.entry.default is not None:
+            shown.append(item.entry)
             yield (item.entry.obis_text, item.class_id), shown_text(value)
+    for profile, entry in engine.histories(mapping, shown).items():
+        yield (profile.obis_text, profile.class_id), f"history of {entry.obis_text}"
 
 
 def shown_text(value: MappedValue) -> str:
@@ -80,7 +84,9 @@ def shown_text(value: MappedValue) -> str:
         return f"no value: {value.error}"
     decoded = axdr.decode(value.encoded)
     content, item = decoded.content, value.object
-    if isinstance(content, bytes):
+    if isinstance(content, str) and not content.isprintable():
+        text = content.encode().hex()
+    elif isinstance(content, bytes):
         readable = (
             decoded.tag is Tag.OCTET_STRING and content.isascii() and content.decode("ascii").isprintable()
         )

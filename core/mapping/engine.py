@@ -16,7 +16,7 @@ from core.dlms import axdr
 from core.mapping import convert, units
 from core.mapping.convert import Converter, NoValueError
 from core.mapping.keys import Key, Source, normal_description
-from core.mapping.model import CLASSES, Entry, MappingFile
+from core.mapping.model import CLASSES, PROFILE, Entry, MappingFile
 from core.mapping.simplified import Site, header_line, value_line
 from core.mbus.values import Coding
 
@@ -27,6 +27,7 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 _REGISTERS = (CLASSES["register"], CLASSES["extended_register"])
+_WITH_HISTORY = (CLASSES["data"], *_REGISTERS)
 _REMEMBERED = 10_000  # plans at most
 _BARE = ("manufacturer-", "reserved-", "dimensionless", "any")
 
@@ -71,7 +72,7 @@ class MappedValue:
 def objects(
     mapping: MappingFile, telegrams: Sequence[Telegram], current: frozenset[Entry] = frozenset()
 ) -> tuple[MappedObject, ...]:
-    """The objects of a mapping, in file order, one for each OBIS code and class.
+    """The objects of a mapping that hold one value, in file order, one for each OBIS code and class.
 
     Where entries are alternatives for one code, the first one wins that holds a record without loss, in the
     meter's own unit before in another, else the first that holds one at all, else the first. One of the
@@ -82,7 +83,8 @@ def objects(
     if known is None:
         groups: dict[tuple[bytes, int], list[_Step]] = {}
         for entry in mapping.entries:
-            groups.setdefault((entry.obis, entry.class_id), []).append(_step(entry, telegrams, layouts))
+            if entry.class_id != PROFILE:
+                groups.setdefault((entry.obis, entry.class_id), []).append(_step(entry, telegrams, layouts))
         known = tuple(_mapped(_choose(group, current)) for group in groups.values())
         _remember(_objects, (mapping, layouts, current), known)
     return known
@@ -98,6 +100,29 @@ def evaluate(
         _evaluate(item, _step(item.entry, telegrams, layouts), readout, site)
         for item in objects(mapping, telegrams, current)
     )
+
+
+def histories(mapping: MappingFile, shown: Iterable[Entry]) -> dict[Entry, Entry]:
+    """For each entry of class profile generic, the first of the `shown` ones whose values it keeps.
+
+    That is one of class data, register or extended register with one of its keys, of the same telegram. A profile
+    without any is left out: there is nothing to show.
+    """
+    profiles = [entry for entry in mapping.entries if entry.class_id == PROFILE]
+    if not profiles:
+        return {}
+    readers: dict[tuple[int, Key], tuple[int, Entry]] = {}
+    for place, entry in enumerate(shown):
+        if entry.class_id in _WITH_HISTORY:
+            for key in entry.keys:
+                readers.setdefault((entry.telegram, key), (place, entry))
+    found: dict[Entry, Entry] = {}
+    for profile in profiles:
+        wanted = ((profile.telegram, key) for key in profile.keys)
+        same = [readers[key] for key in wanted if key in readers]
+        if same:
+            found[profile] = min(same, key=lambda reader: reader[0])[1]
+    return found
 
 
 def columns(

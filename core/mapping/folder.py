@@ -5,6 +5,7 @@ The last change can be taken back, also after a restart.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from pathlib import Path
@@ -43,9 +44,10 @@ def add_file(directory: Path, file: MappingFile, *, replace: bool = False) -> Ma
         directory.mkdir(mode=0o700, exist_ok=True)
         for left in directory.glob(f".{glob.escape(name)}.*"):
             left.unlink()  # of a process that was killed while it wrote
-        # First: a crash between the two leaves an undo that changes nothing, not one of an older change.
-        write_atomically(_emptied(directory) / name, path.read_bytes() if before else b"", 0o600)
+        kept = _previous_folder(directory) / f".{name}"
+        write_atomically(kept, path.read_bytes() if before else b"", 0o600)
         write_atomically(path, dump(file).encode(), 0o600)
+        _keep(kept, name)
     except OSError as error:
         raise MappingError(name, "", f"cannot be written to {directory}: {error.strerror or error}") from None
     return before
@@ -75,7 +77,9 @@ def remove_file(directory: Path, wanted: str) -> str:
     if path.is_dir() and not path.is_symlink():
         raise MappingError(name, "", f"is a folder in {directory}; delete it there")
     try:
-        path.rename(_emptied(directory) / name)
+        kept = _previous_folder(directory) / f".{name}"
+        path.rename(kept)
+        _keep(kept, name)
     except OSError as error:
         raise MappingError(name, "", f"cannot be removed: {error.strerror or error}") from None
     return name
@@ -124,22 +128,33 @@ def _previous(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.previous")
 
 
-def _emptied(directory: Path) -> Path:
+def _previous_folder(directory: Path) -> Path:
     previous = _previous(directory)
     previous.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         # What root changes for a gateway of another user must stay a folder that this user can write.
         owner = directory.stat()
         os.chown(previous, owner.st_uid, owner.st_gid)
-    for left in previous.iterdir():
-        left.unlink()
     return previous
+
+
+def _keep(kept: Path, name: str) -> None:
+    """Have `kept` be what `undo_change` takes back, now that the change is made: one that fails keeps the undo."""
+    with contextlib.suppress(OSError):  # the change stands; there is only no way back
+        for left in kept.parent.iterdir():
+            if left != kept:
+                left.unlink()
+        kept.rename(kept.with_name(name))
 
 
 def _kept(directory: Path) -> Path | None:
     previous = _previous(directory)
-    # Dotfiles are of a process that was killed while it wrote.
-    found = [path for path in previous.iterdir() if path.suffix == _SUFFIX] if previous.is_dir() else []
+    # Dotfiles are of a change that was not made, or of a process that was killed.
+    found = (
+        [path for path in previous.iterdir() if path.suffix == _SUFFIX and not path.name.startswith(".")]
+        if previous.is_dir()
+        else []
+    )
     return found[0] if found else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 MAX_KEY_LENGTH = 200
@@ -26,9 +26,9 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of an entry. Numbers are 0 and texts "" where the source has none."""
+    """One key of an entry. Numbers are 0 and texts "" where the source has none. Equal if both mean the same."""
 
-    text: str  # trimmed, as written
+    text: str = field(compare=False)  # trimmed, as written
     source: Source
     scaled: bool = False  # `.value`: the number in the unit of the VIF; else `.unmodifiedvalue`
     dib: str = ""  # hex, lower case

@@ -13,6 +13,7 @@ from core.mapping.model import (
     MAX_BYTES,
     MappingError,
     MappingFile,
+    check_name,
     parse_mapping,
 )
 
@@ -37,10 +38,12 @@ class MappingSet:
     def from_directory(cls, directory: Path, active: MappingSet | None = None) -> MappingSet:
         """All `*.json` in a directory, by name. A file that is not valid is a problem, and stops no other.
 
-        In its place counts the file of that name in `active`, which was valid; so does one that did not change.
+        In its place counts the file of that name in `active`, which was valid, unless a valid one is for the same
+        meters. A file that did not change is the one in `active`.
         """
         known = {file.name: file for file in active.files} if active else {}
         files: list[MappingFile] = []
+        kept: list[MappingFile] = []
         problems: list[MappingError] = []
         try:
             # Not glob: to that a directory that cannot be read is an empty one.
@@ -57,10 +60,11 @@ class MappingSet:
             except MappingError as error:
                 log.warning("mapping refused: %s", error)
                 problems.append(error)
-                files += [before] if before else []
+                kept += [before] if before else []
             else:
                 files.append(before if before and before.document == file.document else file)
-        return cls(files, problems)
+        taken = {file.triple for file in files}
+        return cls((*files, *(file for file in kept if file.triple not in taken)), problems)
 
     @property
     def files(self) -> tuple[MappingFile, ...]:
@@ -92,6 +96,7 @@ class MappingSet:
 
 def read_mapping(path: Path) -> MappingFile:
     """Read one mapping file from disk; at most 1 MiB is read. Raises `MappingError`."""
+    check_name(path.name)
     try:
         if path.exists() and not path.is_file():
             raise MappingError(path.name, "", "is no file")  # opening a pipe would wait for a writer

@@ -7,6 +7,7 @@ original works here even where it could be better.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ from core.mapping.model import (
     ANY_VERSION,
     CLASSES,
     ENTRY_PROPERTIES,
+    PROFILE,
     PROPERTIES,
     Entry,
     MappingError,
@@ -37,6 +39,10 @@ _TIMES: Final = (Coding.DATE, Coding.TIME, Coding.DATETIME, Coding.DATETIME_SECO
 _NO_NUMBERS: Final = (*_TIMES, Coding.TEXT, Coding.BYTES, Coding.OBIS)
 _REGISTERS: Final = (CLASSES["register"], CLASSES["extended_register"])
 _DUE_DATE: Final = 1  # the highest storage number that the standard table gives a meaning
+_NO_HISTORY: Final = (
+    "no entry of class data, register or extended_register reads one of these keys of the same mbusTelegram, so there "
+    "is no history to show and clients do not see the profile; add such an entry"
+)
 
 
 class Severity(StrEnum):
@@ -77,8 +83,13 @@ def refusal(error: MappingError) -> Finding:
 def findings(mapping: MappingFile, meters: Iterable[MeterReadout] = ()) -> tuple[Finding, ...]:
     """Every doubt about a valid file, in its own order; then those that only the values of `meters` show."""
     doubts = [*_of_file(mapping)]
+    histories = engine.histories(mapping, mapping.entries)
     for entry in mapping.entries:
         doubts += _of_entry(entry, mapping.document["entries"][entry.index])
+        if entry.class_id != PROFILE:
+            doubts += _of_value(entry)
+        elif entry not in histories:
+            doubts.append((f"entries[{entry.index}].mbusKeys", _NO_HISTORY))
     for meter in meters:
         doubts += _with_meter(mapping, meter)
     return tuple(Finding(Severity.WARNING, mapping.name, path, text) for path, text in doubts)
@@ -110,16 +121,20 @@ def _of_entry(entry: Entry, item: dict[str, Any]) -> Iterator[_Doubt]:
             f"{path}.dlmsObisCode",
             f"{entry.obis_text} is an object of every meter's logical device, which this entry cannot replace",
         )
-    if entry.unit not in units.dlms_units():
-        yield f"{path}.dlmsUnit", f"{entry.unit} is no DLMS unit that is known here"
-    if entry.class_id in _REGISTERS and not convert.is_numeric(entry.data_type) and not _is_line(entry):
-        yield f"{path}.dlmsClass", f"a register shows a number; for data type {entry.data_type} use data"
     mark = item.get("mbusDescriptionLong")
     if isinstance(mark, str) and mark.startswith(coach.CHECK):
         yield (
             f"{path}.mbusDescriptionLong",
             f"{entry.obis_text} is to be checked with the meter's manual; then take out the word {coach.CHECK}",
         )
+
+
+def _of_value(entry: Entry) -> Iterator[_Doubt]:
+    path = f"entries[{entry.index}]"
+    if entry.unit not in units.dlms_units():
+        yield f"{path}.dlmsUnit", f"{entry.unit} is no DLMS unit that is known here"
+    if entry.class_id in _REGISTERS and not convert.is_numeric(entry.data_type) and not _is_line(entry):
+        yield f"{path}.dlmsClass", f"a register shows a number; for data type {entry.data_type} use data"
     records = {number: _announced(key) for number, key in enumerate(entry.keys)}
     for number, key in enumerate(entry.keys):
         if key.source is Source.DIB and (text := _of_key(entry, key, records[number])):
@@ -135,7 +150,8 @@ def _unknown_properties(item: dict[str, Any], known: Sequence[str], path: str) -
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            shown = name if len(name) <= 40 else f"{name[:39]}…"
+            shown = name if name.isprintable() else json.dumps(name)
+            shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
             yield f"{path}{shown}", f"is no property that is known here; it is kept and not used{meant}"
 
 
@@ -241,7 +257,7 @@ def _competing(mapping: MappingFile, meter: MeterReadout) -> Iterator[_Doubt]:
     """Codes for which a meter has two fields: only one can be shown."""
     held: dict[tuple[bytes, int], tuple[int, Record]] = {}
     for entry in mapping.entries:
-        if entry.telegram >= len(meter.readout.telegrams):
+        if entry.class_id == PROFILE or entry.telegram >= len(meter.readout.telegrams):
             continue
         records = meter.readout.telegrams[entry.telegram].records
         for number, key in enumerate(entry.keys):

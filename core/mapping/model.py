@@ -22,7 +22,8 @@ MAX_DEPTH = 16  # of arrays and objects inside each other
 MAX_ENTRIES = 2000
 MAX_KEYS = 64  # of one entry
 
-CLASSES = {"data": 1, "register": 3, "extended_register": 4, "profile_generic": 7, "clock": 8}
+PROFILE = 7
+CLASSES = {"data": 1, "register": 3, "extended_register": 4, "profile_generic": PROFILE, "clock": 8}
 ANY_MANUFACTURER = "all"
 ANY_VERSION = 0
 
@@ -45,7 +46,7 @@ class Entry:
     keys: tuple[Key, ...]
     obis: bytes  # 6 bytes
     class_id: int
-    data_type: int  # A-XDR tag, Green Book 9.5
+    data_type: int  # A-XDR tag, Green Book 9.5; 0 of a profile, which shows the values of another entry
     scaler: int  # power of ten, -128..127
     unit: int  # Blue Book 4.3.2, 255 = none
     default: bytes | None  # A-XDR with tag, None = no default
@@ -69,7 +70,7 @@ class MappingFile:
     entries: tuple[Entry, ...]
     without_code: tuple[
         int, ...
-    ]  # places in `entries` of the file whose OBIS code is null: they are not used yet
+    ]  # places in `entries` of the file whose OBIS code is null or blank: they are not used yet
     document: dict[str, Any]  # as read, with every property that is not used here
 
     @property
@@ -92,14 +93,14 @@ def parse_mapping(content: str | bytes, name: str) -> MappingFile:
     """Read and check a mapping file of at most 1 MiB. `name` is a bare file name, used in messages.
 
     Two entries may share an OBIS code and class only as alternatives: with another unit or scaler, so that a
-    meter that counts in J or in finer steps is shown right. An entry whose code is null, as templates have them,
-    is kept and not used. Raises `MappingError`, and nothing else.
+    meter that counts in J or in finer steps is shown right. An entry whose code is null or blank, as templates
+    have them, is kept and not used. Raises `MappingError`, and nothing else.
     """
-    _check_name(name)
+    check_name(name)
     document = _load(content, name)
     file = _Object(name, "", document)
     medium = normal_type(file.text("type", 64))
-    if not medium:
+    if not medium or not medium.isprintable():
         file.fail("type", 'must name a medium, as in "water"')
     manufacturer = file.text("manufacturer", 8).strip()
     if not re.fullmatch(r"[A-Za-z]{3}", manufacturer):
@@ -140,7 +141,10 @@ def dump(mapping: MappingFile) -> str:
 
 def _has_no_code(item: object) -> bool:
     """Whether an entry is one of a template, to be filled in; nothing else of it is looked at before."""
-    return isinstance(item, dict) and "dlmsObisCode" in item and item["dlmsObisCode"] is None
+    if not isinstance(item, dict) or "dlmsObisCode" not in item:
+        return False
+    code = item["dlmsObisCode"]
+    return code is None or (isinstance(code, str) and not code.strip())
 
 
 def _entry(name: str, index: int, item: object) -> Entry:
@@ -158,6 +162,19 @@ def _entry(name: str, index: int, item: object) -> Entry:
     except CmeError:
         reason = f"must be six numbers from 0 to 255, as in 8.0.1.0.0.255, not {_show(code)}"
         entry.fail("dlmsObisCode", reason)
+    if class_id == PROFILE:
+        return Entry(
+            index=index,
+            keys=_keys(entry, optional=False),
+            obis=logical_name,
+            class_id=class_id,
+            data_type=0,
+            scaler=0,
+            unit=NO_UNIT,
+            default=None,
+            in_push=False,
+            telegram=entry.number("mbusTelegram", 0, 255, absent=0),
+        )
     data_type = entry.number("dlmsDataType", 0, 255)
     if data_type not in DATA_TYPES:
         known = ", ".join(map(str, DATA_TYPES))
@@ -258,8 +275,15 @@ class _Object:
         return value
 
 
-def _check_name(name: str) -> None:
-    if not name or len(name) > 128 or name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+def check_name(name: str) -> None:
+    """Raises `MappingError` for what is no bare name, or has signs that nobody sees or that turn the text around."""
+    if (
+        not name
+        or len(name) > 128
+        or name.startswith(".")
+        or not name.isprintable()
+        or {"/", "\\"} & set(name)
+    ):
         reason = "is no name for a mapping file; use a bare name, as in water.json"
         raise MappingError(_show(name), "", reason)
 

@@ -7,10 +7,13 @@ parser.
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.mbus.telegram import Function
+from core.mbus.values import NOT_AVAILABLE, Coding
 
 if TYPE_CHECKING:
     from core.mbus.telegram import Record, Telegram
@@ -43,18 +46,22 @@ _KINDS = {
     Function.ERROR: "err-value",
 }
 _NO_IDENTIFICATION = "-2147483648"  # what the original writes where the header has no number
-_DECIMALS = 3  # at least, for a number that has any
+_DECIMALS = 3  # at least, for a number that can have any
+_DATES = (Coding.DATE, Coding.DATETIME, Coding.DATETIME_SECONDS)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def header_line(telegram: Telegram) -> str:
     """The header of one telegram: ten fixed names, then one description a record."""
-    return ";".join((*_FIELDS, *map(_describe, telegram.records)))
+    return ";".join((*_FIELDS, *map(_describe, _told(telegram))))
 
 
 def value_line(telegram: Telegram, number: int, created_ms: int, site: Site) -> str:
     """The values that match `header_line`; `number` counts the telegrams of a readout from 0.
 
-    Numbers have a decimal comma, times are local, a record without a valid value leaves its field empty.
+    Numbers have a decimal comma and at least three decimals if they can have any, `created` is local time, times of the
+    meter are as it says them, bytes are hex. A record without a valid value leaves its field empty. In a text a blank
+    stands for each control character, and a comma for a semicolon.
     """
     created = dt.datetime.fromtimestamp(created_ms / 1000, site.zone)
     identification = telegram.identification
@@ -70,7 +77,12 @@ def value_line(telegram: Telegram, number: int, created_ms: int, site: Site) -> 
         str(telegram.status),
         str(telegram.signature),
     )
-    return ";".join((*fixed, *map(_value, telegram.records)))
+    return ";".join((*fixed, *map(_value, _told(telegram))))
+
+
+def _told(telegram: Telegram) -> Iterator[Record]:
+    """Its records, without the DIF 1Fh that only says that another telegram follows."""
+    return (record for record in telegram.records if record.vif_hex or record.data)
 
 
 def _describe(record: Record) -> str:
@@ -78,7 +90,7 @@ def _describe(record: Record) -> str:
     parts = [f"dif={record.dif_hex}", f"vif={record.vif_hex}"]
     if unit:
         parts.append(f"unit={unit}")
-    parts.append(f"description={_clean(record.description)}")
+    parts.append(f"description={record.description}")
     parts.append(f"kind={_KINDS[record.function]}")
     parts.append(f"tariff={record.tariff}")
     parts.append(f"subunit={record.subunit}")
@@ -87,29 +99,22 @@ def _describe(record: Record) -> str:
 
 
 def _value(record: Record) -> str:
-    raw = record.raw
-    if raw is None:
-        return ""
-    if isinstance(raw, dt.datetime):
-        shown = raw.isoformat(" ", "seconds")
-    elif isinstance(raw, dt.date):
-        shown = raw.isoformat()
-    else:
-        value = record.value
-        if isinstance(value, Decimal):
-            return _number(value)
-        shown = record.value_text
-    if isinstance(raw, dt.date) and record.quantity not in ("date", "datetime"):
-        return str(int.from_bytes(record.data, "little"))  # the original reads only VIF 6C and 6D as times
-    return _clean(shown)
+    if record.coding in _DATES and record.quantity not in ("date", "datetime"):
+        # The original reads only VIF 6C and 6D as times, so any other one is a number, a date or not.
+        return "" if record.error == NOT_AVAILABLE else str(int.from_bytes(record.lsb_first, "little"))
+    if isinstance(record.value, Decimal):
+        return _number(record.value, real=record.coding is Coding.REAL)
+    if isinstance(record.raw, dt.datetime):
+        return record.raw.isoformat(" ", "seconds")
+    return _clean(record.value_text)
 
 
-def _number(value: Decimal) -> str:
+def _number(value: Decimal, *, real: bool) -> str:
     decimals = -int(value.as_tuple().exponent)
-    if decimals <= 0:
+    if decimals <= 0 and not real:
         return f"{value:f}"
     return f"{value:.{max(decimals, _DECIMALS)}f}".replace(".", ",")
 
 
 def _clean(text: str) -> str:
-    return text.replace(";", ",").replace("\r", " ").replace("\n", " ")
+    return _CONTROLS.sub(" ", text).replace(";", ",")

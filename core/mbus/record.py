@@ -150,19 +150,19 @@ class Record(tuple[Template, RawValue, Value, bytes]):
         """What the meter sent, readable even where it is no valid value: "85946", "2000-00-00", "12E4"."""
         if isinstance(self.raw, int):
             return str(self.raw)
-        return values.read(self.template.coding, self._lsb_first).text
+        return values.read(self.template.coding, self.lsb_first).text
 
     @property
     def error(self) -> str:
         """Why there is no value; "" if there is one."""
         if self.raw is not None:
             return ""
-        return self.template.error or values.read(self.template.coding, self._lsb_first).error
+        return self.template.error or values.read(self.template.coding, self.lsb_first).error
 
     @property
     def summer_time(self) -> bool | None:
         """Whether the meter marks its time as summer time; None where the data type cannot say."""
-        return values.summer_time(self.template.coding, self._lsb_first)
+        return values.summer_time(self.template.coding, self.lsb_first)
 
     @property
     def obis(self) -> str:
@@ -206,5 +206,6 @@ class Record(tuple[Template, RawValue, Value, bytes]):
         return self.body[start : start + self.template.data_length]
 
     @property
-    def _lsb_first(self) -> bytes:
+    def lsb_first(self) -> bytes:
+        """The data bytes, least significant first."""
         return self.data[::-1] if self.template.msb_first else self.data

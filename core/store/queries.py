@@ -22,6 +22,7 @@ from core.store.records import (
 from core.store.schema import open_for_reading
 
 _READING = "id, meter, line, time_ms, result, detail, frames"
+_READING_ROW = "time_ms, time_ms, id, frames"
 _SERIES = "(SELECT id FROM profile_series WHERE profile = :profile AND state = 'current')"
 _LAST_GOOD = "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY id DESC LIMIT 1"
 _LAST_FAILED = "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY id DESC LIMIT 1"
@@ -146,6 +147,31 @@ class StoreReader:
             {"profile": profile, "meter": meter},
         ).fetchone()[0]
         return found
+
+    def reading_rows(self, meter: int, start_ms: int, end_ms: int, limit: int = 1000) -> list[ProfileRow]:
+        """Every good reading from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_READING_ROW} FROM reading WHERE meter = ? AND result = 'ok' "
+            "AND time_ms BETWEEN ? AND ? ORDER BY time_ms DESC, id DESC LIMIT ?",
+            (meter, start_ms, end_ms, limit),
+        )
+        return _oldest_first(rows)
+
+    def reading_entries(self, meter: int, first: int, last: int, limit: int = 1000) -> list[ProfileRow]:
+        """Good readings number `first` to `last`, both included: the newest `limit` of them, oldest first.
+
+        Entry 1 is the oldest one; `last` 0 is the newest one.
+        """
+        count = self.readings_count(meter)
+        end = count if last == 0 else min(last, count)
+        start = max(first, 1, end - limit + 1)
+        # Numbers are counted in the index alone: only what is asked for is fetched from the table.
+        rows = self._connection.execute(
+            f"SELECT {_READING_ROW} FROM reading WHERE id IN (SELECT id FROM reading WHERE meter = ? "
+            "AND result = 'ok' ORDER BY time_ms DESC, id DESC LIMIT ? OFFSET ?) ORDER BY time_ms DESC, id DESC",
+            (meter, max(end - start + 1, 0), count - end),
+        )
+        return _oldest_first(rows)
 
     def fields(self) -> dict[int, list[tuple[int, str]]]:
         """By meter: (telegram, DIB in hex) of all that it ever sent, in the order of first appearance."""

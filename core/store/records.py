@@ -63,9 +63,10 @@ class StoredMeter:
 
 
 class ProfileRow(NamedTuple):
-    """A row of a profile: the first good reading at or after a boundary."""
+    """A row of a profile: the first good reading at or after a boundary, or just a good reading."""
 
     boundary_ms: int
+    """The time of the reading where there are no boundaries."""
     time_ms: int
     """When the reading was taken; rows are selected by this time, the one that a client sees."""
     reading: int

@@ -144,6 +144,14 @@ class Store:
         """How many rows a profile of a meter has."""
         return await self._reader.do(lambda reader: reader.profile_count(key, profile))
 
+    async def reading_rows(self, key: int, start_ms: int, end_ms: int, limit: int = 1000) -> list[ProfileRow]:
+        """Every good reading from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.reading_rows(key, start_ms, end_ms, limit))
+
+    async def reading_entries(self, key: int, first: int, last: int, limit: int = 1000) -> list[ProfileRow]:
+        """Good readings number `first` (1 = oldest) to `last` (0 = newest): the newest `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.reading_entries(key, first, last, limit))
+
     async def counters(self) -> tuple[dict[tuple[bytes, bytes], int], CounterRun | None]:
         """Ceilings of invocation counters by (fingerprint of the key, title), and the run they belong to."""
         return await self._reader.do(lambda reader: reader.counters())

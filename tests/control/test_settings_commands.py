@@ -142,6 +142,8 @@ def test_a_stopped_gateway_has_it_from_its_next_start_on(place: Place) -> None:
         (("dlms.port", "0"), "from 1 to 65535"),
         (("dlms.enabled", "perhaps"), "true or false"),
         (("dlms.prot", "4059"), "did you mean port?"),
+        (("dlms.dialect", "idsi"), "did you mean idis?"),
+        (("dlms.dialect", "idis", "obis.gateway_name", "0.1.24.3.1.255"), "the same code"),
         (("gateway.timezone", "Europe/Stokholm"), "time zone"),
         (("gateway.serial", "0016000001"), "made once"),
         (("dlms.port",), "has no value"),
@@ -163,6 +165,66 @@ def test_what_cannot_be_set_is_refused(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert says in done.stderr
     assert place.state.config.read_bytes() == before
+
+
+def test_dialects_are_listed_and_chosen(place: Place) -> None:
+    """Shipped and own ones with what they are; the choice names every code that changes; a bad one is told."""
+    listed = cme_tui("config", "dialects", "--state-dir", str(place.path))
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()] == [
+        ["en13757", "(shipped)"],
+        ["idis", "(shipped)"],
+    ]
+    place.state.dialects.mkdir(parents=True)
+    for name in ("mine", "bad", "idis", "two words"):
+        (place.state.dialects / f"{name}.toml").write_text(
+            'about = "Ours."\n' if name != "bad" else "about = 5\n"
+        )
+    listed = cme_tui("config", "dialects", "--state-dir", str(place.path))
+    assert listed.returncode == 2
+    assert listed.stdout.splitlines()[2:] == [f"mine  ({place.state.dialects / 'mine.toml'})  Ours."]
+    for line, (name, says) in zip(
+        listed.stderr.splitlines(),
+        {
+            "bad": "about must be",
+            "idis": "comes with the program",
+            "two words": "no name for a dialect",
+        }.items(),
+        strict=True,
+    ):
+        assert line.startswith(f"cme-tui: {place.state.dialects / name}.toml")
+        assert says in line
+    assert place.done("dlms.dialect", "idis").splitlines()[:4] == [
+        "dlms.dialect = idis (was en13757)",
+        "obis.load_profile_1 = 0.1.24.3.0.255 (was 1.0.99.1.0.255)",
+        "obis.load_profile_2 = 0.1.24.3.1.255 (was 1.0.99.2.0.255)",
+        "obis.billing_profile = 0.1.24.3.2.255 (was 0.0.98.1.0.255)",
+    ]
+    got = cme_tui("config", "get", "obis.load_profile_1", "--state-dir", str(place.path))
+    assert got.stdout == "0.1.24.3.0.255\n"
+
+
+def test_a_stopped_gateway_whose_dialect_is_gone_is_put_right(place: Place) -> None:
+    """The check, the start and the undo name the file that is missing; another dialect can be chosen all the same."""
+    place.state.dialects.mkdir(parents=True)
+    own = place.state.dialects / "mine.toml"
+    own.write_text('about = "Ours."\n')
+    place.done("dlms.dialect", "mine")
+    place.done("dlms.dialect", "idis")
+    own.unlink()
+    before = place.state.config.read_bytes()
+    undone = place.config("--undo")
+    assert (undone.returncode, f"there is no file {own}" in undone.stderr) == (2, True)
+    assert place.state.config.read_bytes() == before
+    own.write_text('about = "Ours."\n')
+    place.done("--undo")
+    own.unlink()
+    for arguments in (("config", "check"), ("config", "get"), ("--headless",)):
+        done = cme_tui(*arguments, "--state-dir", str(place.path))
+        assert (done.returncode, f"there is no file {own}" in done.stderr) == (2, True)
+    assert place.done("dlms.dialect", "en13757").startswith("dlms.dialect = en13757 (was mine)\n")
+    assert cme_tui("config", "check", "--state-dir", str(place.path)).returncode == 0
+    place.start("--dlms-port", "0")
 
 
 def test_the_policy_is_lowered_only_with_yes(place: Place) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,7 +21,8 @@ from core.interval import Interval
 from core.mapping.model import parse_mapping
 from core.mapping.simplified import Site
 from core.mbus.telegram import decode
-from core.profiles import MeterRows, RowCache, period_s
+from core.meter import Columns
+from core.profiles import MeterRows, ReadingRows, RowCache, period_s
 from core.snapshot import MeterState
 from core.store import Reading, Store
 
@@ -147,6 +149,37 @@ async def test_kept_rows_are_the_same_as_new_ones(archive: Archive) -> None:
     large = await archive.rows.rows(None, None, 1000)
     small = MeterRows(archive.bench.meter, 1, 3600, archive.store, RowCache(most=7), SITE)
     assert await small.rows(None, None, 1000) == large == await archive.rows.rows(None, None, 1000)
+
+
+async def test_kept_rows_are_bounded_by_their_bytes() -> None:
+    """The least recently used go first, and a row that is kept anew counts once."""
+    cache, columns = RowCache(most=100), Columns(())
+    for number in range(4):
+        cache.put(columns, number, bytes(30))
+    assert [cache.get(columns, number) is not None for number in range(4)] == [False, True, True, True]
+    cache.put(columns, 3, bytes(40))
+    assert cache.get(columns, 1) == bytes(30)
+    cache.put(columns, 5, bytes(30))
+    assert [cache.get(columns, number) is not None for number in (1, 2, 3, 5)] == [True, False, True, True]
+
+
+async def test_a_history_has_a_row_for_every_reading(archive: Archive) -> None:
+    """Also for those between the boundaries of a load profile; its columns are clock and the value alone."""
+    again = FIRST + 99 * HOUR + 60_000
+    frames = archive.bench.simulated.telegrams_at(again / 1000)
+    await archive.store.add_reading(Reading(archive.bench.meter.key, "cellar", again, MeterState.OK, frames))
+    meter = archive.bench.meter
+    volume = next(item for item in meter.objects if item.obis == VOLUME)
+    rows = ReadingRows(meter, Columns((volume,)), 900, archive.store, archive.cache, SITE)
+    assert await archive.rows.entries() == 100
+    assert await rows.entries() == 101
+    assert [column.logical_name for column in rows.columns()] == [bytes((0, 0, 1, 0, 0, 255)), VOLUME]
+    whole = await rows.rows(None, None, 1000)
+    values = [content(axdr.decode(row)) for row in whole]
+    stamps = [cosem_time.decode(cast(bytes, row[0].content), SITE.zone) for row in values]
+    assert stamps == [*(FIRST + number * HOUR + 1500 for number in range(100)), again]
+    assert Decimal(str(values[-1][1].content)).scaleb(-3) == decode(frames[0]).records[0].value
+    assert await rows.rows_by_entry(100, 101) == whole[-2:] == await rows.rows(stamps[99], None, 1000)
 
 
 async def test_rows_by_entry(archive: Archive) -> None:

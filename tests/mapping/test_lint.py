@@ -66,6 +66,7 @@ def test_a_right_file_has_no_findings(mapping: MakeMapping, meter: Callable[...,
         ({"mbusKeys": ["mbus.dib.volume.5.0.0.0.value"]}, "entries[0].mbusKeys[0]", "storage number 5"),
         ({"dlmsScalar": -3}, "entries[0].dlmsScalar", "did you mean dlmsScaler?"),
         ({"mbusDescriptionLong": "CHECK: mass"}, "entries[0].mbusDescriptionLong", "to be checked"),
+        ({"dlmsClass": "profile_generic"}, "entries[0].mbusKeys", "no history to show"),
         ({"dlmsObisCode": "0.0.42.0.0.255"}, "entries[0].dlmsObisCode", "cannot replace"),
         ({"dlmsObisCode": None}, "entries[0].dlmsObisCode", "no OBIS code yet"),
     ],
@@ -77,6 +78,37 @@ def test_each_doubt_stands_where_it_belongs(
     ((found, text),) = told(mapping(entry))
     assert found == path
     assert words in text
+
+
+def test_a_profile_is_judged_by_what_it_captures(
+    mapping: MakeMapping, meter: Callable[..., MeterReadout]
+) -> None:
+    """Beside an entry that reads its key it is right, whatever it says of data type, unit and scaler."""
+    keys = ["mbus.dib.0c13.value", "mbus.dib.026c.value"]
+    profile = {
+        "dlmsClass": "profile_generic", "dlmsObisCode": "8.0.99.1.0.255", "mbusKeys": keys,
+        "dlmsDataType": 1, "dlmsUnit": 200, "dlmsScaler": 5,
+    }  # fmt: skip
+    water = meter("0c13 34120000 026c 0621")
+    assert told(mapping({"mbusKeys": keys[:1]}, profile), [water]) == []
+    ((path, text),) = told(mapping({"mbusKeys": keys[:1], "mbusTelegram": 1}, profile))
+    assert path == "entries[1].mbusKeys"
+    assert "add such an entry" in text
+
+
+def test_the_dry_run_names_what_a_profile_captures(
+    mapping: MakeMapping, meter: Callable[..., MeterReadout]
+) -> None:
+    """A profile that shows another object than before is a change; one without any is no object."""
+    profile = {"dlmsClass": "profile_generic", "dlmsObisCode": "8.0.99.1.0.255"}
+    lost = {**profile, "dlmsObisCode": "8.0.99.2.0.255", "mbusTelegram": 1}
+    active, new = mapping({}, profile, lost), mapping({"dlmsObisCode": "8.0.1.0.1.255"}, profile, lost)
+    (change,) = dry_run(MappingSet([active]), new, [meter("0c13 34120000")])
+    assert [(row.obis, row.before, row.after) for row in change.objects] == [
+        ("8.0.1.0.1.255", None, "1.234 m³"),
+        ("8.0.99.1.0.255", "history of 8.0.1.0.0.255", "history of 8.0.1.0.1.255"),
+        ("8.0.1.0.0.255", "1.234 m³", None),
+    ]
 
 
 def test_a_historic_register_has_a_meaning(mapping: MakeMapping) -> None:

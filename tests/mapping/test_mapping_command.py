@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +59,66 @@ def test_the_list_shows_what_is_active(tmp_path: Path, capsys: pytest.CaptureFix
         "water  HYD           37       0           0       w.json",
     ]
     assert err.startswith("z.json: is no valid JSON")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cme_tui", "mapping", "check", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> list[str]:
+    """Paths of a good file, one with a doubt, one that is refused, and none."""
+    doubtful = GOOD.replace("water", "gas").replace("[]", '[{"dlmsObisCode": null}], "x": 1')
+    for name, text in (("good.json", GOOD), ("doubtful.json", doubtful), ("bad.json", BAD)):
+        (tmp_path / name).write_text(text)
+    return [str(tmp_path / name) for name in ("good.json", "doubtful.json", "bad.json", "none.json")]
+
+
+def test_scripts_get_all_findings_in_one_form(several: list[str]) -> None:
+    """A list of objects with four texts and no others; exit 0 unless a file is refused, then 2; nothing on stderr."""
+    for count, code in ((1, 0), (2, 0), (3, 2), (4, 2)):
+        done = run("--json", *several[:count])
+        assert (done.returncode, done.stderr) == (code, "")
+        told = json.loads(done.stdout)
+        assert all(list(each) == ["severity", "file", "path", "text"] for each in told)
+        assert [(each["severity"], each["file"], each["path"]) for each in told] == [
+            ("warning", "doubtful.json", "x"),
+            ("warning", "doubtful.json", "entries[0].dlmsObisCode"),
+            ("error", "bad.json", "entries[0].dlmsClass"),
+            ("error", "none.json", ""),
+        ][: {1: 0, 2: 2, 3: 3, 4: 4}[count]]
+
+
+def test_a_path_leads_to_the_place_in_the_file(several: list[str]) -> None:
+    """To a property that is there, of an object that is there."""
+    for each in json.loads(run("--json", *several[:3]).stdout):
+        (source,) = [path for path in several if path.endswith(f"/{each['file']}")]
+        place: Any = json.loads(Path(source).read_text())
+        for name, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", each["path"]):
+            place = place[int(number)] if number else place[name]
+
+
+def test_good_files_go_to_stdout_and_others_to_stderr(several: list[str]) -> None:
+    """Each file that is refused does not keep the others from being looked at."""
+    done = run(*several)
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["good.json", "doubtful.json"]
+    assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [
+        ["warning", "doubtful.json"],
+        ["warning", "doubtful.json"],
+        ["bad.json", "entries[0].dlmsClass"],
+        ["none.json", "cannot be read"],
+    ]
+
+
+def test_a_check_of_nothing_is_a_mistake() -> None:
+    """Exit 2 and a sentence."""
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "FILE" in done.stderr

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.dlms import axdr
 from core.dlms.axdr import Tag
-from core.mapping.engine import MappedValue, Readout, columns, evaluate, objects, record_of
+from core.mapping.engine import MappedValue, Readout, columns, evaluate, histories, objects, record_of
 from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.telegram import Telegram, decode
@@ -399,6 +400,60 @@ def test_rows_are_the_values_of_each_readout(
     for row, readout in zip(rows, readouts, strict=True):
         single = evaluate(file, readout, site)
         assert row == tuple(value.encoded or axdr.NULL for value in single)
+
+
+HISTORY = {"dlmsClass": "profile_generic", "dlmsObisCode": "8.0.99.1.0.255"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "others", "captured"),
+    [
+        ({}, [{}], 0),
+        ({"mbusKeys": ["MBUS.dib.volume.0.0.0.0.UnmodifiedValue "]}, [{}], 0),
+        ({"mbusKeys": ["mbus.dib.0c78.value", VOLUME]}, [{}], 0),
+        (
+            {"mbusKeys": ["mbus.dib.0c13.value", VOLUME]},
+            [{}, {"mbusKeys": ["mbus.dib.0c13.value"], "dlmsClass": "data"}],
+            0,
+        ),
+        ({}, [{"dlmsClass": "data"}, {}], 0),
+        ({}, [{"dlmsClass": "extended_register"}, {}], 0),
+        (
+            {},
+            [{"dlmsClass": "clock", "dlmsDataType": 25}, {}],
+            1,
+        ),  # the time that a meter tells is no reading
+        ({}, [{"mbusKeys": ["mbus.dib.0c13.unmodifiedvalue"]}, {"dlmsClass": "data"}], 1),
+        ({}, [{"mbusTelegram": 1}, {"dlmsClass": "data"}], 1),
+        ({}, [{"dlmsClass": "profile_generic", "dlmsObisCode": "8.0.99.2.0.255"}, {}], 1),
+        ({}, [{"mbusTelegram": 1}], None),
+        ({"mbusKeys": ["mbus.dib.volume.1.0.0.0.unmodifiedvalue"]}, [{}], None),
+        ({}, [], None),
+    ],
+)
+def test_a_profile_captures_the_first_object_that_reads_its_key(
+    telegram: MakeTelegram,
+    mapping: MakeMapping,
+    profile: dict[str, Any],
+    others: list[dict[str, Any]],
+    captured: int | None,
+) -> None:
+    """Data, register or extended register of the same telegram; the profile itself is no object with a value."""
+    file = mapping(*others, {**HISTORY, **profile})
+    shown = objects(file, (telegram("0c1346590800"),) * 2)
+    assert all(item.class_id != 7 for item in shown)
+    entries = [item.entry for item in shown]
+    found = {profile.index: entry.index for profile, entry in histories(file, entries).items()}
+    assert found.get(len(others)) == captured
+
+
+def test_an_object_that_the_meter_does_not_show_has_no_history(mapping: MakeMapping) -> None:
+    """The next one that reads the same key takes its place; without any there is no profile."""
+    file = mapping({}, {"dlmsObisCode": "8.0.1.0.1.255"}, HISTORY)
+    first, second, _ = file.entries
+    assert list(histories(file, (first, second)).values()) == [first]
+    assert list(histories(file, (second,)).values()) == [second]
+    assert histories(file, ()) == {}
 
 
 def test_each_mapped_record_knows_its_object(telegram: MakeTelegram, mapping: MakeMapping) -> None:

@@ -87,6 +87,16 @@ def test_none_keeps_an_object_out_of_pushes() -> None:
     assert not parse(changed(includeInPush="NONE")).entries[0].in_push
 
 
+def test_a_profile_needs_keys_and_a_code_alone() -> None:
+    """What else it says of a value is kept and not used, whatever it is: it shows the values of another entry."""
+    document = changed(dlmsClass="profile_generic", dlmsDataType=1, dlmsDefaultValue=[], dlmsUnit=None)
+    (entry,) = parse(document).entries
+    assert (entry.class_id, entry.default, len(entry.keys)) == (7, None, 2)
+    assert json.loads(dump(parse(document))) == document
+    with pytest.raises(MappingError, match="must name at least one M-Bus key"):
+        parse({**document, "entries": [{**document["entries"][0], "mbusKeys": []}]})
+
+
 def test_unused_and_unknown_properties_are_kept_on_resave() -> None:
     """A file that is written again says everything that it said, at both levels and in order."""
     document = {"x-note": {"by": "Åsa"}, **changed(mbusDescriptionLong="Wasser °C", x_mark=[1, 2.5])}
@@ -108,7 +118,7 @@ def test_unused_and_unknown_properties_are_kept_on_resave() -> None:
         ({"dlmsClass": ["register"]}, "entries[0].dlmsClass", 'must be a text, not ["register"]'),
         ({"dlmsObisCode": "8.0.1.0.0"}, "entries[0].dlmsObisCode", "must be six numbers from 0 to 255"),
         ({"dlmsObisCode": "8.0.1.0.0.256"}, "entries[0].dlmsObisCode", "must be six numbers from 0 to 255"),
-        ({"dlmsObisCode": ""}, "entries[0].dlmsObisCode", "must be a text"),
+        ({"dlmsObisCode": 8}, "entries[0].dlmsObisCode", "must be a text"),
         ({"includeInPush": "SOME"}, "entries[0].includeInPush", 'must be "ALL" or "NONE", not "SOME"'),
         ({"mbusTelegram": -1}, "entries[0].mbusTelegram", "must be a whole number from 0 to 255, not -1"),
         ({"mbusKeys": []}, "entries[0].mbusKeys", "must name at least one M-Bus key"),
@@ -165,9 +175,23 @@ def test_a_file_that_is_no_mapping_is_refused_in_a_sentence(content: bytes, said
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "../water.json", "a/b.json", "a\\b.json", ".hidden", "a\nb", "x" * 200])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "../water.json", "/etc/water.json", "a/b.json", "a\\b.json", ".hidden", "x" * 200, "a\0.json"),
+        *(
+            "a\nb",
+            "\x1b[2J.json",
+            "\x9b2J.json",
+            "nosj.\u202egp",
+            "a\u200b.json",
+            "a\u2028b.json",
+            "\udcff.json",
+        ),
+    ],
+)
 def test_a_name_is_no_path(name: str) -> None:
-    """The name of a mapping file can lead nowhere."""
+    """The name of a mapping file can lead nowhere, and looks like what it is."""
     with pytest.raises(MappingError, match="is no name for a mapping file"):
         parse_mapping(json.dumps(EXAMPLE), name)
 

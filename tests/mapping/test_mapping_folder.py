@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,23 @@ def test_the_last_change_can_be_taken_back(tmp_path: Path) -> None:
     undo_change(folder)
     assert names(folder) == ["bad.json"]
     assert (folder / "bad.json").read_bytes() == b"\xff{"
+
+
+def test_a_change_that_fails_keeps_the_undo_of_the_last_one(tmp_path: Path) -> None:
+    """On a disk that takes nothing more, what was removed before can still be put back."""
+    folder = tmp_path / "mappings"
+    add_file(folder, made())
+    remove_file(folder, "made.json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(MappingError, match="cannot be written"):
+            add_file(folder, made("other.json", type="gas"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert last_change(folder) == "made.json was removed"
+    undo_change(folder)
+    assert names(folder) == ["made.json"]
 
 
 def test_a_folder_is_no_mapping_to_remove(tmp_path: Path) -> None:

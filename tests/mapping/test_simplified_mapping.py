@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
+
+import pytest
 
 from core.dlms import axdr
 from core.mapping.engine import Readout, evaluate
 from core.mapping.model import MappingFile
 from core.mapping.simplified import Site, header_line, value_line
-from core.mbus.telegram import Telegram
+from core.mbus.telegram import Telegram, decode
+from tests.mbus.telegram_frames import frame, long_frame
 
 RECORDS = (
     "0c7861945547"  # fabrication number 47559461
@@ -68,6 +72,94 @@ def test_values_match_their_headers(telegram: Callable[..., Telegram], site: Sit
     assert len(header) == len(values)
     assert values[1:4] == ["12345678", "2000-01-01 00:00:00", "03"]
     assert values[10:14] == ["", "-1,100", "B,C", "5000"]
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ("0c13 46590800", "85,946"),
+        ("0c10 46590800", "0,085946"),  # as many decimals as the meter has
+        ("0c16 46590800", "85946"),
+        ("0c17 46590800", "859460"),
+        ("0b3b 0100f0", "-0,001"),
+        ("0b3b 0000f0", "0,000"),
+        ("0413 ffffffff", "-0,001"),
+        ("0413 00000080", ""),  # marked as not available
+        ("0c13 ee590800", ""),  # no BCD digits
+        ("055b 0000a841", "21,000"),  # a real number has decimals, also where they are 0
+        ("055b 9a99ab41", "21,450"),
+        ("055b 0000c07f", ""),
+        ("0507 9a99ab41", "214500,000"),
+        ("426c 0621", "2016-01-06"),
+        ("426c 0000", ""),
+        ("036d 1e2d10", "16:45:30"),
+        ("066d 1e2d10 0621 00", "2016-01-06 16:45:30"),
+        ("02fd70 3f38", "14399"),  # no VIF of a time in the original: a number, whether it is a date or not
+        ("02fd70 0000", "0"),
+        ("02fd70 ffff", ""),
+        ("04fd17 ffffffff", "4294967295"),
+        ("0d78 06 333b6e6cf64b", "Köln,3"),  # Latin 1; a semicolon would end the field
+        ("0d78 05 0d0a410942", "B A  "),
+        ("0d78 e2 0102", "0201"),
+        ("0f 010203", "010203"),  # the maker's own block
+    ],
+)
+def test_each_kind_of_value(telegram: Callable[..., Telegram], site: Site, record: str, shown: str) -> None:
+    """Decimal comma and at least three decimals, local times of the meter, texts that stay in their field."""
+    made = telegram(record)
+    assert header_line(made).count(";") == 10
+    assert value_line(made, 0, NEW_YEAR_2000_MS, site).split(";")[10:] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("utc", "local"),
+    [
+        ("2025-01-31T23:30:05.999+00:00", "2025-02-01 00:30:05"),
+        ("2025-06-30T22:00:00+00:00", "2025-07-01 00:00:00"),
+        ("2025-10-26T00:30:00+00:00", "2025-10-26 02:30:00"),
+        ("2025-10-26T01:30:00+00:00", "2025-10-26 02:30:00"),
+    ],
+)
+def test_the_time_of_the_readout_is_local(telegram: Callable[..., Telegram], utc: str, local: str) -> None:
+    """In summer time and out of it, whole seconds, no sign of the zone."""
+    created_ms = round(dt.datetime.fromisoformat(utc).timestamp() * 1000)
+    line = value_line(telegram(""), 0, created_ms, Site("0016000000", ZoneInfo("Europe/Stockholm")))
+    assert line.split(";")[2] == local
+
+
+def test_the_fixed_fields_say_what_the_header_says() -> None:
+    """Status and signature are decimal numbers; a short header has no identification, maker, version and medium."""
+    site = Site("0016000000", dt.UTC)
+    header = bytes.fromhex("78563400 2423 ff 15 ff 1c 3412")
+    line = value_line(decode(long_frame("", header)), 12, NEW_YEAR_2000_MS, site)
+    assert line == "0016000000;00345678;2000-01-01 00:00:00;12;HYD;255;hot-water;255;28;4660"
+    short = value_line(decode(frame("7a 05 04 0000 0c1346590800")), 0, NEW_YEAR_2000_MS, site)
+    assert short == "0016000000;-2147483648;2000-01-01 00:00:00;00;;0;;5;4;0;85,946"
+
+
+def test_every_medium_has_a_name_that_stays_in_its_field(
+    telegram: Callable[..., Telegram], site: Site
+) -> None:
+    """Also those that the standard keeps for later."""
+    for code in range(256):
+        name = value_line(telegram("", medium=code), 0, 0, site).split(";")[6]
+        assert re.fullmatch(r"[a-z0-9-]+", name)
+
+
+def test_a_text_of_the_maker_breaks_no_header(telegram: Callable[..., Telegram]) -> None:
+    """Of a plain-text VIF with what separates fields the letters are left."""
+    described = header_line(telegram("0cfc 05 632c623b61 3c 11223344")).split(";")
+    assert described[10:] == [
+        "dif=0c,vif=fc3c,description=a-b-c backward-flow,kind=inst-value,tariff=0,subunit=0,storagenumber=0"
+    ]
+
+
+def test_a_dif_that_only_announces_more_has_no_field(telegram: Callable[..., Telegram], site: Site) -> None:
+    """1Fh without data is the end of a telegram, not a value."""
+    made = telegram("0c1346590800 1f")
+    assert made.more_follows
+    assert header_line(made).split("storagenumber=")[1:] == ["0"]
+    assert value_line(made, 0, 0, site).endswith(";0;0;85,946")
 
 
 def test_other_kinds_and_units_have_names(telegram: Callable[..., Telegram]) -> None:

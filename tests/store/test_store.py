@@ -353,6 +353,47 @@ async def test_a_profile_answers_by_entry(store: Store) -> None:
     assert await store.profile_entries(meter, 2, 1, 0) == []
 
 
+async def test_every_good_reading_is_a_row_of_the_history(store: Store) -> None:
+    """By range and by entry, by time whatever the order in which they came; those of others and failed ones are not."""
+    meter = await store.install_meter("cellar", "5", 1)
+    other = await store.install_meter("cellar", "6", 1)
+    times = [START + number * HOUR // 4 for number in range(40)]
+    late_first = [*times[20:], *times[:20]]
+    await store.add_readings(
+        [
+            reading
+            for moment in late_first
+            for reading in (good(meter, moment), failed(meter, moment + 1), good(other, moment + 2))
+        ]
+    )
+    await store.add_reading(good(meter, times[-1]))  # the clock was set back: the same moment a second time
+
+    async def between(start: int, end: int, limit: int = 1000) -> list[int]:
+        return [row.time_ms for row in await store.reading_rows(meter, start, end, limit)]
+
+    async def numbered(first: int, last: int, limit: int = 1000) -> list[int]:
+        return [row.time_ms for row in await store.reading_entries(meter, first, last, limit)]
+
+    every = [*times, times[-1]]
+    assert await store.readings_count(meter) == len(every)
+    assert await between(*EVER) == every == await numbered(1, 0)
+    assert await between(times[3], times[7]) == times[3:8]
+    assert await between(times[3] + 1, times[7] - 1) == times[4:7]
+    assert await between(*EVER, limit=5) == every[-5:]
+    assert await between(times[7], times[3]) == []
+    assert await numbered(1, 5) == every[:5]
+    assert await numbered(39, 99) == every[38:]
+    assert await numbered(1, 0, limit=4) == every[-4:]
+    assert await numbered(3, 10, limit=4) == every[6:10]
+    assert await numbered(42, 0) == await numbered(5, 4) == []
+    rows = await store.reading_rows(meter, *EVER)
+    assert [row.reading for row in rows] == [row.reading for row in await store.reading_entries(meter, 1, 0)]
+    for row in rows[-2:]:
+        reading = await store.reading(row.reading)
+        assert reading is not None
+        assert (reading.time_ms, reading.frames) == (row.time_ms, row.frames)
+
+
 async def test_changes_that_wait_together_are_each_done_or_refused_alone(store: Store) -> None:
     """One that fails does not take the others with it."""
     meter = await store.install_meter("cellar", "5", 1)
