@@ -26,6 +26,7 @@ from push_plant import (
 
 from core.cosem import datetime as cosem_time
 from core.dlms.admission import Policy
+from core.dlms.axdr import octet_string
 from core.push import notification
 from core.push.behaviour import parse
 from core.push.courier import MOST, RETENTION_MS, Destination
@@ -446,11 +447,13 @@ async def test_what_nobody_takes_is_given_up_after_its_retention(plant: Plant) -
 # -- receivers that no program of this project is
 
 
+SIZE = 0xF000
+
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def deliver_to(plant: Plant, serve: Server, how: Delivered) -> str:
-    """Deliver one notification to a server; why it was not taken, "" if it was."""
+async def deliver_to(plant: Plant, serve: Server, how: Delivered, size: int = SIZE) -> str:
+    """Deliver four notifications of so many bytes to a server; why they were not taken, "" if they were."""
     links: list[asyncio.StreamWriter] = []
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -460,7 +463,7 @@ async def deliver_to(plant: Plant, serve: Server, how: Delivered) -> str:
     server = await asyncio.start_server(accepted, "127.0.0.1")
     plant.routes[REPORT] = Destination("127.0.0.1", server.sockets[0].getsockname()[1], delivered=how)
     plant.held = lambda seconds: seconds > 1
-    body = bytes((0x09, 0x82, 0xF0, 0x00)) + bytes(0xF000)
+    body = octet_string(bytes(size))
     new = NewNotification(REPORT, 1, 16, bytes(6), 1, START, START, body)
     ids = await plant.store.outbox.enqueue([new] * 4, {}, 1 << 30, START)
     assert ids is not None
@@ -504,7 +507,7 @@ async def _closes_its_side_first(reader: asyncio.StreamReader, writer: asyncio.S
 
 
 async def _takes_and_resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readexactly(4 * 0xF000)
+    await reader.readexactly(4 * SIZE)
     reset(writer)
 
 
@@ -571,6 +574,25 @@ async def test_a_head_end_that_may_not_have_taken_it_is_tried_again(
     plant.limits = Limits(connect_s=30, write_s=3, close_s=3, reset_s=0.1)
     plant.new_sender()
     assert reason in await deliver_to(plant, serve, how)
+
+
+@pytest.mark.parametrize("how", list(Delivered))
+async def test_a_head_end_that_closes_before_it_read_anything_took_nothing(
+    plant: Plant, how: Delivered
+) -> None:
+    """Also where all fits into the buffers of the system, so that every write succeeds."""
+    reason = await deliver_to(plant, _closes_at_once, how, size=10)
+    assert "ended the connection before it had taken everything" in reason
+
+
+async def test_every_address_of_a_name_is_tried(plant: Plant) -> None:
+    """Most systems know localhost as ::1 first, where nobody listens."""
+    async with Head() as head:
+        plant.routes[REPORT] = Destination("localhost", head.receiver.port)
+        await put(plant.store, [1])
+        plant.sender.start()
+        await until_sent(plant.store)
+        assert head.bodies() == [1]
 
 
 async def test_a_name_that_nobody_knows_is_said(plant: Plant) -> None:

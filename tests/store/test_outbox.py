@@ -133,18 +133,18 @@ async def test_a_full_outbox_takes_nothing_and_says_so(store: Store) -> None:
     """The cursor and the schedule stay too, so that the rows follow later; another report still has room."""
     outbox = store.outbox
     noise = [random.Random(n).randbytes(300) for n in range(3)]
-    first = await outbox.enqueue([new("a", 1, noise[0])], {("a", 1): 5}, 700, START)
+    first = await outbox.enqueue([new("a", 1, noise[0])], {("a", 1): 5}, 1100, START)
     assert first is not None
-    assert await outbox.enqueue([new("a", 1, noise[1])], {("a", 1): 9}, 700, START) is not None
+    assert await outbox.enqueue([new("a", 1, noise[1])], {("a", 1): 9}, 1100, START) is not None
     held = (await outbox.backlog())["a"]
-    assert 400 < held.stored <= 700
+    assert 600 < held.stored <= 1100
     states = {"a": ReportState(START)}
-    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 700, START, states) is None
+    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 1100, START, states) is None
     assert (await outbox.backlog())["a"] == held
     assert await outbox.states() == {}
-    assert await outbox.enqueue([new("b", 1, noise[2])], {("b", 1): 12}, 700, START) is not None
+    assert await outbox.enqueue([new("b", 1, noise[2])], {("b", 1): 12}, 1100, START) is not None
     await outbox.delivered({first[0]: 10}, START)
-    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 700, START, states) is not None
+    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 1100, START, states) is not None
     assert await outbox.states() == states
 
 

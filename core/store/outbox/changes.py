@@ -13,6 +13,7 @@ from core.store.outbox.records import (
     LARGEST_BODY,
     LEDGER_MS,
     LEDGER_ROWS,
+    ROW_BYTES,
     NewNotification,
     ReportState,
 )
@@ -88,7 +89,7 @@ class OutboxChanges:
         bodies = [zlib.compress(_checked(new)) for new in notifications]
         stored: Counter[str] = Counter()
         for new, body in zip(notifications, bodies, strict=True):
-            stored[new.report] += len(body)
+            stored[new.report] += ROW_BYTES + len(body)
         if any(self._stored(report) + more > limit for report, more in stored.items()):
             return None
         ids = [self._insert(new, body, now_ms) for new, body in zip(notifications, bodies, strict=True)]
@@ -108,7 +109,7 @@ class OutboxChanges:
         number = self._connection.execute(
             "INSERT INTO notification (report, meter, sap, setup, rows, first_ms, last_ms, manual, created_ms, "
             "size, stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*new[:7], new.manual, now_ms, len(new.body), len(body)),
+            (*new[:7], new.manual, now_ms, len(new.body), ROW_BYTES + len(body)),
         ).lastrowid
         self._connection.execute("INSERT INTO notification_body (id, body) VALUES (?, ?)", (number, body))
         return number or 0
