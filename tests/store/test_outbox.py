@@ -262,6 +262,18 @@ async def test_a_report_that_was_switched_off_begins_anew(store: Store) -> None:
     assert await report_all(store, meter) == readings[1:]
 
 
+async def test_a_report_that_was_switched_off_while_it_was_made_still_begins_anew(store: Store) -> None:
+    """The cursor that came too late is nothing that it goes on from."""
+    await cut(store, "15 min")
+    (meter,) = await install(store)
+    readings = await read(store, meter, *(START + n * QUARTER for n in range(4)))
+    assert await store.outbox.begin_report(PROFILE, 1)
+    await store.outbox.drop_report(PROFILE)
+    assert await store.outbox.enqueue([new()], {(PROFILE, meter): readings[-1]}, PLENTY, START)
+    assert await store.outbox.begin_report(PROFILE, 1, newest=2)
+    assert await report_all(store, meter) == readings[2:]
+
+
 async def test_a_report_of_a_profile_that_was_never_cut_waits_for_it(store: Store) -> None:
     """Else it would take years of readings for news once the profile is there."""
     (meter,) = await install(store)
