@@ -15,6 +15,7 @@ from typing import NoReturn
 from core import VERSION
 from core.errors import CmeError
 
+_YES_HELP = "also where that lowers authentication or policy"
 _STATE_DIR_HELP = "where configuration and data are kept"
 _DEMO_HELP = "a simulated line of real meters' telegrams, with a state directory of its own"
 
@@ -183,7 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     change = config.add_parser("set", help="change settings, also of a running gateway", parents=[place])
     change.add_argument("words", metavar="TABLE.KEY VALUE", nargs="*", default=[])
     change.add_argument("--undo", action="store_true", help="take back the last change instead")
-    change.add_argument("--yes", action="store_true", help="also where that lowers authentication or policy")
+    change.add_argument("--yes", action="store_true", help=_YES_HELP)
+    reset = config.add_parser("reset", help="set settings back to their defaults", parents=[place])
+    reset.add_argument("keys", metavar="TABLE.KEY", nargs="+")
+    reset.add_argument("--yes", action="store_true", help=_YES_HELP)
 
     secrets = commands.add_parser("secrets", help="password and keys").add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=_Parser
@@ -432,6 +436,8 @@ def _run_config(arguments: argparse.Namespace) -> int:
             return config.get(place, arguments.key)
         case "dialects":
             return config.list_dialects(place)
+        case "reset":
+            return config.reset(place, arguments.keys, lower=arguments.yes)
     if arguments.undo == bool(arguments.words):
         return _misused("config set", "give settings with their values, or --undo")
     if arguments.undo:

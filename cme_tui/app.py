@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Input
 
 from cme_tui.driver import TerminalDriver
 from cme_tui.screens.ask import AskScreen
@@ -19,9 +22,11 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
 from cme_tui.screens.help import HelpScreen
+from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
+from cme_tui.screens.settings import SettingsScreen
 from cme_tui.terminal import Profile, Terminal
 from cme_tui.themes import BASIC, RICH
 from cme_tui.widgets.lines import Line
@@ -49,10 +54,18 @@ class CmeApp(App[None]):
     CSS_PATH = "styles.tcss"
     ENABLE_COMMAND_PALETTE = False
     ESCAPE_TO_MINIMIZE = False
-    SCREENS: ClassVar = {"overview": OverviewScreen, "meters": MetersScreen, "dlms": DlmsScreen}
+    SCREENS: ClassVar = {
+        "overview": OverviewScreen,
+        "settings": SettingsScreen,
+        "mapping": MappingScreen,
+        "meters": MetersScreen,
+        "dlms": DlmsScreen,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", show=False),
         Binding("f2", "go('overview')", show=False),
+        Binding("f3", "go('settings')", show=False),
+        Binding("f4", "go('mapping')", show=False),
         Binding("f6", "go('meters')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),
@@ -95,6 +108,15 @@ class CmeApp(App[None]):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and event.is_forwarded and event.character and event.is_printable:
+            field = self.focused
+            if isinstance(field, Input):
+                # Typed in one go with the key that opened the field, so it went to what had the focus then.
+                field.insert_text_at_cursor(event.character)
+                return
+        await super().on_event(event)
 
     @property
     def can_go_back(self) -> bool:
@@ -187,13 +209,32 @@ class CmeApp(App[None]):
     def action_go(self, name: str) -> None:
         if self._asking():
             return
+        target = self.get_screen(name)
+        self._leaving([each for each in self.screen_stack if each is not target], lambda: self._go(name))
+
+    def _go(self, name: str) -> None:
         while self.can_go_back:
             self.pop_screen()
         self.switch_screen(name)
 
     def action_leave(self) -> None:
-        if self.can_go_back:
-            self.pop_screen()
+        if self.can_go_back and not self._asking():
+            self._leaving([self.screen], self.pop_screen)
+
+    def _leaving(self, screens: Sequence[Screen[Any]], leave: Callable[[], object]) -> None:
+        """Leave these screens; first asks where that loses what is not saved."""
+        losing = _unsaved(screens)
+        if not losing:
+            leave()
+            return
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                for screen in losing:
+                    screen.forget()
+                leave()
+
+        self.push_screen(ConfirmScreen(f"{_lost(losing)} Leaving drops that.", "Leave"), decided)
 
     def action_help(self) -> None:
         screen = self.screen
@@ -219,7 +260,9 @@ class CmeApp(App[None]):
         if self._asking():
             return
         stops = self._what_quitting_stops()
-        if not stops:
+        quits = f"Quit stops the gateway: {stops}." if stops else ""
+        question = " ".join(filter(None, (_lost(_unsaved(self.screen_stack)), quits)))
+        if not question:
             self.exit()
             return
 
@@ -227,7 +270,7 @@ class CmeApp(App[None]):
             if yes:
                 self.exit()
 
-        self.push_screen(ConfirmScreen(f"Quit stops the gateway: {stops}.", "Quit"), decided)
+        self.push_screen(ConfirmScreen(question, "Quit"), decided)
 
     def _what_quitting_stops(self) -> str:
         now = self.current
@@ -251,6 +294,15 @@ class CmeApp(App[None]):
             self._driver.set_profile(self.profile)
         self._stop_pull()
         self._stop_pull = self.set_interval(PULL_SECONDS[self.profile], self.pull).stop
+
+
+def _unsaved(screens: Sequence[Screen[Any]]) -> list[GatewayScreen]:
+    return [each for each in screens if isinstance(each, GatewayScreen) and each.unsaved()]
+
+
+def _lost(screens: Sequence[GatewayScreen]) -> str:
+    lost = ", ".join(screen.unsaved() for screen in screens)
+    return f"Not saved yet: {lost}." if lost else ""
 
 
 def run_app(gateway: Gateway, terminal: Terminal) -> int:

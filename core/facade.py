@@ -54,6 +54,12 @@ class Gateway(Protocol):
     def settings(self) -> tuple[Setting, ...]:
         """Every setting of the plain tables of config.toml, as it holds now."""
 
+    def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        """What `configure` would make less secure, a sentence or two each; nothing changes.
+
+        Fails with `CmeError` as `configure` would; that a disk is full shows only there.
+        """
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
 
@@ -66,6 +72,9 @@ class Gateway(Protocol):
 
         Fails with `CmeError` as `configure` does, and where there is nothing to take back.
         """
+
+    def replaced(self) -> Future[Mapping[str, Any]]:
+        """What `undo` would put back. Fails with `CmeError` where there is nothing."""
 
     def secrets(self) -> Secrets:
         """Password and keys that hold now; for a person who asks to see them, and never for a log."""

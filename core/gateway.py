@@ -45,7 +45,7 @@ from core.push.courier import FAILING_AFTER
 from core.push.service import Push
 from core.secrets import Secrets
 from core.security import NOTHING, Security
-from core.settings import Setting, settings
+from core.settings import Setting, lowered, settings
 from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
@@ -263,6 +263,14 @@ class Core:
         """Read config.toml, secrets and mappings again and apply what changed. Raises `CmeError`, changing nothing."""
         await self._finish(self._reload())
 
+    async def check(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """What `configure` would make less secure, a sentence or two each. Raises `CmeError` as it would."""
+        config = await asyncio.to_thread(ConfigFile(self._state.config).planned, values)
+        self._make_facts(config, await self._find_dialect(config))
+        if self._moves(config):
+            await self._server.check(*self._endpoint(config))
+        return lowered(self._security.in_force(self._config), config)
+
     async def configure(self, values: Mapping[str, Any]) -> None:
         """Save settings, as `ConfigFile.save` takes them, and apply them. Raises `CmeError`, changing nothing."""
         await self._finish(self._configure(values))
@@ -273,6 +281,10 @@ class Core:
         Raises `CmeError`, also where there is none, and then has changed nothing.
         """
         return await self._finish(self._undo())
+
+    async def replaced(self) -> Mapping[str, Any]:
+        """What `undo` would put back. Raises `CmeError` where there is nothing."""
+        return await asyncio.to_thread(ConfigFile(self._state.config).replaced)
 
     async def set_secrets(self, values: Mapping[str, str]) -> None:
         """Save password and keys, as `core.secrets.changed_secrets` takes them; they hold at once.
@@ -400,13 +412,15 @@ class Core:
 
     async def _open_server(self, config: Config) -> bool:
         """Listen where `config` says; whether that is new. Raises `CmeError`, and then all is as it was."""
-        if not config.dlms.enabled:
-            return False
-        endpoint = self._endpoint(config)
-        if self._server.listening and endpoint == self._endpoint(self._config):
-            return False
-        await self._server.start(*endpoint)
-        return True
+        moves = self._moves(config)
+        if moves:
+            await self._server.start(*self._endpoint(config))
+        return moves
+
+    def _moves(self, config: Config) -> bool:
+        """Whether `config` has the server listen where it does not."""
+        stays = self._server.listening and self._endpoint(config) == self._endpoint(self._config)
+        return config.dlms.enabled and not stays
 
     async def _reopen_server(self) -> None:
         """Listen again where the configuration says that stays in force."""
@@ -568,7 +582,8 @@ class Core:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
             elif meter.reading is not None and meter.mapping is None:
-                yield f"{meter.name}: no mapping file for it, so clients see no values; add one to mappings/."
+                way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
+                yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."
         push = self._push.view()
         for receiver in push.destinations:
             if receiver.failures >= FAILING_AFTER:

@@ -59,11 +59,17 @@ class RunningGateway:
     def settings(self) -> tuple[Setting, ...]:
         return self._core.settings()
 
+    def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return self._thread.submit(self._core.check(values))
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         return self._thread.submit(self._core.configure(values))
 
     def undo(self) -> Future[Mapping[str, Any]]:
         return self._thread.submit(self._core.undo())
+
+    def replaced(self) -> Future[Mapping[str, Any]]:
+        return self._thread.submit(self._core.replaced())
 
     def secrets(self) -> Secrets:
         return self._core.secrets

@@ -6,9 +6,10 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from core.config import SECTIONS, Config, ConfigError, allowed_value, nearest
+from core.config import SECTIONS, Config, ConfigError, allowed_value, nearest, wanted_instead
 from core.cosem import obis
 from core.cosem.codes import NAMES
 from core.cosem.dialect import SHIPPED, STANDARD, Dialect
@@ -55,6 +56,10 @@ class Setting:
     def fixed(self) -> bool:
         """Whether it is only shown."""
         return self.name in FIXED
+
+    def wanted_instead(self, value: Value) -> str:
+        """What it must be, where it cannot have this value whatever the others have; "" where it can."""
+        return wanted_instead(self.table, self.key, value)
 
 
 def settings(
@@ -127,6 +132,7 @@ def _keys(kind: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if field.name != "reports"]
 
 
+@cache
 def _choices(table: str, key: str) -> tuple[str, ...]:
     hint = get_type_hints(SECTIONS[table])[key]
     if hint is Interval:

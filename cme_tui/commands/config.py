@@ -76,17 +76,28 @@ def set_values(state_dir: Path, words: Sequence[str], *, lower: bool) -> int:
     if repeated := next((name for name in names if names.count(name) > 1), None):
         return _refuse(f"{repeated} is there twice; give it one value.")
     values = {name: typed(name, text) for name, text in zip(names, words[1::2], strict=True)}
+    return _save(state_dir, values, lower)
 
-    def stopped(state: StateDir) -> None:
-        ConfigFile(state.config).save(values)
 
-    return _change(state_dir, values, stopped, lower, "configure", {"values": values})
+def reset(state_dir: Path, names: Sequence[str], *, lower: bool) -> int:
+    """Save the defaults of settings. Exit code and errors as with `set_values`; exit 2 for a name that is not known."""
+    known = [each.name for each in settings(Config())]
+    if unknown := next((name for name in names if name not in known), None):
+        return _refuse(f"{unknown} is no known key{nearest(unknown, known)}")
+    return _save(state_dir, dict.fromkeys(names), lower)
 
 
 def undo(state_dir: Path, *, lower: bool) -> int:
     """Take back the last save of settings. Exit code and errors as with `set_values`."""
     values = ConfigFile(StateDir(state_dir).config).replaced()
     return _change(state_dir, values, lambda state: ConfigFile(state.config).undo(), lower, "undo", {})
+
+
+def _save(state_dir: Path, values: Mapping[str, Any], lower: bool) -> int:
+    def stopped(state: StateDir) -> None:
+        ConfigFile(state.config).save(values)
+
+    return _change(state_dir, values, stopped, lower, "configure", {"values": values})
 
 
 def _change(

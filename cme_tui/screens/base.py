@@ -44,6 +44,13 @@ class GatewayScreen(Screen[None]):
         """The status line while there is no message."""
         return ()
 
+    def unsaved(self) -> str:
+        """What leaving this screen would lose, "2 changes of settings"; "" for nothing."""
+        return ""
+
+    def forget(self) -> None:
+        """Drop what is not saved."""
+
     @property
     def cme(self) -> CmeApp:
         """The app, typed."""

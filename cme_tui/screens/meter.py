@@ -128,7 +128,7 @@ class MeterScreen(GatewayScreen):
             return ((" This meter has not been read yet; r reads it now", "faint"),)
         if view.cosem:
             return (f" {view.description}: {view.cosem} as {view.obis}",)
-        return ((f" {view.description}: record {view.dib}, in no mapping", "faint"),)
+        return ((f" {view.description}: record {view.dib}, in no mapping (F4)", "faint"),)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if event.table.id == "values" and (view := self._value()) is not None:

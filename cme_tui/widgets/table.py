@@ -79,6 +79,13 @@ class Table(ScrollView, can_focus=True):
         self._cursor = 0
         self._painted: dict[int, Row] = {}
 
+    def show_columns(self, columns: Sequence[Column]) -> None:
+        """Have other columns from now on; the rows of the next `show` have a cell for each of them."""
+        if tuple(columns) != self._columns:
+            self._columns = tuple(columns)
+            self._painted.clear()
+            self.refresh()
+
     @property
     def cursor(self) -> int:
         """Index of the row under the cursor; 0 in an empty table."""

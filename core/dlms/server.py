@@ -80,15 +80,22 @@ class DlmsServer:
                 self._listener = before
             elif before is not None:
                 await self._listen(*self._address)
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ListenError(
-                f"The DLMS server cannot listen on {host or '*'}:{port} ({reason}); "
-                "check the address, stop the program that uses the port, or choose another port."
-            ) from None
+            raise _not_listening(host, port, error) from None
         if before is not None:
             before.close()
         self._address = (host, self.port)
         _log.info("DLMS server listens on %s:%d", host or "*", self.port)
+
+    async def check(self, host: str, port: int) -> None:
+        """Raise `ListenError` where `start` would, as far as that can be told without listening there."""
+        if self.listening and port == self._address[1]:
+            return  # its own listener is in the way, and gives way in `start`
+        loop = asyncio.get_running_loop()
+        try:
+            bound = await loop.create_server(asyncio.Protocol, host or None, port, start_serving=False)
+        except (OSError, UnicodeError) as error:
+            raise _not_listening(host, port, error) from None
+        bound.close()
 
     async def stop(self) -> None:
         """Stop listening and end every connection; answers and writes on their way get a second."""
@@ -124,3 +131,11 @@ class DlmsServer:
             self._connections,
             self._work,
         )
+
+
+def _not_listening(host: str, port: int, error: OSError | UnicodeError) -> ListenError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return ListenError(
+        f"The DLMS server cannot listen on {host or '*'}:{port} ({reason}); "
+        "check the address, stop the program that uses the port, or choose another port."
+    )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from core.cosem import names, obis
 from core.dlms.axdr import Tag
@@ -51,6 +51,10 @@ _RANGES: Final[dict[int, tuple[int, int]]] = {
 }
 
 
+Place = tuple[int, str]
+"""What names a field in every readout of a meter type: telegram and key."""
+
+
 class MeterType(NamedTuple):
     """What a mapping file is for, as far as a telegram says it: `"water/HYD/37"`."""
 
@@ -75,6 +79,12 @@ class Field:
     telegram: int  # its number in the readout, from 0
     record: Record
     keys: tuple[str, ...]  # that read this field and no other; empty where none can
+
+    @property
+    def place(self) -> Place:
+        """What names the field in every readout of a meter type."""
+        record = self.record
+        return self.telegram, self.keys[0] if self.keys else f"{record.index} {record.dib}"
 
     @property
     def meaning(self) -> str:
@@ -111,6 +121,8 @@ class Choice:
     quantity: str  # in the words of the table
     source: str  # a sentence: where the code is from
     declared: bool = False  # by the meter itself
+    default: str | int | float | bool | None = None  # as in a mapping file
+    in_push: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,9 @@ class Proposal:
     field: Field
     choice: Choice | None  # None: no code is proposed, for this `reason`
     reason: str
-    others: tuple[Choice, ...]  # further codes that the table knows for such a field
+    others: tuple[
+        Choice, ...
+    ]  # further codes that are known for such a field, also one that another field has
 
 
 def meter_type(telegram: Telegram) -> MeterType:
@@ -148,17 +162,24 @@ def propose(readouts: Iterable[Sequence[Telegram]]) -> tuple[Proposal, ...]:
     for telegrams in readouts:
         for number, telegram in enumerate(telegrams):
             declared.setdefault(number, {}).update(_declared(telegram.records))
-            for record in telegram.records:
-                field = Field(number, record, _keys(record, telegram.records))
-                place = (number, field.keys[0] if field.keys else f"{record.index} {record.dib}")
-                known = fields.get(place)
-                if known is None or record.exponent < known[0].record.exponent:
-                    fields[place] = (field, telegram)
+        for field in fields_of(telegrams):
+            known = fields.get(field.place)
+            if known is None or field.record.exponent < known[0].record.exponent:
+                fields[field.place] = (field, telegrams[field.telegram])
     offers = [
         (field, _offers(field.record, telegram, declared[field.telegram]))
         for field, telegram in fields.values()
     ]
     return _without_competition(offers)
+
+
+def fields_of(telegrams: Sequence[Telegram]) -> tuple[Field, ...]:
+    """Every field of one readout."""
+    return tuple(
+        Field(number, record, _keys(record, telegram.records))
+        for number, telegram in enumerate(telegrams)
+        for record in telegram.records
+    )
 
 
 def unknown(record: Record) -> Choice:
@@ -183,7 +204,7 @@ def entries_of(
         "type": kind.type,
         "manufacturer": kind.manufacturer,
         "version": kind.version,
-        "entries": [_entry(field, choice, marked) for field, choice in accepted],
+        "entries": [entry_of(field, choice, marked=marked) for field, choice in accepted],
     }
     return parse_mapping(json.dumps(document), kind.file_name)
 
@@ -209,9 +230,9 @@ def _without_competition(offers: Sequence[tuple[Field, tuple[Choice, ...]]]) -> 
         if taken.setdefault((choice.obis, choice.class_id), field) is field:
             given[place] = choice
     return tuple(
-        Proposal(
-            field, given.get(place), _reason(field, choices, taken) if place not in given else "", choices[1:]
-        )
+        Proposal(field, given[place], "", choices[1:])
+        if place in given
+        else Proposal(field, None, _reason(field, choices, taken), choices if field.keys else ())
         for place, (field, choices) in enumerate(offers)
     )
 
@@ -233,7 +254,7 @@ def _keys(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
     """The keys that read this record: by description, which outlives a change of its data type, and by bytes."""
     places = (record.storage, record.tariff, record.subunit, int(record.function))
     texts_of = (description_key(record.description, *places), f"mbus.dib.{record.dib}.unmodifiedvalue")
-    return tuple(text for text in texts_of if (key := _key(text)) and _reads(key, record, records))
+    return tuple(text for text in texts_of if (key := _key(text)) and reads(key, record, records))
 
 
 def _key(text: str) -> Key | None:
@@ -243,7 +264,8 @@ def _key(text: str) -> Key | None:
         return None  # plain text of the maker's that is too long, or a record without DIF and VIF
 
 
-def _reads(key: Key, record: Record, records: Sequence[Record]) -> bool:
+def reads(key: Key, record: Record, records: Sequence[Record]) -> bool:
+    """Whether a key reads this one of the records of a telegram."""
     return engine.meant(key, records)[:1] == (record,)
 
 
@@ -263,15 +285,25 @@ def _place(record: Record, vif: str) -> str:
     return f"{vif} {record.function} {record.storage} {record.tariff} {record.subunit}"
 
 
+def full_code(code: str) -> str:
+    """Six numbers: `"1-0:1.8.0"` and `"1.0.1.8.0.255"` as `"1.0.1.8.0.255"`.
+
+    Raises `ObisError` for what is no code, or is one of every meter's own, which no field can have.
+    """
+    found = _COMPLETE.fullmatch(code.strip())
+    name = obis.parse(".".join((*found.groups()[:5], found[6] or "255")) if found else code)
+    text = obis.text(name)
+    if name in names.OF_METERS or text in RESERVED:
+        raise obis.ObisError(f"{text} is an object that every meter's logical device has; use another code.")
+    return text
+
+
 def _complete(code: str) -> str:
-    """Six numbers: `"1-0:1.8.0"` as `"1.0.1.8.0.255"`; "" for what is no code, or one of every meter's own."""
-    found = _COMPLETE.fullmatch(code)
-    text = ".".join((*found.groups()[:5], found[6] or "255")) if found else code
+    """A code that a meter declares in full; "" for what is none."""
     try:
-        name = obis.parse(text)
+        return full_code(code)
     except obis.ObisError:
         return ""
-    return "" if name in names.OF_METERS or text in RESERVED else obis.text(name)
 
 
 def _offers(record: Record, telegram: Telegram, declared: dict[str, str]) -> tuple[Choice, ...]:
@@ -280,7 +312,15 @@ def _offers(record: Record, telegram: Telegram, declared: dict[str, str]) -> tup
         return ()
     file = file_for(telegram.medium_code, telegram.manufacturer)
     rows = [row for row in _rows(telegram, file) if _is_of(row, record)]
-    rows.sort(key=lambda row: (row.medium == ANY_MEDIUM, _factor(row, record) != 1, row.grade))
+    vib = bytes.fromhex(record.vif_hex)
+    rows.sort(
+        key=lambda row: (
+            row.medium == ANY_MEDIUM,
+            vib not in row.vibs,
+            _factor(row, record) != 1,
+            row.grade,
+        )
+    )
     by_code: dict[tuple[str, int], Choice] = {}
     for row in rows:
         choice = _from_table(row, record, file)
@@ -375,11 +415,12 @@ def _wide_enough(data_type: int, record: Record, ratio: Fraction) -> int:
     return Tag.LONG64 if lowest < 0 else Tag.LONG64_UNSIGNED
 
 
-def _entry(field: Field, choice: Choice, marked: bool) -> dict[str, object]:
+def entry_of(field: Field, choice: Choice, *, marked: bool = False) -> dict[str, Any]:
+    """The entry of a mapping file that shows a field as chosen; with `marked`, grade C is marked to be checked."""
     record = field.record
     check = f"{CHECK}: " if marked and choice.grade == "C" else ""
     return {
-        "includeInPush": "ALL",
+        "includeInPush": "ALL" if choice.in_push else "NONE",
         "mbusTelegram": field.telegram,
         "mbusKeys": list(field.keys),
         "dlmsObisCode": choice.obis or None,
@@ -387,7 +428,7 @@ def _entry(field: Field, choice: Choice, marked: bool) -> dict[str, object]:
         "dlmsUnit": choice.unit,
         "dlmsClass": next(name for name, number in CLASSES.items() if number == choice.class_id),
         "dlmsDataType": int(choice.data_type),
-        "dlmsDefaultValue": None,
+        "dlmsDefaultValue": choice.default,
         "mbusUnit": record.unit or None,
         "mbusDescriptionLong": f"{check}{choice.quantity}",
         "mbusTariff": record.tariff,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from core.dlms import axdr
 from core.dlms.axdr import Tag
@@ -25,6 +27,7 @@ class ObjectChange:
     class_id: int
     before: str | None  # what a client gets; None: there is no such object
     after: str | None
+    from_default: bool = False  # `after` is the default of the entry, as the meter sends no such value
 
     @property
     def changed(self) -> bool:
@@ -61,21 +64,31 @@ def _change(meter: MeterReadout, old: MappingFile | None, new: MappingFile) -> M
     before = dict(_shown(old, meter)) if old else {}
     after = dict(_shown(new, meter))
     rows = (
-        ObjectChange(obis, class_id, before.get((obis, class_id)), after.get((obis, class_id)))
-        for obis, class_id in dict.fromkeys((*after, *before))
+        ObjectChange(
+            *place,
+            before=before[place].text if place in before else None,
+            after=after[place].text if place in after else None,
+            from_default=place in after and after[place].from_default,
+        )
+        for place in dict.fromkeys((*after, *before))
     )
     return MeterChange(meter.name, old.label if old else "", new.label, tuple(rows))
 
 
-def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], str]]:
+class _Shown(NamedTuple):
+    text: str
+    from_default: bool
+
+
+def _shown(mapping: MappingFile, meter: MeterReadout) -> Iterator[tuple[tuple[str, int], _Shown]]:
     shown: list[Entry] = []
     for value in engine.evaluate(mapping, meter.readout, meter.site):
         item = value.object
         if item.held or item.entry.default is not None:
             shown.append(item.entry)
-            yield (item.entry.obis_text, item.class_id), shown_text(value)
+            yield (item.entry.obis_text, item.class_id), _Shown(shown_text(value), value.from_default)
     for profile, entry in engine.histories(mapping, shown).items():
-        yield (profile.obis_text, profile.class_id), f"history of {entry.obis_text}"
+        yield (profile.obis_text, profile.class_id), _Shown(f"history of {entry.obis_text}", False)
 
 
 def shown_text(value: MappedValue) -> str:
@@ -84,8 +97,11 @@ def shown_text(value: MappedValue) -> str:
         return f"no value: {value.error}"
     decoded = axdr.decode(value.encoded)
     content, item = decoded.content, value.object
+    raw = value.record.raw if value.record is not None and not value.error else None
     if isinstance(content, str) and not content.isprintable():
         text = content.encode().hex()
+    elif decoded.tag is Tag.OCTET_STRING and value.record is not None and isinstance(raw, dt.date | dt.time):
+        text = value.record.value_text  # the octets are that date in full (Blue Book 4.1.6.1)
     elif isinstance(content, bytes):
         readable = (
             decoded.tag is Tag.OCTET_STRING and content.isascii() and content.decode("ascii").isprintable()

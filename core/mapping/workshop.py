@@ -47,6 +47,7 @@ class TypeInUse:
     kind: MeterType | None  # None: nobody knows before the first readout
     meters: tuple[str, ...]
     mapping: str  # label of the file that serves them, "" for none
+    fallback: str  # label of the one that would without that file
     reason: str  # why there is nothing to coach and the template is empty; "" where there is
 
 
@@ -84,18 +85,19 @@ def lists(active: MappingSet, meters: Iterable[InstalledMeter], last_change: str
     """Files with the meters that they serve, and meter types with the file that serves them."""
     used: dict[str, list[str]] = {}
     kinds: dict[MeterType | None, list[InstalledMeter]] = {}
-    serving: dict[MeterType | None, str] = {}
+    serving: dict[MeterType | None, tuple[str, str]] = {}
     for meter in meters:
         file = active.match(*meter.identity) if meter.identity else None
         if file is not None:
             used.setdefault(file.name, []).append(meter.name)
         kinds.setdefault(meter.kind, []).append(meter)
-        serving.setdefault(meter.kind, file.label if file else "")
+        if meter.kind not in serving:
+            serving[meter.kind] = (file.label, _next_label(active, file, meter)) if file else ("", "")
     return Mappings(
         active=tuple(ActiveMapping(file, tuple(used.get(file.name, ()))) for file in active.files),
         problems=active.problems,
         types=tuple(
-            TypeInUse(kind, tuple(each.name for each in found), serving[kind], _why_empty(kind, found))
+            TypeInUse(kind, tuple(each.name for each in found), *serving[kind], _why_empty(kind, found))
             for kind, found in kinds.items()
         ),
         last_change=last_change,
@@ -124,12 +126,19 @@ def preview(active: MappingSet, file: MappingFile, meters: Iterable[InstalledMet
     changes = dry_run(active, file, readouts)
     serves = {change.meter for change in changes}
     replaced = next((each.name for each in active.files if each.triple == file.triple), "")
-    told = findings(file, _one_of_each([each for each in readouts if each.name in serves]))
+    told = findings(file, one_of_each([each for each in readouts if each.name in serves]))
     return Preview(file, replaced, told, changes)
 
 
-def _one_of_each(readouts: Sequence[MeterReadout]) -> Iterable[MeterReadout]:
-    """One meter of each structure: the others would say the same again; what they show, the changes tell."""
+def _next_label(active: MappingSet, file: MappingFile, meter: InstalledMeter) -> str:
+    """Label of the file that would serve a meter if `file` were not there, "" for none."""
+    then = MappingSet(each for each in active.files if each is not file)
+    found = then.match(*meter.identity) if meter.identity else None
+    return found.label if found else ""
+
+
+def one_of_each(readouts: Sequence[MeterReadout]) -> Iterable[MeterReadout]:
+    """One meter of each structure: the others would say the same again."""
     by_layout: dict[tuple[Layout, ...], MeterReadout] = {}
     for each in readouts:
         by_layout.setdefault(tuple(telegram.layout for telegram in each.readout.telegrams), each)

@@ -338,6 +338,6 @@ def test_a_change_without_values_is_refused(gateway: Any, tmp_path: Path, call: 
 def test_changes_reach_the_gateway(gateway: Any, tmp_path: Path) -> None:
     """Each with one line for an answer."""
     assert ask(tmp_path, "configure", values={"dlms.port": 4060}) == {"saved": True}
-    assert ask(tmp_path, "undo") == {"restored": {}}
+    assert ask(tmp_path, "undo") == {"restored": {"dlms.port": None}}
     assert ask(tmp_path, "set_secrets", values={"lls_password": "x"}) == {"saved": True}
     assert gateway.commands == ["configure {'dlms.port': 4060}", "undo", "set secrets lls_password"]

@@ -227,6 +227,39 @@ def test_a_stopped_gateway_whose_dialect_is_gone_is_put_right(place: Place) -> N
     place.start("--dlms-port", "0")
 
 
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+def test_settings_go_back_to_their_defaults(place: Place, running: bool) -> None:
+    """The keys are taken out of the file, the rest of it stays, and the reset itself can be taken back."""
+    place.done("gateway.name", "Keller 4", "dlms.inactivity_timeout", "60", "readout.interval", "5 min")
+    if running:
+        place.start("--dlms-port", "0")
+    reset = ("config", "reset", "--state-dir", str(place.path))
+    done = cme_tui(*reset, "dlms.inactivity_timeout", "readout.interval")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "dlms.inactivity_timeout = 180 (was 60)" in done.stdout
+    assert "readout.interval = 15 min (was 5 min)" in done.stdout
+    text = place.state.config.read_text()
+    assert ("inactivity_timeout" in text, "interval" in text, "Keller 4" in text) == (False, False, True)
+    before = place.state.config.read_bytes()
+    for name, says in (("dlms.prot", "did you mean dlms.port?"), ("gateway.serial", "made once")):
+        done = cme_tui(*reset, "gateway.name", name)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert says in done.stderr
+    assert place.state.config.read_bytes() == before
+    place.done("--undo")
+    assert load_config(place.state.config).dlms.inactivity_timeout == 60
+
+
+def test_a_default_that_is_less_secure_needs_yes_too(place: Place) -> None:
+    """The policy, that is: its default is none."""
+    place.done("dlms.policy", "authenticated-encrypted")
+    reset = ("config", "reset", "--state-dir", str(place.path), "dlms.policy")
+    done = cme_tui(*reset)
+    assert (done.returncode, "add --yes" in done.stderr) == (2, True)
+    assert cme_tui(*reset, "--yes").returncode == 0
+    assert load_config(place.state.config).dlms.policy == "none"
+
+
 def test_the_policy_is_lowered_only_with_yes(place: Place) -> None:
     """Raising it needs none; taking back its raising does."""
     place.done("dlms.policy", "authenticated-encrypted")

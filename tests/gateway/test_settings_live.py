@@ -112,6 +112,36 @@ async def test_a_port_that_is_taken_is_refused_and_nothing_changes(plant: Plant)
     assert await plant.answer(plant.port) == 0
 
 
+async def test_a_check_says_what_a_save_would_come_to_and_changes_nothing(plant: Plant) -> None:
+    """A port that is taken, a rule that is broken, what becomes less secure; the port that it has is no fault."""
+
+    async def check(**values: object) -> tuple[str, ...]:
+        named = {name.replace("__", "."): value for name, value in values.items()}
+        return await asyncio.wrap_future(plant.gateway.check(named))
+
+    before = plant.file.path.read_bytes()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(CmeError, match=r"already in use.*, or choose another port"):
+            await check(dlms__port=other.getsockname()[1])
+        assert await check(dlms__port=other.getsockname()[1], dlms__enabled=False) == ()
+    with pytest.raises(ConfigError, match="30 min is no multiple of the readout interval 1 h"):
+        await check(readout__interval="1 h", profiles__load_profile_1="30 min")
+    port = free_port()
+    assert await check(dlms__port=port) == ()
+    assert await check(dlms__port=plant.port, dlms__host="127.0.0.1") == ()
+    (sentence,) = await check(dlms__authentication="none")
+    assert sentence.startswith("This lowers the authentication from low to none.")
+    with pytest.raises(ConnectionRefusedError):
+        await plant.answer(port)
+    assert plant.file.path.read_bytes() == before
+    with pytest.raises(ConfigError, match="nothing to take back"):
+        await asyncio.wrap_future(plant.gateway.replaced())
+    await plant.save(gateway__name="Keller 4")
+    assert await asyncio.wrap_future(plant.gateway.replaced()) == {"gateway.name": None}
+
+
 async def test_intervals_are_seen_by_a_client_that_stays_connected(plant: Plant) -> None:
     """The capture period is the new one in the next read; a rule that is broken changes nothing."""
     async with Wire(plant.port) as wire:

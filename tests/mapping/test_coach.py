@@ -20,8 +20,9 @@ from core.mapping.coach import (
 )
 from core.mapping.engine import Readout, evaluate
 from core.mapping.model import ENTRY_PROPERTIES, MappingError, dump, parse_mapping
+from core.mapping.ready import RESERVED
 from core.mapping.simplified import Site
-from core.mapping.table import table
+from core.mapping.table import TableRow, historic_registers, table
 from core.mbus.telegram import Telegram, decode
 
 HEAT, COMBINED, GAS, ELECTRICITY = 4, 0x0D, 3, 2
@@ -57,6 +58,42 @@ def test_a_field_gets_the_code_of_the_table(
 ) -> None:
     """Storage, tariff, subunit, function, VIFE and medium all count."""
     assert codes(propose([[telegram(record, medium=medium)]])) == [code]
+
+
+def dif(row: TableRow) -> str:
+    """DIF and DIFE of a record as the row wants it, hex; 16 bits of data for a date, else 32."""
+    storage = 1 if row.historic else row.storage
+    first = (2 if row.vibs[0] == b"\x6c" else 4) | row.function << 4 | (storage & 1) << 6
+    more = row.historic or row.tariff or row.subunit or storage > 1
+    if not more:
+        return f"{first:02x}"
+    low = f"{first | 0x80:02x}{storage >> 1 | row.tariff % 4 << 4 | row.subunit << 6 | (row.tariff > 3) << 7:02x}"
+    return f"{low}{row.tariff >> 2 << 4:02x}" if row.tariff > 3 else low
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in (*table(), *historic_registers()) if row.grade in "ABC" and row.obis not in RESERVED],
+    ids=lambda row: f"{row.medium}: {row.quantity}",
+)
+def test_every_row_that_can_be_used_is_known_for_its_field(
+    telegram: Callable[..., Telegram], row: TableRow
+) -> None:
+    """Medium, VIF and VIFE, function, storage, tariff and subunit of the row lead to its code, unit and grade."""
+    for medium in sorted(row.device_types) or [7]:
+        for vib in row.vibs:
+            data = "0000" if row.vibs[0] == b"\x6c" else "00000000"
+            (proposal,) = propose([[telegram(f"{dif(row)}{vib.hex()}{data}", medium=medium)]])
+            known = [each for each in (proposal.choice, *proposal.others) if each]
+            if proposal.field.record.unit in ("month", "year"):
+                assert not known  # neither is a number of hours
+                continue
+            code = row.obis.removesuffix("F") + "1" if row.historic else row.obis
+            if code.startswith("A"):
+                code = f"8{code[1:]}"
+            assert (code, row.class_id, row.unit or 255, row.grade) in [
+                (each.obis, each.class_id, each.unit, each.grade) for each in known
+            ], (medium, vib.hex(), known)
 
 
 def test_a_guess_is_never_proposed(telegram: Callable[..., Telegram]) -> None:

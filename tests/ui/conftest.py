@@ -29,7 +29,15 @@ time.tzset()
 PROGRAM = Path(__file__).parent / "recorded_app.py"
 LIMIT = 20.0
 
-KEYS = {"F1": b"\x1bOP", "F2": b"\x1bOQ", "F6": b"\x1b[17~", "F10": b"\x1b[21~", "F12": b"\x1b[24~"}
+KEYS = {
+    "F1": b"\x1bOP",
+    "F2": b"\x1bOQ",
+    "F3": b"\x1bOR",
+    "F4": b"\x1bOS",
+    "F6": b"\x1b[17~",
+    "F10": b"\x1b[21~",
+    "F12": b"\x1b[24~",
+}
 
 
 class VirtualTerminal:
@@ -322,13 +330,37 @@ def session():
     """Begins a session: `async with session(...) as s`."""
     from recorded import RecordedGateway
 
-    from cme_tui.app import CmeApp
+    from cme_tui.app import CmeApp, wall_clock
 
     @contextlib.asynccontextmanager
     async def begin(gateway=None, size=(80, 24), profile="rich", **recorded):
         gateway = gateway or RecordedGateway(**recorded)
-        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+        clock = gateway.clock if isinstance(gateway, RecordedGateway) else wall_clock
+        app = CmeApp(gateway, clock=clock, profile=profile)
         async with app.run_test(size=size) as pilot:
             yield Session(app, pilot, gateway)
 
     return begin
+
+
+@pytest.fixture
+def looks_as_accepted(snap_compare):
+    """Compares the app over a recorded gateway, after some keys, with the accepted picture."""
+    from recorded import RecordedGateway
+
+    from cme_tui.app import CmeApp
+
+    def compare(*keys, gateway=None, size=(80, 24), profile="rich", **recorded):
+        gateway = gateway or RecordedGateway(**recorded)
+        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+
+        async def press(pilot):
+            await pilot.press(*keys)
+            await pilot.app.workers.wait_for_complete()
+            await pilot.pause()
+            pilot.app.pull()
+            await pilot.pause()
+
+        return snap_compare(app, terminal_size=size, run_before=press)
+
+    return compare

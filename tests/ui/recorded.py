@@ -8,7 +8,10 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from core.config import Config
+import tomli_w
+
+from core.config import Config, parse_config
+from core.cosem import dialect
 from core.dlms.describe import describe
 from core.errors import CmeError
 from core.mapping import workshop
@@ -21,8 +24,8 @@ from core.mapping.simplified import Site
 from core.mapping.workshop import Coaching, InstalledMeter, Mappings, Preview
 from core.mbus.explain import explain
 from core.mbus.telegram import Telegram, decode
-from core.secrets import Secrets
-from core.settings import Setting, settings
+from core.secrets import Secrets, changed_secrets
+from core.settings import Setting, check_changeable, lowered, settings
 from core.snapshot import (
     AssociationView,
     DlmsView,
@@ -112,6 +115,14 @@ class RecordedGateway:
 
     def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
+        self.set_values: dict[str, Any] = {
+            "gateway.serial": "0016000000",
+            "gateway.name": "Cellar 3",
+            "dlms.authentication": "low",
+        }
+        self.replaced_values: Mapping[str, Any] = {}
+        self.taken_ports = {4070}
+        self.kept_secrets = Secrets("recorded-password", *(bytes([number]) * 16 for number in (1, 2, 3)))
         self.active = self.previous = MappingSet(ready_mappings())
         self.last_change = ""
         self.now_ms = NOW_MS
@@ -149,22 +160,50 @@ class RecordedGateway:
         return _answer(None)
 
     def settings(self) -> tuple[Setting, ...]:
-        return settings(Config())
+        return settings(_config(self.set_values))
+
+    def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return _tried(lambda: self._lowered(values))
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")
-        return _answer(None)
+        return _tried(lambda: self._configure(values))
 
     def undo(self) -> Future[Mapping[str, Any]]:
         self.commands.append("undo")
-        return _answer({})
+        taken_back, self.replaced_values = self.replaced_values, {}
+        self.set_values.update(taken_back)
+        return _answer(taken_back)
+
+    def replaced(self) -> Future[Mapping[str, Any]]:
+        if self.replaced_values:
+            return _answer(self.replaced_values)
+        return _failed("There is nothing to take back.")
 
     def secrets(self) -> Secrets:
-        return Secrets("recorded-password", *(bytes([number]) * 16 for number in (1, 2, 3)))
+        return self.kept_secrets
 
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         self.commands.append(f"set secrets {', '.join(values)}")
-        return _answer(None)
+        return _tried(lambda: self._keep(values))
+
+    def _lowered(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        check_changeable(values)
+        new = _config({**self.set_values, **values})
+        if new.dlms.port in self.taken_ports:
+            raise CmeError(
+                f"The DLMS server cannot listen on {new.dlms.host}:{new.dlms.port} (address already in use); "
+                "check the address, stop the program that uses the port, or choose another port."
+            )
+        return lowered(_config(self.set_values), new)
+
+    def _configure(self, values: Mapping[str, Any]) -> None:
+        self._lowered(values)
+        self.replaced_values = {name: self.set_values.get(name) for name in values}
+        self.set_values.update(values)
+
+    def _keep(self, values: Mapping[str, str]) -> None:
+        self.kept_secrets = changed_secrets(self.kept_secrets, values)
 
     def mappings(self) -> Future[Mappings]:
         return _answer(workshop.lists(self.active, self._installed(), self.last_change))
@@ -234,6 +273,18 @@ def _event(number: int) -> LogEntry:
     return LogEntry(number + 1, NOW_MS + ms, f"192.0.2.7:{port}", sap, sap, event, text)
 
 
+def _config(values: Mapping[str, Any]) -> Config:
+    """As config.toml with these keys says, None for none."""
+    tables: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        table, _, key = name.partition(".")
+        if value is not None:
+            tables.setdefault(table, {})[key] = value
+    config = parse_config(tomli_w.dumps(tables), Path("/var/lib/cme-tui/config.toml"))
+    dialect.find(config.dlms.dialect, Path("/no dialects here")).codes_with(config.obis)
+    return config
+
+
 def _answer(result: T) -> Future[T]:
     future: Future[T] = Future()
     future.set_result(result)
@@ -260,8 +311,8 @@ def _installed(detail: MeterDetail) -> InstalledMeter:
     return InstalledMeter(meter.name, meter.identification, meter.logical_device, identity, last)
 
 
-def _failed(sentence: str) -> Future[MeterDetail]:
-    future: Future[MeterDetail] = Future()
+def _failed(sentence: str) -> Future[Any]:
+    future: Future[Any] = Future()
     future.set_exception(CmeError(sentence))
     return future
 

@@ -40,7 +40,14 @@ def test_a_serial_console_is_within_its_budgets(start):
     program.process.send_signal(signal.SIGUSR1)
     program.until_shown("2850.429")
     assert 0 < program.received - before < 40
-    for key, text in (("F6", "Meter id"), ("F2", "DLMS server"), ("F1", "Keys here")):
+    switches = (
+        ("F6", "Meter id"),
+        ("F3", "Serial number"),
+        ("F4", "Meter types in use 6"),
+        ("F2", "Up 2 h"),
+        ("F1", "Keys here"),
+    )
+    for key, text in switches:
         before = program.received
         program.press(key)
         program.until_shown(text)

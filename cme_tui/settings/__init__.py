@@ -1,0 +1,1 @@
+"""What the settings screen shows and keeps: changes that are not saved, words, rows, questions about secrets."""
