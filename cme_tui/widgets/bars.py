@@ -60,7 +60,8 @@ class TitleBar(Widget):
                 Segment(label, active if marked else base),
             ]
         left = sum(segment.cell_length for segment in segments)
-        segments.append(Segment(clip(self._right, max(0, self.size.width - left - 1), right=True), base))
+        room = max(0, self.size.width - left - 2)
+        segments.append(Segment(f" {clip(self._right, room, right=True)}", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     @property
