@@ -57,6 +57,13 @@ SHOTS: Final = (
     Shot("meters-filter", SMALL, ("f6", "slash", *"heat", "enter")),
     Shot("meter", SMALL, ("f6", "slash", *"heat", "enter", "enter", "down", "tab", "down", "down")),
     Shot("meter-large", LARGE, ("f6", "slash", *"heat", "enter", "enter", "down", "down")),
+    Shot("settings", SMALL, ("f3",)),
+    Shot("settings-secrets", SMALL, ("f3", "slash", *"secrets", "enter", "down", "v")),
+    Shot("settings-serial-console", SMALL, ("f3",), profile="basic"),
+    Shot("mapping", SMALL, ("f4",)),
+    Shot("mapping-matrix", LARGE, ("f4", "down", "enter", "v", "v")),
+    Shot("coach", SMALL, ("f4", "tab", "enter", "n")),
+    Shot("coach-large", LARGE, ("f4", "tab", "down", "down", "enter", "down")),
     Shot("help", LARGE, ("f6", "f1")),
 )
 
