@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.config import ConfigError, load_config
-from core.cosem.codes import Codes, resolve
+from core.cosem import dialect
+from core.cosem.codes import Codes
 from core.dlms.admission import Keys
 from core.errors import CmeError
 from core.events.codes import event_name
@@ -56,6 +58,10 @@ def run(
     `misbehave`: what `core.push.behaviour.parse` reads, in turn, or at random for a `seed`. Raises `CmeError` for keys
     that cannot be used, for an unknown behaviour and for a port that is taken.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a letter that the terminal lacks must not lose a notification
     keys = _keys(source, os.environ)
     codes = _codes(source.state_dir)
     return asyncio.run(_listen(host, port, keys, codes, _behaviours(misbehave, seed), as_json, count))
@@ -152,8 +158,10 @@ def as_object(received: Received) -> dict[str, Any]:
 
 
 def as_text(received: Received) -> str:
-    """Some lines for people."""
-    return "\n".join(_lines(received))
+    """Some lines for people. What a sender wrote cannot steer the terminal."""
+    return "\n".join(
+        "".join(letter if letter.isprintable() else "?" for letter in line) for line in _lines(received)
+    )
 
 
 def _lines(received: Received) -> Iterator[str]:
@@ -212,7 +220,11 @@ def _behaviours(misbehave: str | None, seed: int | None) -> Iterable[Behaviour]:
 
 
 def _codes(state_dir: Path | None) -> Codes:
-    return resolve(load_config(StateDir(state_dir).config).obis) if state_dir is not None else Codes()
+    if state_dir is None:
+        return Codes()
+    state = StateDir(state_dir)
+    config = load_config(state.config)
+    return dialect.find(config.dlms.dialect, state.dialects).codes_with(config.obis)
 
 
 def _keys(source: KeySource, environment: Mapping[str, str]) -> Keys | None:

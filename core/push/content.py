@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import IPv4Address
+from typing import Final
 
 from core.config import Report
 from core.cosem import datetime as cosem_time
@@ -61,7 +62,7 @@ class Content:
     gateway: str
     """Logical device name."""
     setup: str
-    """Logical name of the push set-up."""
+    """Logical name of the push setup."""
     meter: str = ""
     object: str = ""
     """Logical name of the profile or the log."""
@@ -81,40 +82,42 @@ def read(body: Value, codes: Codes | None = None) -> Content:
     Raises `DecodeError` with the reason for a body that is none of the five.
     """
     parts = _elements(body, Tag.STRUCTURE, "The body")
-    reports = _reports(codes or Codes())
     match len(parts):
         case 4 if parts[2].tag == Tag.DOUBLE_LONG_UNSIGNED:
-            return _on_installation(parts, reports)
+            return _on_installation(parts)
         case 4:
-            return _gateway_log(parts, reports)
+            return _gateway_log(parts)
         case 7:
-            return _profile(parts, reports)
+            return _profile(parts, _of_meters(codes or Codes()))
         case 8:
-            return _meter_log(parts, reports)
+            return _meter_log(parts, _of_meters(codes or Codes()))
     raise DecodeError(
         f"The body is a structure of {len(parts)} elements; those of this gateway have 4, 7 or 8."
     )
 
 
-def _reports(codes: Codes) -> Mapping[str, Report]:
-    """The report of each push set-up."""
-    reports: dict[bytes, Report] = {
-        codes.push_load_profile_1: "load_profile_1",
-        codes.push_load_profile_2: "load_profile_2",
-        codes.push_billing_profile: "billing_profile",
-        codes.push_standard_event_log: "standard_event_log",
-        codes.push_fraud_event_log: "fraud_event_log",
-        names.PUSH_GATEWAY_STANDARD_EVENT_LOG: "standard_event_log",
-        names.PUSH_GATEWAY_FRAUD_EVENT_LOG: "fraud_event_log",
-        names.PUSH_ON_INSTALLATION: "on_installation",
+_OF_GATEWAY: Final[Mapping[str, Report]] = {
+    obis.text(names.PUSH_GATEWAY_STANDARD_EVENT_LOG): "standard_event_log",
+    obis.text(names.PUSH_GATEWAY_FRAUD_EVENT_LOG): "fraud_event_log",
+    obis.text(names.PUSH_ON_INSTALLATION): "on_installation",
+}
+
+
+def _of_meters(codes: Codes) -> Mapping[str, Report]:
+    """The report of each push setup that a meter's logical device has."""
+    return {
+        obis.text(codes.push_load_profile_1): "load_profile_1",
+        obis.text(codes.push_load_profile_2): "load_profile_2",
+        obis.text(codes.push_billing_profile): "billing_profile",
+        obis.text(codes.push_standard_event_log): "standard_event_log",
+        obis.text(codes.push_fraud_event_log): "fraud_event_log",
     }
-    return {obis.text(name): report for name, report in reports.items()}
 
 
-def _on_installation(parts: Sequence[Value], reports: Mapping[str, Report]) -> Content:
-    setup = _name(parts[1], "The push set-up")
+def _on_installation(parts: Sequence[Value]) -> Content:
+    setup = _name(parts[1], "The push setup")
     return Content(
-        type=_type(setup, reports),
+        type=_type(setup, _OF_GATEWAY),
         gateway=_text(parts[0], "The gateway's name"),
         setup=setup,
         address=str(IPv4Address(_number(parts[2], "The address of the gateway"))),
@@ -122,10 +125,10 @@ def _on_installation(parts: Sequence[Value], reports: Mapping[str, Report]) -> C
     )
 
 
-def _gateway_log(parts: Sequence[Value], reports: Mapping[str, Report]) -> Content:
-    setup = _name(parts[1], "The push set-up")
+def _gateway_log(parts: Sequence[Value]) -> Content:
+    setup = _name(parts[1], "The push setup")
     return Content(
-        type=_type(setup, reports),
+        type=_type(setup, _OF_GATEWAY),
         gateway=_text(parts[0], "The gateway's name"),
         setup=setup,
         object=_name(parts[2], "The event log"),
@@ -134,7 +137,7 @@ def _gateway_log(parts: Sequence[Value], reports: Mapping[str, Report]) -> Conte
 
 
 def _meter_log(parts: Sequence[Value], reports: Mapping[str, Report]) -> Content:
-    setup = _name(parts[2], "The push set-up")
+    setup = _name(parts[2], "The push setup")
     return Content(
         type=_type(setup, reports),
         gateway=_text(parts[0], "The gateway's name"),
@@ -149,7 +152,7 @@ def _meter_log(parts: Sequence[Value], reports: Mapping[str, Report]) -> Content
 
 
 def _profile(parts: Sequence[Value], reports: Mapping[str, Report]) -> Content:
-    setup = _name(parts[2], "The push set-up")
+    setup = _name(parts[2], "The push setup")
     columns = [_column(item) for item in _elements(parts[4], Tag.ARRAY, "The capture objects")]
     units = [_unit(item) for item in _elements(parts[6], Tag.ARRAY, "The scalers and units")]
     registers = [column for column in columns[1:] if column.class_id != CLOCK_CLASS]
@@ -230,7 +233,7 @@ def _event(value: Value) -> PushedEvent:
 def _type(setup: str, reports: Mapping[str, Report]) -> Report:
     report = reports.get(setup)
     if report is None:
-        raise DecodeError(f"{setup} is no known push set-up.")
+        raise DecodeError(f"{setup} is no known push setup.")
     return report
 
 

@@ -44,7 +44,7 @@ class Limits:
     """How long each step may take, in s."""
 
     connect_s: float = 20.0
-    """With looking up the name."""
+    """For looking up the name, and for connecting."""
     write_s: float = 60.0
     close_s: float = 30.0
     reset_s: float = 1.0
@@ -71,7 +71,10 @@ async def deliver(
             if how is Delivered.WRITTEN:
                 await _not_reset(link, limits.reset_s)
         except OSError as error:
-            raise DeliveryError(f"{name} ended the connection before it had taken everything.") from error
+            why = error.strerror or error
+            raise DeliveryError(
+                f"The connection to {name} ended before everything was taken ({why})."
+            ) from error
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _IN_ORDER)
 
 

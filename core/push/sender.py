@@ -6,6 +6,7 @@ A destination that fails delays all that goes there, and nothing else. Each mete
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from core.dlms.admission import Credentials
 from core.push.courier import Address, Courier, Destination, Means, kept
 from core.push.delivery import Limits
 from core.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,12 @@ class Sender:
         self._news.set()
 
     def _tell(self, courier: Courier) -> None:
-        if self._follow is not None:
+        if self._follow is None:
+            return
+        try:
             self._follow(_state(courier, (), 0))
+        except Exception:
+            log.exception("That a destination fails or is back could not be passed on")
 
 
 def _state(courier: Courier, reports: tuple[str, ...], waiting: int) -> DestinationState:

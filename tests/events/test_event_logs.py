@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.cosem import datetime as cosem_time
+from core.cosem.base import Context
 from core.cosem.profile import ProfileGeneric
 from core.dlms import axdr
 from core.events import Event, EventCode, EventPage, Events, Log, event_name, log_of
@@ -20,6 +21,16 @@ from core.events.service import FAULT_PAUSE_MS, WAITING
 from core.store import Origin, Store
 
 BERLIN = ZoneInfo("Europe/Berlin")
+
+
+class NoDevices:
+    """A directory of no logical device."""
+
+    def device(self, sap: int) -> None:
+        return None
+
+    def devices(self) -> tuple[()]:
+        return ()
 
 
 async def test_an_event_is_in_its_log_with_time_code_and_message(
@@ -152,7 +163,8 @@ async def test_the_profile_of_a_log_has_time_and_code(events: Events, store: Sto
     await events.flush()
     source = events.rows(None, Log.STANDARD, event_id, BERLIN)
     profile = ProfileGeneric(bytes((0, 0, 99, 98, 0, 255)), source, BERLIN)
-    buffer = axdr.decode(await profile.read(2, None, None)).content  # type: ignore[arg-type,misc]
+    client = Context(1, 1, "192.0.2.7:51034", NoDevices())
+    buffer = axdr.decode(await profile.read(2, None, client)).content  # type: ignore[misc]
     rows = [[part.content for part in row.content] for row in buffer]  # type: ignore[union-attr]
     assert rows == [
         [cosem_time.encode(clock.ms + number * 60_000, BERLIN), code]

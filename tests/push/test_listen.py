@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 from gateway_process import LIMIT, Process
-from push_samples import KEYS, SAMPLES, apdu, framed, push
+from push_samples import GATEWAY, KEYS, NOON, SAMPLES, apdu, framed, profile, push
 
-from core.push import notification
+from core.cosem import names
+from core.push import notification, payload
 from core.secrets import Secrets, save_secrets
+from core.store.records import Log
 
 PROFILE = framed(apdu("load_profile_1"))
 
@@ -111,6 +113,26 @@ def test_people_get_text() -> None:
         assert process.process.wait(LIMIT) == 0
 
 
+def test_a_terminal_without_the_letter_loses_no_notification() -> None:
+    """m³ on a terminal that has ASCII only."""
+    with listening(env={"PYTHONIOENCODING": "ascii"}) as (process, port):
+        assert push(port, PROFILE) == "closed"
+        process.wait_for(r"85\.946 m\?$")
+
+
+def test_a_sender_cannot_steer_the_terminal() -> None:
+    """Escape sequences in a message are shown as question marks."""
+    body = payload.gateway_log(
+        GATEWAY,
+        names.PUSH_GATEWAY_STANDARD_EVENT_LOG,
+        names.STANDARD_EVENT_LOG,
+        [payload.event(NOON, Log.STANDARD, 47, "\x1b[2Jgone\nnew\x9b1m")],
+    )
+    with listening("--count", "1") as (process, port):
+        push(port, framed(notification.encode(1, b"", body)))
+        process.wait_for(r"parameters changed: \?\[2Jgone\?new\?1m$")
+
+
 def test_it_ends_after_so_many_and_the_sender_of_the_last_hears_of_it() -> None:
     """What could not be read does not count."""
     with listening("--json", "--count", "2") as (process, port):
@@ -164,6 +186,19 @@ def test_ciphered_ones_are_opened_with_keys_from_anywhere(tmp_path: Path, way: s
         assert push(port, framed(apdu("load_profile_2", counter=5))) == "closed"
         assert "must be above 5" in next_json(process)["problem"]
         assert KEYS.encryption.hex() not in Path(f"/proc/{process.process.pid}/cmdline").read_text()
+
+
+def test_the_codes_of_the_gateway_are_those_of_its_state_directory(tmp_path: Path) -> None:
+    """Its dialect, and its own ones in config.toml."""
+    arguments = write_keys(tmp_path)["state"]
+    (tmp_path / "state" / "config.toml").write_text(
+        '[dlms]\ndialect = "idis"\n[obis]\npush_billing_profile = "0.9.25.9.0.255"\n'
+    )
+    body = profile(bytes((0, 9, 25, 9, 0, 255)), bytes((0, 1, 24, 3, 2, 255)))
+    with listening("--json", *arguments) as (process, port):
+        push(port, framed(notification.encode(1, b"", body)))
+        line = next_json(process)
+    assert (line["type"], line["object"]) == ("billing_profile", "0.1.24.3.2.255")
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

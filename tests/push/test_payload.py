@@ -158,7 +158,7 @@ def test_a_gateway_with_codes_of_its_own_is_understood() -> None:
         payload.profile(GATEWAY, METER, codes.push_billing_profile, codes.billing_profile, COLUMNS, (), UNITS)
     )
     assert content.read(body, codes).type == "billing_profile"
-    with pytest.raises(DecodeError, match=r"0\.9\.25\.9\.0\.255 is no known push set-up"):
+    with pytest.raises(DecodeError, match=r"0\.9\.25\.9\.0\.255 is no known push setup"):
         content.read(body)
 
 

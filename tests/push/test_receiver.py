@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from push_samples import GATEWAY, KEYS, LIMIT, METER, NOON, SAMPLES, TITLE, apdu, ciphered, framed, push
 
 from core.dlms.admission import Keys
@@ -150,6 +152,13 @@ def test_what_is_not_genuine_is_not_believed() -> None:
     assert "begins with 0f" in problem(b"\xc0\x01")
     other_title = ciphered(plain, 1).replace(TITLE, b"ELV\x00\x00\x00\x00\x01", 1)
     assert "tag does not verify" in problem(other_title)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"\xdb\x08" + TITLE + rest))
+def test_no_apdu_at_all_raises_anything(message: bytes) -> None:
+    """There is content, or a problem."""
+    opened = Opener(KEYS).open(Received(0, "", 1, 1, message))
+    assert (opened.content is None) == bool(opened.problem)
 
 
 @pytest.mark.parametrize(

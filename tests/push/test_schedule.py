@@ -234,6 +234,7 @@ def check(text: str, zone: ZoneInfo, start: int, days: int, first: int = 1) -> N
             assert schedule.next_after(at, zone) == later, (text, zone.key)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(SCHEDULES), st.data())
 def test_around_every_change_of_a_clock_in_the_world(text: str, data: st.DataObject) -> None:

@@ -26,6 +26,7 @@ from push_plant import (
 
 from core.cosem import datetime as cosem_time
 from core.dlms.admission import Policy
+from core.dlms.axdr import octet_string
 from core.push import notification
 from core.push.behaviour import parse
 from core.push.courier import MOST, RETENTION_MS, Destination
@@ -218,6 +219,59 @@ async def test_those_who_follow_learn_that_a_destination_fails_and_that_it_is_ba
     ]
 
 
+async def test_one_who_follows_and_fails_stops_nothing(plant: Plant) -> None:
+    """A log that cannot be written, say, is no reason to end pushing."""
+
+    def follow(state: DestinationState) -> None:
+        plant.told.append(state)
+        raise RuntimeError
+
+    plant.sender = Sender(
+        plant.store,
+        plant.credentials,
+        plant.routes.get,
+        lambda: ZONE,
+        plant.clock,
+        follow=follow,
+        pause=plant._pause,
+    )
+    async with Head(parse("drop*4")) as head:
+        plant.route(head)
+        await put(plant.store, range(3))
+        plant.sender.start()
+        await until_sent(plant.store)
+        assert head.bodies() == [0, 1, 2]
+    assert plant.told
+
+
+async def test_others_have_their_turn_between_any_two_notifications(plant: Plant) -> None:
+    """A large backlog is ciphered while polls are answered, not instead."""
+    turns = 0
+    at: list[int] = []
+    policy = plant.credentials.policy
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noted() -> Policy:
+        at.append(turns)
+        return policy()
+
+    plant.credentials.policy = noted  # type: ignore[method-assign]
+    busy = asyncio.create_task(other())
+    async with Head() as head:
+        plant.route(head)
+        await put(plant.store, range(MOST * 3))
+        plant.sender.start()
+        await until_sent(plant.store)
+    busy.cancel()
+    assert len(at) == MOST * 3
+    assert len(set(at)) == len(at)
+
+
 async def test_a_destination_that_fails_delays_no_other(plant: Plant) -> None:
     """Each has its own worker."""
     async with Head() as head:
@@ -393,11 +447,13 @@ async def test_what_nobody_takes_is_given_up_after_its_retention(plant: Plant) -
 # -- receivers that no program of this project is
 
 
+SIZE = 0xF000
+
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def deliver_to(plant: Plant, serve: Server, how: Delivered) -> str:
-    """Deliver one notification to a server; why it was not taken, "" if it was."""
+async def deliver_to(plant: Plant, serve: Server, how: Delivered, size: int = SIZE) -> str:
+    """Deliver four notifications of so many bytes to a server; why they were not taken, "" if they were."""
     links: list[asyncio.StreamWriter] = []
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -407,7 +463,7 @@ async def deliver_to(plant: Plant, serve: Server, how: Delivered) -> str:
     server = await asyncio.start_server(accepted, "127.0.0.1")
     plant.routes[REPORT] = Destination("127.0.0.1", server.sockets[0].getsockname()[1], delivered=how)
     plant.held = lambda seconds: seconds > 1
-    body = bytes((0x09, 0x82, 0xF0, 0x00)) + bytes(0xF000)
+    body = octet_string(bytes(size))
     new = NewNotification(REPORT, 1, 16, bytes(6), 1, START, START, body)
     ids = await plant.store.outbox.enqueue([new] * 4, {}, 1 << 30, START)
     assert ids is not None
@@ -451,7 +507,7 @@ async def _closes_its_side_first(reader: asyncio.StreamReader, writer: asyncio.S
 
 
 async def _takes_and_resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readexactly(4 * 0xF000)
+    await reader.readexactly(4 * SIZE)
     reset(writer)
 
 
@@ -501,13 +557,13 @@ async def test_a_head_end_that_takes_everything_counts_as_such(
 @pytest.mark.parametrize(
     ("serve", "how", "reason"),
     [
-        (_takes_and_resets, Delivered.CLOSED, "ended the connection before it had taken everything"),
-        (_closes_in_the_middle, Delivered.CLOSED, "ended the connection before it had taken everything"),
-        (_closes_at_once, Delivered.CLOSED, "ended the connection before it had taken everything"),
+        (_takes_and_resets, Delivered.CLOSED, "ended before everything was taken"),
+        (_closes_in_the_middle, Delivered.CLOSED, "ended before everything was taken"),
+        (_closes_at_once, Delivered.CLOSED, "ended before everything was taken"),
         (_never_closes, Delivered.CLOSED, 'set [push] delivered to "written"'),
         (_never_reads, Delivered.CLOSED, "did not"),
         (_answers_for_ever, Delivered.CLOSED, "answers without end"),
-        (_closes_in_the_middle, Delivered.WRITTEN, "ended the connection before it had taken everything"),
+        (_closes_in_the_middle, Delivered.WRITTEN, "ended before everything was taken"),
         (_never_reads, Delivered.WRITTEN, "did not"),
     ],
 )
@@ -518,6 +574,36 @@ async def test_a_head_end_that_may_not_have_taken_it_is_tried_again(
     plant.limits = Limits(connect_s=30, write_s=3, close_s=3, reset_s=0.1)
     plant.new_sender()
     assert reason in await deliver_to(plant, serve, how)
+
+
+@pytest.mark.parametrize("how", list(Delivered))
+async def test_a_head_end_that_closes_before_it_read_anything_took_nothing(
+    plant: Plant, how: Delivered
+) -> None:
+    """Also where all fits into the buffers of the system, so that every write succeeds."""
+    reason = await deliver_to(plant, _closes_at_once, how, size=10)
+    assert "ended before everything was taken" in reason
+
+
+async def test_every_address_of_a_name_is_tried(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server knows two here; on the first of them nobody listens."""
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def two(host: str, port: int, **more: int) -> list[object]:
+        assert host == "head-end.example"
+        return [*await look_up("127.0.0.2", port, **more), *await look_up("127.0.0.1", port, **more)]
+
+    async with Head() as head:
+        plant.routes[REPORT] = Destination("head-end.example", head.receiver.port)
+        (number,) = await put(plant.store, [1])
+        monkeypatch.setattr(loop, "getaddrinfo", two)
+        plant.sender.start()
+        await until_sent(plant.store)
+        assert head.bodies() == [1]
+    row = await plant.store.outbox.notification(number)
+    assert row is not None
+    assert row.tries == 1
 
 
 async def test_a_name_that_nobody_knows_is_said(plant: Plant) -> None:

@@ -23,7 +23,7 @@ METERS = 1000
 HOUR = 3_600_000
 READ_EVERY = 12 * HOUR
 WEEK = 7 * 24 * HOUR
-LIMIT = 1_200_000
+LIMIT = 2_000_000
 REPORT = "load_profile_1"
 ZONE = ZoneInfo("UTC")
 
@@ -36,21 +36,35 @@ async def read_all(store: Store, meters: list[int], time_ms: int) -> None:
 
 async def report(store: Store, now_ms: int) -> bool:
     """Put what is unsent into the outbox, a notification for each meter; whether there was room for all."""
-    chance = random.Random(now_ms)
-    for meter, after in (await store.outbox.unsent(REPORT)).items():
-        assert meter is not None
-        rows = await store.outbox.unsent_rows(1, meter, after, 180)
-        # As large as a few rows of a real meter, and as hard to deflate.
-        body = structure(
-            double_long_unsigned(meter),
-            double_long_unsigned(after),
-            double_long_unsigned(rows[-1].reading),
-            octet_string(chance.randbytes(150)),
-        )
-        new = NewNotification(REPORT, meter, 16, SETUP, len(rows), rows[0].time_ms, rows[-1].time_ms, body)
-        if await store.outbox.enqueue([new], {(REPORT, meter): rows[-1].reading}, LIMIT, now_ms) is None:
+    unsent = list((await store.outbox.unsent(REPORT)).items())
+    for start in range(0, len(unsent), 25):
+        new, cursors = [], {}
+        for meter, after in unsent[start : start + 25]:
+            assert meter is not None
+            rows = await store.outbox.unsent_rows(1, meter, after, 180)
+            first, last = rows[0], rows[-1]
+            new.append(
+                NewNotification(
+                    REPORT,
+                    meter,
+                    16,
+                    SETUP,
+                    len(rows),
+                    first.time_ms,
+                    last.time_ms,
+                    body(meter, after, last.reading),
+                )
+            )
+            cursors[REPORT, meter] = last.reading
+        if await store.outbox.enqueue(new, cursors, LIMIT, now_ms) is None:
             return False
     return True
+
+
+def body(meter: int, after: int, last: int) -> bytes:
+    """As large as a few rows of a real meter, and as hard to deflate."""
+    numbers = (double_long_unsigned(number) for number in (meter, after, last))
+    return structure(*numbers, octet_string(random.Random(last).randbytes(150)))
 
 
 class SimulatedTime:

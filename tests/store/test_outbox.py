@@ -133,18 +133,18 @@ async def test_a_full_outbox_takes_nothing_and_says_so(store: Store) -> None:
     """The cursor and the schedule stay too, so that the rows follow later; another report still has room."""
     outbox = store.outbox
     noise = [random.Random(n).randbytes(300) for n in range(3)]
-    first = await outbox.enqueue([new("a", 1, noise[0])], {("a", 1): 5}, 700, START)
+    first = await outbox.enqueue([new("a", 1, noise[0])], {("a", 1): 5}, 1100, START)
     assert first is not None
-    assert await outbox.enqueue([new("a", 1, noise[1])], {("a", 1): 9}, 700, START) is not None
+    assert await outbox.enqueue([new("a", 1, noise[1])], {("a", 1): 9}, 1100, START) is not None
     held = (await outbox.backlog())["a"]
-    assert 400 < held.stored <= 700
+    assert 600 < held.stored <= 1100
     states = {"a": ReportState(START)}
-    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 700, START, states) is None
+    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 1100, START, states) is None
     assert (await outbox.backlog())["a"] == held
     assert await outbox.states() == {}
-    assert await outbox.enqueue([new("b", 1, noise[2])], {("b", 1): 12}, 700, START) is not None
+    assert await outbox.enqueue([new("b", 1, noise[2])], {("b", 1): 12}, 1100, START) is not None
     await outbox.delivered({first[0]: 10}, START)
-    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 700, START, states) is not None
+    assert await outbox.enqueue([new("a", 1, noise[2])], {("a", 1): 12}, 1100, START, states) is not None
     assert await outbox.states() == states
 
 
@@ -260,6 +260,18 @@ async def test_a_report_that_was_switched_off_begins_anew(store: Store) -> None:
     readings = await read(store, meter, *(START + n * QUARTER for n in range(1, 4)))
     assert await store.outbox.begin_report(PROFILE, 1, newest=2)
     assert await report_all(store, meter) == readings[1:]
+
+
+async def test_a_report_that_was_switched_off_while_it_was_made_still_begins_anew(store: Store) -> None:
+    """The cursor that came too late is nothing that it goes on from."""
+    await cut(store, "15 min")
+    (meter,) = await install(store)
+    readings = await read(store, meter, *(START + n * QUARTER for n in range(4)))
+    assert await store.outbox.begin_report(PROFILE, 1)
+    await store.outbox.drop_report(PROFILE)
+    assert await store.outbox.enqueue([new()], {(PROFILE, meter): readings[-1]}, PLENTY, START)
+    assert await store.outbox.begin_report(PROFILE, 1, newest=2)
+    assert await report_all(store, meter) == readings[2:]
 
 
 async def test_a_report_of_a_profile_that_was_never_cut_waits_for_it(store: Store) -> None:

@@ -13,6 +13,7 @@ from core.store.outbox.records import (
     LARGEST_BODY,
     LEDGER_MS,
     LEDGER_ROWS,
+    ROW_BYTES,
     NewNotification,
     ReportState,
 )
@@ -32,36 +33,24 @@ class OutboxChanges:
     def begin_report(self, report: str, source: int | Log, newest: int) -> bool:
         """Begin to report a profile (by number) or a log; False where the profile is not cut yet."""
         profile, log = (None, source) if isinstance(source, Log) else (source, None)
-        begun = self._connection.execute(
+        cut = "SELECT 1 FROM profile_series WHERE profile = ? AND state = 'current'"
+        if log is None and self._connection.execute(cut, (profile,)).fetchone() is None:
+            return False
+        begins = self._connection.execute(
             "INSERT INTO push_report (report, profile, log) VALUES (:report, :profile, :log) "
             "ON CONFLICT DO UPDATE SET profile = :profile, log = :log WHERE profile IS NULL AND log IS NULL",
             {"report": report, "profile": profile, "log": log},
         ).rowcount
-        if not begun:
-            return True
-        values = {"report": report, "source": source, "newest": newest}
-        if log is not None:
-            self._begin("SELECT NULL AS key UNION ALL SELECT key FROM meter", _EVENTS, values)
-            return True
-        series = self._connection.execute(
-            "SELECT id FROM profile_series WHERE profile = ? AND state = 'current'", (profile,)
-        ).fetchone()
-        if series is None:
+        if begins:
+            # Removed meters too: one that comes back does not send its past. One that is installed later sends all.
             self._connection.execute(
-                "UPDATE push_report SET profile = NULL, log = NULL WHERE report = ?", (report,)
+                "INSERT OR REPLACE INTO push_cursor (report, meter, start, cursor) "
+                f"SELECT :report, ifnull(key, {GATEWAY}), start, start FROM "
+                f"(SELECT key, ifnull(({_ROWS if log is None else _EVENTS}), 0) AS start "
+                "FROM (SELECT NULL AS key UNION ALL SELECT key FROM meter))",
+                {"report": report, "source": source, "newest": newest},
             )
-            return False
-        self._begin("SELECT key FROM meter", _ROWS, {**values, "source": series[0]})
         return True
-
-    def _begin(self, devices: str, newest: str, values: Mapping[str, str | int]) -> None:
-        # Removed meters too: one that comes back does not send its past. One that is installed later sends all.
-        self._connection.execute(
-            "INSERT INTO push_cursor (report, meter, start, cursor) "
-            f"SELECT :report, ifnull(key, {GATEWAY}), start, start FROM "
-            f"(SELECT key, ifnull(({newest}), 0) AS start FROM ({devices}))",
-            values,
-        )
 
     def drop_report(self, report: str) -> None:
         """Forget how far a report has come; when it begins again, it begins like a new one."""
@@ -88,7 +77,7 @@ class OutboxChanges:
         bodies = [zlib.compress(_checked(new)) for new in notifications]
         stored: Counter[str] = Counter()
         for new, body in zip(notifications, bodies, strict=True):
-            stored[new.report] += len(body)
+            stored[new.report] += ROW_BYTES + len(body)
         if any(self._stored(report) + more > limit for report, more in stored.items()):
             return None
         ids = [self._insert(new, body, now_ms) for new, body in zip(notifications, bodies, strict=True)]
@@ -108,7 +97,7 @@ class OutboxChanges:
         number = self._connection.execute(
             "INSERT INTO notification (report, meter, sap, setup, rows, first_ms, last_ms, manual, created_ms, "
             "size, stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*new[:7], new.manual, now_ms, len(new.body), len(body)),
+            (*new[:7], new.manual, now_ms, len(new.body), ROW_BYTES + len(body)),
         ).lastrowid
         self._connection.execute("INSERT INTO notification_body (id, body) VALUES (?, ?)", (number, body))
         return number or 0
@@ -201,7 +190,8 @@ class OutboxChanges:
 
 
 _ROWS = (
-    "SELECT reading FROM profile_row WHERE series = :source AND meter = key "
+    "SELECT reading FROM profile_row WHERE meter = key AND series = "
+    "(SELECT id FROM profile_series WHERE profile = :source AND state = 'current') "
     "ORDER BY reading DESC LIMIT 1 OFFSET :newest"
 )
 _EVENTS = "SELECT id FROM event WHERE meter IS key AND log = :source ORDER BY id DESC LIMIT 1 OFFSET :newest"

@@ -17,6 +17,9 @@ NEWEST: Final = 180
 LARGEST_BODY: Final = 65_400
 """Bytes. With what comes around it when it is ciphered, a body still fits into a wrapper (65535 bytes)."""
 
+ROW_BYTES: Final = 200
+"""What a notification takes on the disk, about, besides its body."""
+
 GATEWAY: Final = 0
 """Stands in the tables for the gateway itself, which has no key; keys of meters begin at 1."""
 
@@ -107,7 +110,7 @@ class Backlog(NamedTuple):
 
     notifications: int
     stored: int
-    """Bytes that the bodies take on the disk."""
+    """Bytes that they take on the disk, about."""
     oldest_ms: int
     """When the oldest of them was made."""
 

@@ -74,8 +74,8 @@ class Outbox:
         """Put notifications into the outbox, raise the cursors of their (report, meter), and keep `states`.
 
         All of it or nothing, also in a crash. `limit`: bytes that the waiting notifications of one report may take
-        on the disk; where they would take more, nothing is done and `None` is returned. Raises ValueError for a body
-        or a logical name of a size that cannot be.
+        on the disk, about; where they would take more, nothing is done and `None` is returned. Raises ValueError for
+        a body or a logical name of a size that cannot be.
         """
         return await self._writer.do(
             lambda changes: changes.outbox.enqueue(notifications, cursors, limit, now_ms, states or {})

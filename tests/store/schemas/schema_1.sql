@@ -75,7 +75,7 @@ CREATE TABLE notification (
             delivered_ms INTEGER,
             wire_size INTEGER
         ) STRICT;
-INSERT INTO "notification" VALUES(1,'load_profile_1',1,16,X'0001190900FF',1,1761256800000,1761256800000,0,1761256801000,3,11,'waiting',1,1,1761256802000,1761256862000,'It refused.',NULL,NULL);
+INSERT INTO "notification" VALUES(1,'load_profile_1',1,16,X'0001190900FF',1,1761256800000,1761256800000,0,1761256801000,3,211,'waiting',1,1,1761256802000,1761256862000,'It refused.',NULL,NULL);
 CREATE TABLE notification_body (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 INSERT INTO "notification_body" VALUES(1,X'789CE3641402000032001D');
 CREATE TABLE outbox (
@@ -83,7 +83,7 @@ CREATE TABLE outbox (
             count INTEGER NOT NULL,
             stored INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
-INSERT INTO "outbox" VALUES('load_profile_1',1,11);
+INSERT INTO "outbox" VALUES('load_profile_1',1,211);
 CREATE TABLE profile_row (
             series INTEGER NOT NULL,
             meter INTEGER NOT NULL,
