@@ -161,7 +161,7 @@ async def test_a_gateway_that_answers_late_is_not_asked_again(session):
         await s.pilot.press("l")
         assert len(asked) == 1
         gateway.events = events
-        late.set_result(EventPage((event(1, message="too late"),), 1, {}))
+        late.set_result(EventPage((event(500, message="too late"),), 500, {}))
         await s.settle()
         assert s.lines("#count") == " Events 4  gateway, standard log"
 
