@@ -21,6 +21,7 @@ from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
+from cme_tui.screens.events import EventsScreen
 from cme_tui.screens.help import HelpScreen
 from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
@@ -59,6 +60,7 @@ class CmeApp(App[None]):
         "settings": SettingsScreen,
         "mapping": MappingScreen,
         "meters": MetersScreen,
+        "events": EventsScreen,
         "dlms": DlmsScreen,
     }
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,6 +69,7 @@ class CmeApp(App[None]):
         Binding("f3", "go('settings')", show=False),
         Binding("f4", "go('mapping')", show=False),
         Binding("f6", "go('meters')", show=False),
+        Binding("f7", "go('events')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),
         Binding("f12", "toggle_profile", show=False),
@@ -205,6 +208,10 @@ class CmeApp(App[None]):
     def open_meter(self, key: int, neighbours: Sequence[int]) -> None:
         """Show one meter's values and telegrams; `neighbours` are the meters to step through from there."""
         self.push_screen(MeterScreen(key, neighbours))
+
+    def open_events(self, meter: int) -> None:
+        """Show the events of one meter, by its key."""
+        self.push_screen(EventsScreen(meter))
 
     def action_go(self, name: str) -> None:
         if self._asking():

@@ -30,6 +30,8 @@ QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
 MAX_ALARM_ROWS = 4
 MAX_LINES = 4
 MAX_CLIENTS = 3
+FRAUD_MS = 24 * 3_600_000
+"""So long the newest event of the fraud log is pointed at."""
 
 
 class OverviewScreen(MeterTableScreen):
@@ -79,7 +81,7 @@ class OverviewScreen(MeterTableScreen):
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
-        self.query_one("#alarms", Lines).show(_alarms(snapshot, self.size.width))
+        self.query_one("#alarms", Lines).show(_alarms(snapshot, now_ms, coarse, self.size.width))
         self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
         self.meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
         self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
@@ -127,10 +129,13 @@ def _identity(snapshot: Snapshot, now_ms: int, coarse: bool) -> Line:
     )
 
 
-def _alarms(snapshot: Snapshot, width: int) -> list[Line]:
+def _alarms(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[Line]:
+    fraud = ("", "")
+    if snapshot.last_fraud_ms is not None and now_ms - snapshot.last_fraud_ms < FRAUD_MS:
+        fraud = (f"  ! fraud log: {age(snapshot.last_fraud_ms, now_ms, coarse)} ago, see F7", "warn")
     if not snapshot.alarms:
-        return [((" Alarms ", "title"), ("● none", "good"))]
-    lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"))]
+        return [((" Alarms ", "title"), ("● none", "good"), fraud)]
+    lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"), fraud)]
     rows: list[Line] = []
     for number, alarm in enumerate(snapshot.alarms):
         wrapped = wrap(alarm, max(20, width - 18)) or [""]
