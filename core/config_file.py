@@ -284,7 +284,7 @@ def _section(document: TOMLDocument, name: str) -> Any:
 def _set_reports(push: Any, reports: object) -> None:
     """Have exactly these tables, each in the place of the one of its type, so that comments stay where they can."""
     tables = reports if isinstance(reports, list) else [None]
-    wanted = {_report_type(table): table for table in tables}
+    wanted: dict[str, Any] = {_report_type(table): table for table in tables}
     if len(wanted) != len(tables):
         raise ConfigError("push.report takes each type of report once.")
     present: Any = push.get("report", [])
