@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import ClassVar, Final, TypeVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.widgets import Input
 
 from cme_tui.screens.apdu import ApduScreen
-from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.filtering import FILTER, FilteredScreen
 from cme_tui.screens.rehearsal import rehearsal_screen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
@@ -39,7 +35,7 @@ TONES: Final = {
 SYMBOLS: Final = {"bad": "✗", "good": "●", "": "○", "faint": "-"}
 
 
-class DlmsScreen(GatewayScreen):
+class DlmsScreen(FilteredScreen):
     """Clients above; below, the log of their associations or the live trace of their APDUs."""
 
     TAB = "dlms"
@@ -73,9 +69,8 @@ class DlmsScreen(GatewayScreen):
         Binding("l", "watch(False)", "Log", tooltip="what happened to associations"),
         Binding("t", "watch(True)", "Trace", tooltip="the APDUs as they come"),
         Binding("p", "pause", "Pause", tooltip="stop the trace here, or let it go on"),
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="show only what has these words"),
+        FILTER,
         Binding("r", "rehearse", "Rehearse", tooltip="send a head-end through the whole gateway"),
-        Binding("escape", "clear_filter", show=False),
     ]
 
     def __init__(self) -> None:
@@ -106,13 +101,7 @@ class DlmsScreen(GatewayScreen):
             ],
             id="clients",
         )
-        with Horizontal(id="list-title"):
-            yield Lines(id="count")
-            yield Lines(id="prompt")
-            field = Input(placeholder="words to find", id="filter", compact=True, select_on_focus=False)
-            field.cursor_blink = False
-            field.display = False
-            yield field
+        yield from self.list_title()
         yield Table(
             [
                 Column("Date", 10, wide=True),
@@ -155,7 +144,7 @@ class DlmsScreen(GatewayScreen):
         table.display = bool(clients)
         self._show_lower()
         if self.focused is None or not self.focused.display:
-            self._lower().focus()
+            self.filtered.focus()
 
     def hint(self) -> Line:
         if self.focused is self.query_one("#clients", Table):
@@ -178,9 +167,8 @@ class DlmsScreen(GatewayScreen):
 
     def offered(self) -> list[tuple[str, str, str]]:
         keys = super().offered()
-        if self._typing():
-            own = [("Enter", "Keep", "screen.keep_filter"), ("Esc", "Remove", "screen.clear_filter")]
-            return [keys[0], *own, *keys[-2:]]
+        if self.typing:
+            return keys
         above = self.focused is self.query_one("#clients", Table)
         labels = {"Tab": "Below" if above else "Above", "p": "Go on" if self._paused else "Pause"}
         missing = {"l"} if not self._tracing else {"t"}
@@ -200,32 +188,21 @@ class DlmsScreen(GatewayScreen):
     def on_table_chosen(self) -> None:
         self.action_open()
 
-    def on_input_changed(self) -> None:
-        self.update_view()
-
-    def on_input_submitted(self) -> None:
-        self._leave_field()
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key == "down" and self._typing():
-            event.stop()
-            self._leave_field()
-
     def action_open(self) -> None:
-        if self._tracing and self._apdu() is not None and self.focused is self._lower():
-            self.cme.push_screen(ApduScreen(tuple(self._shown_apdus), self._lower().cursor))
+        if self._tracing and self._apdu() is not None and self.focused is self.filtered:
+            self.cme.push_screen(ApduScreen(tuple(self._shown_apdus), self.filtered.cursor))
 
     def action_other_side(self) -> None:
         clients = self.query_one("#clients", Table)
-        (clients if clients.display and self.focused is self._lower() else self._lower()).focus()
+        (clients if clients.display and self.focused is self.filtered else self.filtered).focus()
         self.update_view()
 
     def action_watch(self, trace: bool) -> None:
         below = self.focused is not self.query_one("#clients", Table)
         self._tracing = trace
         if below:
-            self._lower().display = True
-            self._lower().focus()
+            self.filtered.display = True
+            self.filtered.focus()
         self.update_view()
 
     def action_pause(self) -> None:
@@ -238,18 +215,6 @@ class DlmsScreen(GatewayScreen):
             self.cme.push_screen(rehearsal_screen(self.cme.current))
         except CmeError as error:
             self.cme.say(f"✗ {error}", "bad")
-
-    def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
-
-    def action_keep_filter(self) -> None:
-        self._leave_field()
-
-    def action_clear_filter(self) -> None:
-        self.query_one("#filter", Input).value = ""
-        self._leave_field()
 
     def _pull(self) -> None:
         """Ask for what is new and take what has come; the answer to a question may come at a later look."""
@@ -265,28 +230,26 @@ class DlmsScreen(GatewayScreen):
             self._asked_trace = None
 
     def _show_lower(self) -> None:
-        words = self.query_one("#filter", Input).value.casefold().split()
+        words = self.words
         log, trace = self.query_one("#log", Table), self.query_one("#trace", Table)
         log.display, trace.display = not self._tracing, self._tracing
         if self._tracing:
             apdus = self._shown_apdus = [a for a in self._apdus if all(w in _haystack(a) for w in words)]
-            _follow(trace, [apdu.id for apdu in apdus], lambda index: _apdu_row(apdus[index]))
+            trace.show_growing([apdu.id for apdu in apdus], lambda index: _apdu_row(apdus[index]))
             shown, total = len(apdus), len(self._apdus)
         else:
             entries = self._shown_log = [e for e in self._log if all(w in _log_haystack(e) for w in words)]
-            _follow(log, [entry.id for entry in entries], lambda index: _log_row(entries[index]))
+            log.show_growing([entry.id for entry in entries], lambda index: _log_row(entries[index]))
             shown, total = len(entries), len(self._log)
         number = f"{shown} of {total}" if words else str(total)
         state: Line = ()
         if self._tracing:
             state = (("  paused", "warn"),) if self._paused else (("  ● recording", "good"),)
         title: Line = ((f" {'Trace' if self._tracing else 'Log'} {number}", "title"), *state)
-        self.query_one("#count", Lines).show([title])
-        prompt = self.query_one("#prompt", Lines)
-        prompt.display = self.query_one("#filter", Input).display
-        prompt.show([(" filter ", ("/", "strong"), " ")])
+        self.show_list_title(title)
 
-    def _lower(self) -> Table:
+    @property
+    def filtered(self) -> Table:
         return self.query_one("#trace" if self._tracing else "#log", Table)
 
     def _apdu(self) -> TraceEntry | None:
@@ -296,22 +259,6 @@ class DlmsScreen(GatewayScreen):
     def _client_under_cursor(self) -> AssociationView | None:
         cursor = self.query_one("#clients", Table).cursor
         return self._clients[cursor] if cursor < len(self._clients) else None
-
-    def _leave_field(self) -> None:
-        field = self.query_one("#filter", Input)
-        self._lower().focus()
-        field.display = bool(field.value)
-
-    def _typing(self) -> bool:
-        return isinstance(self.focused, Input)
-
-
-def _follow(table: Table, keys: list[int], row: Callable[[int], Row]) -> None:
-    """Show rows of which new ones come at the end; a cursor on the last row stays on the last row."""
-    at_end = table.cursor >= table.row_count - 1
-    table.show(keys, row)
-    if at_end:
-        table.move_to(len(keys) - 1)
 
 
 def _result(future: Future[tuple[T, ...]]) -> tuple[T, ...]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.widgets import Input
 
+from cme_tui.screens.filtering import FILTER, FilteredScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
-from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.lines import Line
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, meter_identity, moment, state, value
 from core.snapshot import MeterState, MeterView, Snapshot
@@ -20,7 +18,7 @@ ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
 
 
-class MetersScreen(MeterTableScreen):
+class MetersScreen(FilteredScreen, MeterTableScreen):
     """All meters; `/` narrows the list, Enter opens one."""
 
     TAB = "meters"
@@ -32,11 +30,10 @@ class MetersScreen(MeterTableScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         OPEN,
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="show only meters with these words"),
+        FILTER,
         Binding("s", "sort", "Sort", tooltip="next order: name, state, age, medium, identification"),
         READ,
         READ_ALL,
-        Binding("escape", "clear_filter", show=False),
     ]
 
     def __init__(self) -> None:
@@ -44,13 +41,7 @@ class MetersScreen(MeterTableScreen):
         self._order = 0
 
     def body(self) -> ComposeResult:
-        with Horizontal(id="list-title"):
-            yield Lines(id="count")
-            yield Lines(id="prompt")
-            field = Input(placeholder="words to find", id="filter", compact=True, select_on_focus=False)
-            field.cursor_blink = False
-            field.display = False
-            yield field
+        yield from self.list_title()
         yield Table(
             [
                 Column("State", 13),
@@ -68,7 +59,7 @@ class MetersScreen(MeterTableScreen):
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
-        words = self.query_one("#filter", Input).value.casefold().split()
+        words = self.words
         found = [m for m in snapshot.meters if all(word in _haystack(m) for word in words)]
         order = ORDERS[self._order]
         self.meters = sorted(found, key=lambda meter: _sort_key(meter, order))
@@ -85,10 +76,7 @@ class MetersScreen(MeterTableScreen):
             title = ((" Meters 0", "title"), "  none installed; the Overview (F2) says what to do")
         elif not meters:
             title = (*title, "  no meter matches")
-        self.query_one("#count", Lines).show([title])
-        prompt = self.query_one("#prompt", Lines)
-        prompt.display = self.query_one("#filter", Input).display
-        prompt.show([(" filter ", ("/", "strong"), " ")])
+        self.show_list_title(title)
 
     def hint(self) -> Line:
         meter = self.meter
@@ -105,50 +93,12 @@ class MetersScreen(MeterTableScreen):
             ),
         )
 
-    def offered(self) -> list[tuple[str, str, str]]:
-        keys = super().offered()
-        if not self._typing():
-            return keys
-        own = [("Enter", "Keep", "screen.keep_filter"), ("Esc", "Remove", "screen.clear_filter")]
-        return [keys[0], *own, *keys[-2:]]
-
     def on_table_moved(self) -> None:
         self.update_view()
-
-    def on_input_changed(self) -> None:
-        self.update_view()
-
-    def on_input_submitted(self) -> None:
-        self._leave_field()
-
-    def action_keep_filter(self) -> None:
-        self._leave_field()
-
-    def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key == "down" and self._typing():
-            event.stop()
-            self._leave_field()
-
-    def action_clear_filter(self) -> None:
-        self.query_one("#filter", Input).value = ""
-        self._leave_field()
 
     def action_sort(self) -> None:
         self._order = (self._order + 1) % len(ORDERS)
         self.update_view()
-
-    def _leave_field(self) -> None:
-        field = self.query_one("#filter", Input)
-        self.query_one("#list", Table).focus()
-        field.display = bool(field.value)
-
-    def _typing(self) -> bool:
-        return isinstance(self.focused, Input)
 
 
 def _haystack(meter: MeterView) -> str:
