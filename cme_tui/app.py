@@ -22,6 +22,7 @@ from cme_tui.screens.help import HelpScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
+from cme_tui.screens.push import PushScreen
 from cme_tui.terminal import Profile, Terminal
 from cme_tui.themes import BASIC, RICH
 from cme_tui.widgets.lines import Line
@@ -49,10 +50,16 @@ class CmeApp(App[None]):
     CSS_PATH = "styles.tcss"
     ENABLE_COMMAND_PALETTE = False
     ESCAPE_TO_MINIMIZE = False
-    SCREENS: ClassVar = {"overview": OverviewScreen, "meters": MetersScreen, "dlms": DlmsScreen}
+    SCREENS: ClassVar = {
+        "overview": OverviewScreen,
+        "push": PushScreen,
+        "meters": MetersScreen,
+        "dlms": DlmsScreen,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", show=False),
         Binding("f2", "go('overview')", show=False),
+        Binding("f5", "go('push')", show=False),
         Binding("f6", "go('meters')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),

@@ -254,7 +254,6 @@ class ControlServer:
             raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
         yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
 
-
     async def _push(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         yield await call(self._gateway, request)
 

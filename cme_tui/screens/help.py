@@ -16,6 +16,7 @@ from core.snapshot import Snapshot
 EVERYWHERE = (
     ("F1 ?", "this help; Esc goes back"),
     ("F2", "Overview: the whole gateway at a glance"),
+    ("F5", "Push reports: schedules, destinations, and what became of each notification"),
     ("F6", "Meters: the list, and each meter's values and telegrams"),
     ("F8", "DLMS: clients, what happened to them, and their APDUs"),
     ("F12", "switch between rich (colours) and basic (serial console)"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
-from core.interval import Interval, first_instant, local_time
+from core.interval import Interval, first_instant
 from core.store.outbox.records import RowFate, RowReport
 
 
@@ -62,73 +64,61 @@ _LOOK_BACK: Final = timedelta(days=31)
 """Where a meter had a row within this time before the month, a day without rows is one that lacks them."""
 
 
-def month_range(month: date, zone: tzinfo) -> tuple[int, int]:
-    """From when until before when the rows are needed that `month_days` takes, ms since 1970 UTC.
+class Month:
+    """A month of the local calendar and the rows that a profile should have in it."""
 
-    `month`: any day of it.
-    """
-    first = month.replace(day=1)
-    return _midnight(first - _LOOK_BACK, zone), _midnight(_next_month(first), zone)
+    def __init__(self, month: date, interval: Interval, zone: tzinfo) -> None:
+        """`month`: any day of it; `interval`: that of the profile."""
+        self.first = month.replace(day=1)
+        number = monthrange(month.year, month.month)[1]
+        self._dates = [self.first + timedelta(days=day) for day in range(number + 1)]
+        self._starts = [_midnight(day, zone) for day in self._dates]
+        self._boundaries = list(_boundaries(interval, zone, self._starts[0], self._starts[-1]))
+        self.start_ms = _midnight(self.first - _LOOK_BACK, zone)
+        """From when on the rows are needed that `days` takes, ms since 1970 UTC."""
+        self.end_ms = self._starts[-1]
+        """Until before when."""
 
+    def days(self, rows: Sequence[RowReport], now_ms: int) -> tuple[Day, ...]:
+        """Each day with what became of its rows. `rows`: those of the boundaries in the time named above, in order.
 
-def month_days(
-    month: date, rows: Sequence[RowReport], interval: Interval, zone: tzinfo, now_ms: int
-) -> tuple[Day, ...]:
-    """Every day of the month that holds the day `month`. `rows`: those of the `month_range`, in order."""
-    fates: dict[date, Counter[RowFate]] = {}
-    for row in rows:
-        fates.setdefault(local_time(row.boundary_ms, zone).date(), Counter())[row.fate] += 1
-    since = rows[0].boundary_ms if rows else now_ms
-    days = monthrange(month.year, month.month)[1]
-    return tuple(
-        _day(month.replace(day=number), fates, interval, zone, since, now_ms) for number in range(1, days + 1)
-    )
-
-
-def _day(
-    day: date,
-    fates: dict[date, Counter[RowFate]],
-    interval: Interval,
-    zone: tzinfo,
-    since: int,
-    now_ms: int,
-) -> Day:
-    start, end = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
-    fate = fates.get(day, Counter())
-    return Day(
-        day,
-        start,
-        end,
-        _expected(interval, zone, max(start, since), end, now_ms),
-        fate.total(),
-        fate[RowFate.DELIVERED],
-        fate[RowFate.WAITING],
-        fate[RowFate.GIVEN_UP],
-        fate[RowFate.UNSENT],
-    )
+        A meter lacks rows only after the first one of them. A row is taken at the first readout at or after its
+        boundary: until the next boundary it is not missing.
+        """
+        since = rows[0].boundary_ms if rows else self.end_ms
+        due = self._boundaries[: max(0, bisect_right(self._boundaries, now_ms) - 1)]
+        fates: list[Counter[RowFate]] = [Counter() for _ in self._starts]
+        for row in rows:
+            if row.boundary_ms >= self._starts[0]:
+                fates[bisect_right(self._starts, row.boundary_ms) - 1][row.fate] += 1
+        return tuple(
+            Day(
+                date=self._dates[number],
+                start_ms=start,
+                end_ms=end,
+                expected=max(0, bisect_left(due, end) - bisect_left(due, max(start, since))),
+                rows=fates[number].total(),
+                delivered=fates[number][RowFate.DELIVERED],
+                waiting=fates[number][RowFate.WAITING],
+                given_up=fates[number][RowFate.GIVEN_UP],
+                unsent=fates[number][RowFate.UNSENT],
+            )
+            for number, (start, end) in enumerate(pairwise(self._starts))
+        )
 
 
-def _expected(interval: Interval, zone: tzinfo, start: int, end: int, now_ms: int) -> int:
-    """Boundaries from `start` until before `end`, without the present one.
-
-    A row is taken at the first readout at or after its boundary: until the next boundary nothing is missing.
-    """
+def _boundaries(interval: Interval, zone: tzinfo, start: int, end: int) -> Iterator[int]:
+    """Those of the interval from `start` until before `end`, and the one after them; none where each reading counts."""
     if interval.is_all:
-        return 0
-    count = 0
+        return
     boundary = interval.boundary(start, zone)
+    if boundary < start:
+        boundary = interval.next_boundary(boundary, zone)
     while boundary < end:
-        after = interval.next_boundary(boundary, zone)
-        if after > now_ms:
-            break
-        count += boundary >= start
-        boundary = after
-    return count
+        yield boundary
+        boundary = interval.next_boundary(boundary, zone)
+    yield boundary
 
 
 def _midnight(day: date, zone: tzinfo) -> int:
     return first_instant(datetime.combine(day, time()), zone)
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)
