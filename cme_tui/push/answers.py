@@ -49,7 +49,7 @@ def destination(text: str) -> Where:
 
 
 def objection(read: Callable[[str], object]) -> Callable[[str], str]:
-    """What is wrong with an answer, as `AskScreen` asks it, where `read` raises `ConfigError` for what it cannot take."""
+    """What is wrong with an answer, for `AskScreen`; `read` raises `ConfigError` for one that it cannot take."""
 
     def wrong(text: str) -> str:
         try:

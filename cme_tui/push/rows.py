@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cme_tui.push.wording import destination, label, notification_state, report_symbol, size
-from cme_tui.widgets.lines import Line
+from cme_tui.widgets.lines import Line, Span
 from cme_tui.widgets.table import Row
 from cme_tui.wording import age, moment, until
 from core.config import Report
@@ -36,11 +36,14 @@ def report_row(report: Report, view: PushReportView | None, push: PushView, now_
         return (name, ("-", "faint"), "", "", "", "", "", "")
     schedule = view.schedule or "meters change"
     on = view.enabled
+    goes: Span = "default HES" if view.destination == push.receiver else view.destination
+    if on and not view.destination:
+        goes = ("- none", "warn")
     sends = f"newest {view.last_rows}" if view.last_rows else "what is unsent"
     return (
         name,
         schedule if on else (schedule, "faint"),
-        view.destination or ("- none", "warn" if on else "faint"),
+        goes,
         "" if report == "on_installation" else sends,
         until(view.next_ms, now_ms, coarse) if view.next_ms is not None else "-",
         (age(view.last_ms, now_ms, coarse) if view.last_ms is not None else "-", "faint"),
@@ -101,7 +104,9 @@ def about_notification(found: Notification) -> Line:
     what = f" {found.id}{', by hand' if found.manual else ''}{span}"
     if found.state is NotificationState.DELIVERED:
         return ((f"{what}, delivered {moment(found.delivered_ms)}", "faint"),)
-    return ((f" {found.reason}", "warn"),) if found.reason else ((what, "faint"),)
+    if found.reason:
+        return ((f" {found.reason}", "warn"),)
+    return ((f"{what}, made {moment(found.created_ms)}, not tried yet", "faint"),)
 
 
 def searched(found: Notification, names: dict[int, str]) -> str:

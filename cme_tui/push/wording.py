@@ -74,7 +74,7 @@ def destination(view: DestinationView, now_ms: int, coarse: bool = False) -> Lin
         since = "" if view.since_ms is None else f" since {age(view.since_ms, now_ms, coarse)}"
         again = "trying now" if view.sending else f"next try in {until(view.next_try_ms, now_ms, coarse)}"
         why = view.reason.removeprefix(name).strip().rstrip(".")
-        return ((f"✗ {name}", "bad"), f" {why}{since}, {again}{waiting}")
+        return ((f"✗ {name}", "bad"), f"{since}, {again}{waiting}: {why}")
     if view.sending:
         return ((f"○ {name}", "strong"), f" sending{waiting}")
     if not view.address:

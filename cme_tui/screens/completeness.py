@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from cme_tui.push.wording import DAYS, label
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import count
@@ -49,11 +50,11 @@ class CompletenessScreen(GatewayScreen):
         "numbers; r sends that day of the meter under the cursor again."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "day(-1)", show=False, priority=True),
-        Binding("right", "day(1)", "Day", key_display="◂ ▸", tooltip="another day", priority=True),
-        Binding("p", "month(-1)", "Month back", tooltip="the month before"),
-        Binding("n", "month(1)", "Next", tooltip="the month after"),
-        Binding("o", "other", "Other profile", tooltip="load profile 1, load profile 2, billing profile"),
+        Binding("left", "day(-1)", show=False),
+        Binding("right", "day(1)", "Day", key_display="Left/Right", tooltip="the day before or after"),
+        Binding("n", "month(1)", "Month", key_display="p n", tooltip="the month before or after"),
+        Binding("p", "month(-1)", show=False),
+        Binding("o", "other", "Profile", tooltip="load profile 1, load profile 2, billing profile"),
         Binding("r", "resend", "Resend", tooltip="send the day of the meter under the cursor again"),
     ]
 
@@ -103,6 +104,9 @@ class CompletenessScreen(GatewayScreen):
         if day is None:
             return ((f" {meter.name}, {self._day:%a %d %B}: looking", "faint"),)
         return (f" {meter.name}, {day.date:%a %d %B}: {_words(day)}",)
+
+    def offered(self) -> list[tuple[str, str, str]]:
+        return fitting(super().offered(), self.size.width, ("F12",))
 
     def on_table_moved(self) -> None:
         self.update_status()

@@ -83,7 +83,7 @@ def _way(detail: NotificationDetail, policy: str) -> str:
     found = detail.notification
     if found.wire_size is None:
         how = "in clear" if policy == "none" else f"ciphered (general-glo), as the policy {policy} has it"
-        return f"It goes {how}; {size(len(detail.apdu) or found.size)} before that."
+        return f"It goes {how}: an APDU of {size(len(detail.apdu) or found.size)} in clear."
     ciphered = detail.apdu and found.wire_size > len(detail.apdu) + HEADER_SIZE
     how = "ciphered (general-glo)" if ciphered else "in clear" if detail.apdu else ""
     return f"It went {how or 'out'}, {size(found.wire_size)} on the wire, {moment(found.delivered_ms)}."

@@ -17,6 +17,7 @@ from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.filtering import FILTER, FilteredScreen
 from cme_tui.screens.notification import NotificationScreen
 from cme_tui.screens.report import ReportScreen
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Table
 from cme_tui.wording import count
@@ -25,7 +26,7 @@ from core.errors import CmeError
 from core.snapshot import PushReportView, PushView, Snapshot
 from core.store.outbox import Notification, NotificationState
 
-_GIVES_WAY: Final = ("F12", "h", "c", "r", "x")
+_GIVES_WAY: Final = ("F12", "h", "r", "c", "x")
 """Keys that are not offered where the row is full, the first one first; all of them work, and F1 names them."""
 
 
@@ -165,14 +166,14 @@ class PushScreen(FilteredScreen):
         found = self._notification
         waits = found is not None and found.state is NotificationState.WAITING
         if self._above:
-            missing, labels = {"/", "x"}, {"Enter": "Change"}
+            missing, labels = {"/", "x"}, {"Enter": "Edit"}
             if not any(view.waiting for view in self.cme.current.push.destinations):
                 missing.add("y")
         else:
             missing = {"s", "t", "h"} | (set() if found else {"Enter"}) | (set() if waits else {"x", "y"})
             labels = {"Tab": "Reports"}
         keys = [(key, labels.get(key, text), action) for key, text, action in keys if key not in missing]
-        return _fitting(keys, self.size.width)
+        return fitting(keys, self.size.width, _GIVES_WAY)
 
     def on_table_moved(self) -> None:
         self.update_status()
@@ -228,18 +229,26 @@ class PushScreen(FilteredScreen):
                     ),
                 )
 
-        rows = f" with {count(found.rows, 'row')}" if found.rows else ""
+        held = f" with {count(found.rows, 'row')}" if found.rows else ""
         self.cme.push_screen(
             ConfirmScreen(
-                f"Give up notification {found.id}, {label(found.report)} of {device}{rows}? It is not sent, unless "
-                "somebody resends its time.",
+                f"Give up notification {found.id}, {label(found.report)} of {device}{held}? It is not sent"
+                f"{', unless somebody resends its time' if found.rows else ''}.",
                 "Give up",
             ),
             decided,
         )
 
     def action_resend(self) -> None:
-        self.run_worker(self._resend(self._report))
+        report = self._report
+        if report == "on_installation":
+            self.cme.say("The notification on installation has no times; s sends it now.", "warn")
+        elif self.cme.gateway.config().push.receiver(report) is None:
+            self.cme.say(
+                f"{label(report)} is off, or goes nowhere; Enter on the report changes that.", "warn"
+            )
+        else:
+            self.run_worker(self._resend(report))
 
     def action_calendar(self) -> None:
         self.cme.push_screen(CompletenessScreen(self._report))
@@ -367,11 +376,3 @@ def _resent(number: int) -> str:
         if number
         else "nothing lies in that time"
     )
-
-
-def _fitting(keys: list[tuple[str, str, str]], width: int) -> list[tuple[str, str, str]]:
-    for gone in _GIVES_WAY:
-        if sum(len(key) + len(text) + 3 for key, text, _ in keys) <= width:
-            break
-        keys = [each for each in keys if each[0] != gone]
-    return keys

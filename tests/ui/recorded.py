@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from recorded_push import RecordedPush
 
 from core.config import Config
 from core.dlms.describe import describe
@@ -103,14 +106,17 @@ APDUS: Final = (
 """Sent by the gateway, protection, bytes of the APDU in clear: an LLS association, values, a new password."""
 
 
-class RecordedGateway:
+class RecordedGateway(RecordedPush):
     """Implements `core.facade.Gateway` with fixed views.
 
     `meters` repeats the recorded meters up to that number; `clients` are connected DLMS clients; without `lines` it is
-    a gateway as it is after the first start.
+    a gateway as it is after the first start, and without `push` it reports nothing.
     """
 
-    def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
+    def __init__(
+        self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1, *, push: bool = True
+    ) -> None:
+        super().__init__(push=push and lines > 0)
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
         self.active = self.previous = MappingSet(ready_mappings())
         self.last_change = ""
@@ -126,6 +132,8 @@ class RecordedGateway:
         return self.now_ms
 
     def snapshot(self) -> Snapshot:
+        if self.current.push != (push := self.push_view()):
+            self.current = replace(self.current, push=push)
         return self.current
 
     def meter(self, key: int) -> Future[MeterDetail]:
@@ -153,6 +161,7 @@ class RecordedGateway:
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")
+        self.set_push({name: value for name, value in values.items() if name.startswith("push.")})
         return _answer(None)
 
     def undo(self) -> Future[Mapping[str, Any]]:
