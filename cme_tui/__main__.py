@@ -230,8 +230,12 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--attribute", type=_number(1, 127), metavar="A", default=2, help="2 where not given")
     read.add_argument("--client", choices=("public", "management"), default="management")
 
-    events = commands.add_parser("events", help="the event logs, newest last", parents=[place])
-    events.add_argument("--json", action="store_true")
+    events = commands.add_parser(
+        "events", help="the event logs, newest last, or what a code means", parents=[place]
+    )
+    form = events.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--csv", action="store_true", help="for spreadsheets, times with their offset from UTC")
     events.add_argument(
         "--meter",
         metavar="NAME|ID|LD",
@@ -241,6 +245,12 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--log", choices=("standard", "fraud"), default=None)
     events.add_argument(
         "--last", type=_number(1, 1_000_000), metavar="N", default=None, help="the newest N only"
+    )
+    events.add_argument(
+        "--explain",
+        type=_number(0, 65535),
+        metavar="CODE",
+        help="print cause of an event code and what to do, no events",
     )
 
     status = commands.add_parser("status", help="how the running gateway is doing", parents=[place])
@@ -353,9 +363,11 @@ def _run(arguments: argparse.Namespace) -> int:
         case "events":
             from cme_tui.commands import events
 
+            if arguments.explain is not None:
+                return events.explain(arguments.explain, as_json=arguments.json)
             return events.show(
                 _state_dir(arguments),
-                as_json=arguments.json,
+                form="json" if arguments.json else "csv" if arguments.csv else "table",
                 meter=arguments.meter,
                 log=arguments.log,
                 last=arguments.last,

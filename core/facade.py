@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.config import Config, Report
+from core.events import EventPage
 from core.mapping.model import MappingFile
 from core.mapping.workshop import Coaching, Mappings, Preview
 from core.push.service import NotificationDetail
 from core.secrets import Secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
-from core.store import Event
+from core.store import ANYWHERE, Origin
 from core.store.outbox import Notification, NotificationState, RowReport
 
 
@@ -104,8 +105,11 @@ class Gateway(Protocol):
     def undo_mapping(self) -> Future[None]:
         """Take back the last `add_mapping` or `remove_mapping`, also one before a restart. Fails as they do."""
 
-    def events(self, limit: int) -> Future[tuple[Event, ...]]:
-        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+    def events(self, after: int = 0, limit: int = 10_000, origin: Origin = ANYWHERE) -> Future[EventPage]:
+        """Events with an id above `after`: the newest of them, at most `limit`.
+
+        Costs nothing to speak of where there are none, so that a screen may ask several times a second.
+        """
 
     def send_report(self, report: Report) -> Future[None]:
         """Make a push report now, beside its schedule, and send it. Fails with `CmeError` where that cannot be."""

@@ -24,7 +24,7 @@ from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
 from core.dlms.xdlms import DataAccessResult
 from core.errors import CmeError
-from core.events import EventCode, Events
+from core.events import EventCode, EventPage, Events, Log
 from core.events.clock import ClockSetter, ClockWatch
 from core.events.meters import LineWatch, MeterWatch, status_of
 from core.events.power import PowerWatch
@@ -58,7 +58,7 @@ from core.snapshot import (
     TraceEntry,
 )
 from core.statedir import StateDir
-from core.store import Event, Store, StoreError
+from core.store import Origin, Store, StoreError
 from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
@@ -240,9 +240,9 @@ class Core:
         """Reports, outbox and ledger."""
         return self._push
 
-    async def events(self, limit: int) -> tuple[Event, ...]:
-        """The newest events of the gateway and all meters, oldest first. Raises `StoreError`."""
-        return tuple(await self._events.recent(limit))
+    async def events(self, after: int, limit: int, origin: Origin) -> EventPage:
+        """Events with an id above `after`: the newest of them. Raises `StoreError`."""
+        return await self._events.page(after, limit, origin)
 
     async def trace(self, after: int) -> tuple[TraceEntry, ...]:
         """APDUs after that id; recorded from the first call on, as long as somebody asks."""
@@ -553,7 +553,12 @@ class Core:
             ),
             alarms=tuple(self._alarms()),
             push=self._push.view(),
+            last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _last_fraud_ms(self) -> int | None:
+        event = self._events.last(None, Log.FRAUD)
+        return None if event is None else event.time_ms
 
     def _alarms(self) -> Iterable[str]:
         if reason := self._store_reason or self._events.fault:
@@ -589,7 +594,8 @@ class Core:
             self._line_watch.tick(down, time.monotonic())
             await asyncio.sleep(_TICK_S)
             clients = self._server.sessions() or self.snapshot.associations
-            if clients or self.snapshot.alarms != tuple(self._alarms()):
+            fraud = self.snapshot.last_fraud_ms != self._last_fraud_ms()
+            if clients or fraud or self.snapshot.alarms != tuple(self._alarms()):
                 self._touch()
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:

@@ -14,6 +14,7 @@ from core.clock import Clock, SystemClock
 from core.config import Config, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
+from core.events import EventPage
 from core.facade import RunOptions
 from core.gateway import Core
 from core.mapping.folder import add_file, remove_file, undo_change
@@ -26,7 +27,7 @@ from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir, StateDirError, write_atomically
-from core.store import Event, StoreError, open_readonly
+from core.store import ANYWHERE, Origin, StoreError, open_readonly
 from core.store.outbox import Notification, NotificationState, RowReport
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ class RunningGateway:
     def undo_mapping(self) -> Future[None]:
         return self._thread.submit(self._core.change_mappings(undo_change))
 
-    def events(self, limit: int) -> Future[tuple[Event, ...]]:
-        return self._thread.submit(self._core.events(limit))
+    def events(self, after: int = 0, limit: int = 10_000, origin: Origin = ANYWHERE) -> Future[EventPage]:
+        return self._thread.submit(self._core.events(after, limit, origin))
 
     def send_report(self, report: Report) -> Future[None]:
         return self._thread.submit(self._core.push.send_now(report))

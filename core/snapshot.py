@@ -228,6 +228,7 @@ class Snapshot:
     associations: tuple[AssociationView, ...]
     alarms: tuple[str, ...]  # sentences, most urgent first
     push: PushView = PushView()
+    last_fraud_ms: int | None = None  # time of the newest event of the gateway's fraud log
 
 
 @dataclass(frozen=True, slots=True)

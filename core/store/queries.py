@@ -9,10 +9,12 @@ from types import TracebackType
 from core.snapshot import MeterState
 from core.store.outbox.queries import OutboxQueries
 from core.store.records import (
+    ANYWHERE,
     CounterRun,
     Event,
     LastRun,
     Log,
+    Origin,
     ProfileRow,
     Reading,
     StoredMeter,
@@ -27,6 +29,7 @@ _SERIES = "(SELECT id FROM profile_series WHERE profile = :profile AND state = '
 _LAST_GOOD = "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY id DESC LIMIT 1"
 _LAST_FAILED = "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY id DESC LIMIT 1"
 _EVENT = "meter, log, time_ms, code, message, id"
+_DEVICE = {"any": "TRUE", "gateway": "meter IS NULL", "meters": "meter IS NOT NULL"}
 _IN_LOG = """meter IS :meter AND log = :log AND id > ifnull((SELECT id FROM event
     WHERE meter IS :meter AND log = :log ORDER BY id DESC LIMIT 1 OFFSET :capacity), 0)"""
 """The rows of a log, without older ones that are only kept for a report."""
@@ -224,11 +227,20 @@ class StoreReader:
         )
         return [_event(row) for row in rows]
 
-    def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
-        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+    def recent_events(
+        self, limit: int | None = None, after: int = 0, origin: Origin = ANYWHERE
+    ) -> list[Event]:
+        """Events with an id above `after`: the newest of them, at most `limit`, oldest first."""
+        device = "meter = :device" if isinstance(origin.device, int) else _DEVICE[origin.device]
         rows = self._connection.execute(
-            f"SELECT {_EVENT} FROM event WHERE log = ifnull(?, log) ORDER BY id DESC LIMIT ?",
-            (log, -1 if limit is None else limit),
+            f"SELECT {_EVENT} FROM event WHERE id > :after AND {device} AND log = ifnull(:log, log) "
+            "ORDER BY id DESC LIMIT :limit",
+            {
+                "after": after,
+                "device": origin.device,
+                "log": origin.log,
+                "limit": -1 if limit is None else limit,
+            },
         ).fetchall()
         return [_event(row) for row in reversed(rows)]
 

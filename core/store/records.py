@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from core.errors import CmeError
 from core.snapshot import MeterState
@@ -111,6 +111,19 @@ class Event(NamedTuple):
     """A line for people, at most 128 bytes of UTF-8; "" where the code says all."""
     id: int = 0
     """Given by the store; grows with each event and is never used again."""
+
+
+class Origin(NamedTuple):
+    """Which events are wanted: of which devices, and of which log."""
+
+    device: Literal["any", "gateway", "meters"] | int = "any"
+    """A number is the key of a meter."""
+    log: Log | None = None
+    """None: both."""
+
+
+ANYWHERE: Final = Origin()
+"""Both logs of the gateway, and those of all meters."""
 
 
 class LastRun(NamedTuple):

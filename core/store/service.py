@@ -11,7 +11,17 @@ from zoneinfo import ZoneInfo
 from core.interval import Interval
 from core.store.changes import Series
 from core.store.outbox.service import Outbox
-from core.store.records import CounterRun, Event, LastRun, Log, ProfileRow, Reading, StoredMeter
+from core.store.records import (
+    ANYWHERE,
+    CounterRun,
+    Event,
+    LastRun,
+    Log,
+    Origin,
+    ProfileRow,
+    Reading,
+    StoredMeter,
+)
 from core.store.workers import Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -174,9 +184,11 @@ class Store:
         """The last event of every log that has one."""
         return await self._reader.do(lambda reader: reader.last_events())
 
-    async def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
-        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
-        return await self._reader.do(lambda reader: reader.recent_events(limit, log))
+    async def recent_events(
+        self, limit: int | None = None, after: int = 0, origin: Origin = ANYWHERE
+    ) -> list[Event]:
+        """Events with an id above `after`: the newest of them, at most `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.recent_events(limit, after, origin))
 
     async def event_rows(
         self, meter: int | None, log: Log, start_ms: int, end_ms: int, limit: int = 1000
