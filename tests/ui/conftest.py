@@ -29,7 +29,14 @@ time.tzset()
 PROGRAM = Path(__file__).parent / "recorded_app.py"
 LIMIT = 20.0
 
-KEYS = {"F1": b"\x1bOP", "F2": b"\x1bOQ", "F6": b"\x1b[17~", "F10": b"\x1b[21~", "F12": b"\x1b[24~"}
+KEYS = {
+    "F1": b"\x1bOP",
+    "F2": b"\x1bOQ",
+    "F5": b"\x1b[15~",
+    "F6": b"\x1b[17~",
+    "F10": b"\x1b[21~",
+    "F12": b"\x1b[24~",
+}
 
 
 class VirtualTerminal:
@@ -332,3 +339,27 @@ def session():
             yield Session(app, pilot, gateway)
 
     return begin
+
+
+@pytest.fixture
+def looks_as_accepted(snap_compare):
+    """Compares the app over a recorded gateway, after some keys, with the accepted picture."""
+    from recorded import RecordedGateway
+
+    from cme_tui.app import CmeApp
+
+    def compare(*keys, gateway=None, size=(80, 24), profile="rich", **recorded):
+        gateway = gateway or RecordedGateway(**recorded)
+        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
+
+        async def press(pilot):
+            for key in keys:
+                await pilot.press(key)
+                await pilot.app.workers.wait_for_complete()
+                await pilot.pause()
+            pilot.app.pull()
+            await pilot.pause()
+
+        return snap_compare(app, terminal_size=size, run_before=press)
+
+    return compare

@@ -40,7 +40,7 @@ def test_a_serial_console_is_within_its_budgets(start):
     program.process.send_signal(signal.SIGUSR1)
     program.until_shown("2850.429")
     assert 0 < program.received - before < 40
-    for key, text in (("F6", "Meter id"), ("F2", "DLMS server"), ("F1", "Keys here")):
+    for key, text in (("F6", "Meter id"), ("F5", "Ledger"), ("F2", "DLMS server"), ("F1", "Keys here")):
         before = program.received
         program.press(key)
         program.until_shown(text)

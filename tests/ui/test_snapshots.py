@@ -5,33 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recorded import RecordedGateway
 
-from cme_tui.app import CmeApp
 from cme_tui.commands.screenshots import SHOTS, run
 
 SMALL, LARGE = (80, 24), (120, 40)
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
-
-
-@pytest.fixture
-def looks_as_accepted(snap_compare):
-    """Compares the app over a recorded gateway, after some keys, with the accepted picture."""
-
-    def compare(*keys, size=SMALL, profile="rich", **recorded):
-        gateway = RecordedGateway(**recorded)
-        app = CmeApp(gateway, clock=gateway.clock, profile=profile)
-
-        async def press(pilot):
-            await pilot.press(*keys)
-            await pilot.app.workers.wait_for_complete()
-            await pilot.pause()
-            pilot.app.pull()
-            await pilot.pause()
-
-        return snap_compare(app, terminal_size=size, run_before=press)
-
-    return compare
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
