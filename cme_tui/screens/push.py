@@ -248,7 +248,7 @@ class PushScreen(FilteredScreen):
                 f"{label(report)} is off, or goes nowhere; Enter on the report changes that.", "warn"
             )
         else:
-            self.run_worker(self._resend(report))
+            self._resend(report)
 
     def action_calendar(self) -> None:
         self.cme.push_screen(CompletenessScreen(self._report))
@@ -257,9 +257,7 @@ class PushScreen(FilteredScreen):
         push = self.cme.gateway.config().push
         now = str(answers.Where(push.host, push.port, push.client_sap))
 
-        def answered(text: str | None) -> None:
-            if text is None or text == now:
-                return
+        def given(text: str) -> None:
             where = answers.destination(text)
             values = {
                 "push.host": where.host or None,
@@ -276,7 +274,7 @@ class PushScreen(FilteredScreen):
             "Default HES: host, port and client SAP, such as hes.example.net:4059 1; reports without a destination of "
             "their own go there. Randomisation, delays and sizes are in Settings (F3)."
         )
-        self.cme.push_screen(AskScreen(question, now, wrong=answers.objection(answers.destination)), answered)
+        self._ask(question, now, answers.destination, given)
 
     async def _open(self, found: Notification) -> None:
         asking = self.cme.gateway.notification(found.id)
@@ -284,46 +282,57 @@ class PushScreen(FilteredScreen):
             names = {meter.key: meter.name for meter in self.cme.current.meters}
             self.cme.push_screen(NotificationScreen(asking.result(), rows.device(found, names)))
 
-    async def _resend(self, report: Report) -> None:
+    def _resend(self, report: Report) -> None:
+        """Ask from when, to when and of which meters, one after the other, then whether."""
         zone = self.cme.gateway.config().gateway.zone
         now_ms = self.cme.clock() + self.cme.current.clock_offset_ms
-        title = f"Resend {label(report)}"
         known = self.cme.current.meters
+        day, title = answers.local(now_ms, zone, "%Y-%m-%d"), f"Resend {label(report)}"
 
-        def from_moment(text: str) -> int:
+        def start_of(text: str) -> int:
             return answers.moment(text, zone)
 
-        def to_moment(text: str) -> int:
+        def end_of(text: str) -> int:
             return answers.moment(text, zone, end=True)
 
-        ask = self.cme.push_screen_wait
-        day = answers.local(now_ms, zone, "%Y-%m-%d")
-        begin = await ask(
-            AskScreen(
-                f"{title}: from when on? A day, or day and time", day, wrong=answers.objection(from_moment)
+        def begun(begin: str) -> None:
+            question = f"{title} from {begin}: to when, included?"
+            self._ask(question, day, end_of, lambda end: ended(begin, end))
+
+        def ended(begin: str, end: str) -> None:
+            which = "of which meters? Names, ids or logical devices with commas; none: all"
+            question = f"{title} from {begin} to {end}: {which}"
+            self._ask(
+                question, "", lambda text: answers.meters(text, known), lambda text: chosen(begin, end, text)
             )
-        )
-        if begin is None:
-            return
-        end = await ask(
-            AskScreen(f"{title} from {begin}: to when, included?", day, wrong=answers.objection(to_moment))
-        )
-        if end is None:
-            return
-        which = "of which meters? Names, ids or logical devices with commas; none: all"
-        question = f"{title} from {begin} to {end}: {which}"
-        text = await ask(
-            AskScreen(question, wrong=answers.objection(lambda typed: answers.meters(typed, known)))
-        )
-        if text is None:
-            return
-        meters = answers.meters(text, known)
-        of = "every device" if meters is None else ", ".join(meter.name for meter in meters)
-        question = f"{title} of {of} from {begin} to {end}? The HES gets again what it has of that already."
-        if await ask(ConfirmScreen(question, "Resend")):
+
+        def chosen(begin: str, end: str, text: str) -> None:
+            meters = answers.meters(text, known)
+            of = "every device" if meters is None else ", ".join(meter.name for meter in meters)
             keys = None if meters is None else [meter.key for meter in meters]
-            resending = self.cme.gateway.resend_report(report, keys, from_moment(begin), to_moment(end))
-            await self._follow(resending, "Collecting", _resent)
+
+            def decided(yes: bool | None) -> None:
+                if yes:
+                    sending = self.cme.gateway.resend_report
+                    self._do(
+                        lambda: sending(report, keys, start_of(begin), end_of(end)), "Collecting", _resent
+                    )
+
+            question = (
+                f"{title} of {of} from {begin} to {end}? The HES gets again what it has of that already."
+            )
+            self.cme.push_screen(ConfirmScreen(question, "Resend"), decided)
+
+        self._ask(f"{title}: from when on? A day, or day and time", day, start_of, begun)
+
+    def _ask(
+        self, question: str, value: str, read: Callable[[str], object], then: Callable[[str], None]
+    ) -> None:
+        def answered(text: str | None) -> None:
+            if text is not None:
+                then(text)
+
+        self.cme.push_screen(AskScreen(question, value, wrong=answers.objection(read)), answered)
 
     def _do(self, begin: Callable[[], Future[Any]], doing: str, done: Callable[[Any], str]) -> None:
         async def work() -> None:

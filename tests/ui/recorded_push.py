@@ -13,7 +13,7 @@ from core.cosem import datetime as cosem_time
 from core.cosem import names
 from core.cosem.codes import Codes
 from core.cosem.profile import CaptureObject
-from core.dlms import axdr
+from core.dlms import axdr, wrapper
 from core.errors import CmeError
 from core.push import notification, payload
 from core.push.reports import PROFILES
@@ -88,7 +88,9 @@ def _notification(
         "next_try_ms": None,
         "reason": "",
         "delivered_ms": created + 4000 if state is NotificationState.DELIVERED else None,
-        "wire_size": len(PROFILE) + 27 if state is NotificationState.DELIVERED else None,
+        "wire_size": len(PROFILE) + notification.HEADER_SIZE + wrapper.HEADER_SIZE
+        if state is NotificationState.DELIVERED
+        else None,
     }
     return Notification(**values | more)
 
