@@ -197,6 +197,8 @@ class ConfigFile:
             section = _section(document, name)
             if dotted == _REPORTS:
                 _set_reports(section, [] if value is None else value)
+                if not section and section.is_super_table():
+                    del document[name]  # it had no header of its own
             elif value is not None:
                 section[key] = value
             elif key in section:

@@ -76,6 +76,15 @@ def test_a_save_and_its_undo(path: Path, text: str) -> None:
     assert load_config(path) == before
 
 
+def test_the_first_report_is_taken_back(path: Path) -> None:
+    """Of a file that has nothing else of pushes, as the first save makes it."""
+    file = ConfigFile(path)
+    before = load_config(path)
+    file.save({"push.report": report_tables([PushReportConfig("billing_profile")])})
+    file.undo()
+    assert load_config(path) == before
+
+
 def test_one_report_of_all_is_changed(path: Path) -> None:
     """In its place; one that there was not comes last."""
     push = load_config(saved(path, HAND_WRITTEN).path).push
