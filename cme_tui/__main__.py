@@ -64,6 +64,15 @@ decimal numbers in text, null where missing. "events": [{"time", "object", "code
 """
 
 _METER = "NAME|ID|LD"
+_REPORTS = (
+    "load_profile_1",
+    "load_profile_2",
+    "billing_profile",
+    "standard_event_log",
+    "fraud_event_log",
+    "on_installation",
+)
+_STATES = ("waiting", "delivered", "expired", "cancelled")
 _MAPPING = "FILE|TYPE/MANUFACTURER/VERSION"
 
 BAD_USAGE = 2
@@ -294,9 +303,64 @@ def _parser() -> argparse.ArgumentParser:
         "--count", type=_number(1, 1_000_000_000), metavar="N", help="end after so many that could be read"
     )
 
+    _add_push(commands, place)
+
     screenshots = commands.add_parser("screenshots", help="render the screens of a demo gateway to SVG")
     screenshots.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
     return parser
+
+
+def _add_push(commands: argparse._SubParsersAction[_Parser], place: _Parser) -> None:
+    push = commands.add_parser("push", help="push reports and what became of them").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    listing = push.add_parser("list", help="the reports, where they go and what waits", parents=[place])
+    listing.add_argument("--json", action="store_true")
+    listing.add_argument("--ledger", action="store_true", help="the notifications instead, newest first")
+    listing.add_argument(
+        "--report", choices=_REPORTS, metavar="REPORT", help="only of this one, with --ledger"
+    )
+    listing.add_argument("--meter", metavar=_METER, help="only of this one, 1 for the gateway, with --ledger")
+    listing.add_argument("--state", choices=_STATES, help="only those, with --ledger")
+    listing.add_argument("--limit", type=_number(1, 100_000), metavar="N", help="the newest N, with --ledger")
+    sending = push.add_parser("send", help="make a report now, and send it", parents=[place])
+    testing = push.add_parser("test", help="send the newest row or event only", parents=[place])
+    again = push.add_parser("resend", help="send again what lies between two times", parents=[place])
+    changing = push.add_parser("set", help="change a report", parents=[place])
+    for parser in (sending, testing, again, changing):
+        parser.add_argument("report", choices=_REPORTS, metavar="REPORT", help=", ".join(_REPORTS))
+    again.add_argument(
+        "--from", dest="start", required=True, metavar="TIME", help='"2026-01-09" or "2026-01-09 12:00"'
+    )
+    again.add_argument("--to", dest="end", required=True, metavar="TIME", help="included; a day to its end")
+    again.add_argument("--meter", metavar=_METER, action="append", default=[], help="may be repeated")
+    trying = push.add_parser("retry", help="try what waits now", parents=[place])
+    trying.add_argument("ids", type=_number(1, 2**53), metavar="ID", nargs="*", default=[])
+    giving_up = push.add_parser("cancel", help="give up notifications: they are not sent", parents=[place])
+    giving_up.add_argument("ids", type=_number(1, 2**53), metavar="ID", nargs="+")
+    one = push.add_parser("show", help="a notification, decoded", parents=[place])
+    one.add_argument("id", type=_number(1, 2**53), metavar="ID")
+    one.add_argument("--json", action="store_true")
+    days = push.add_parser("completeness", help="what became of each day's rows of a meter", parents=[place])
+    days.add_argument("meter", metavar=_METER)
+    days.add_argument("--report", choices=_REPORTS[:3], metavar="REPORT", default=_REPORTS[0])
+    days.add_argument("--month", metavar="YYYY-MM", help="this one where not given")
+    days.add_argument("--json", action="store_true")
+    switch = changing.add_mutually_exclusive_group()
+    switch.add_argument("--enable", dest="enabled", action="store_true", default=None)
+    switch.add_argument("--disable", dest="enabled", action="store_false", default=None)
+    changing.add_argument("--schedule", metavar="TEXT", help='"every 1 h + 5 min", "daily 06:00", ...')
+    changing.add_argument(
+        "--host", metavar="H", help='a HES of its own; "" for the default one, with its port and client SAP'
+    )
+    changing.add_argument("--port", type=_port, metavar="N")
+    changing.add_argument("--client-sap", type=_number(1, 65535), metavar="N")
+    changing.add_argument(
+        "--last-rows",
+        type=_number(0, 1000),
+        metavar="N",
+        help="the newest N rows each time; 0: what is unsent",
+    )
 
 
 def _port(text: str) -> int:
@@ -404,6 +468,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
                 count=arguments.count,
             )
+        case "push":
+            return _run_push(arguments)
         case "screenshots":
             from cme_tui.commands import screenshots
 
@@ -470,6 +536,46 @@ def _run_secrets(arguments: argparse.Namespace) -> int:
     if arguments.all == bool(arguments.names):
         return _misused("secrets generate", "give names, or --all")
     return secrets.generate(place, GENERATED if arguments.all else arguments.names)
+
+
+def _run_push(arguments: argparse.Namespace) -> int:
+    from cme_tui.commands import push
+
+    place = _state_dir(arguments)
+    match arguments.action:
+        case "list":
+            wanted = push.Filter(arguments.report, arguments.meter, arguments.state, arguments.limit)
+            if any(wanted) and not arguments.ledger:
+                return _misused("push list", "--report, --meter, --state and --limit are for --ledger")
+            return push.show(place, as_json=arguments.json, ledger=arguments.ledger, wanted=wanted)
+        case "send":
+            return push.send(place, arguments.report)
+        case "test":
+            return push.test(place, arguments.report)
+        case "resend":
+            return push.resend(place, arguments.report, arguments.start, arguments.end, arguments.meter)
+        case "retry":
+            return push.retry(place, arguments.ids)
+        case "cancel":
+            return push.cancel(place, arguments.ids)
+        case "show":
+            return push.show_one(place, arguments.id, as_json=arguments.json)
+        case "completeness":
+            return push.completeness(
+                place, arguments.meter, arguments.report, arguments.month, as_json=arguments.json
+            )
+        case "set":
+            changes = {
+                key: getattr(arguments, key)
+                for key in ("enabled", "schedule", "host", "port", "client_sap", "last_rows")
+                if getattr(arguments, key) is not None
+            }
+            if arguments.host == "":
+                changes = {"port": None, "client_sap": None, **changes}
+            if not changes:
+                return _misused("push set", "say what to change")
+            return push.set_report(place, arguments.report, changes)
+    raise AssertionError(arguments.action)
 
 
 def _misused(command: str, sentence: str) -> int:

@@ -27,6 +27,7 @@ from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
+from cme_tui.screens.push import PushScreen
 from cme_tui.screens.settings import SettingsScreen
 from cme_tui.terminal import Profile, Terminal
 from cme_tui.themes import BASIC, RICH
@@ -59,6 +60,7 @@ class CmeApp(App[None]):
         "overview": OverviewScreen,
         "settings": SettingsScreen,
         "mapping": MappingScreen,
+        "push": PushScreen,
         "meters": MetersScreen,
         "events": EventsScreen,
         "dlms": DlmsScreen,
@@ -68,6 +70,7 @@ class CmeApp(App[None]):
         Binding("f2", "go('overview')", show=False),
         Binding("f3", "go('settings')", show=False),
         Binding("f4", "go('mapping')", show=False),
+        Binding("f5", "go('push')", show=False),
         Binding("f6", "go('meters')", show=False),
         Binding("f7", "go('events')", show=False),
         Binding("f8", "go('dlms')", show=False),

@@ -323,6 +323,11 @@ class PushConfig:
         """The report of this type, where it is enabled."""
         return next((report for report in self.reports if report.type == kind and report.enabled), None)
 
+    def described(self, kind: Report) -> PushReportConfig:
+        """The report of this type, enabled or not; one that is switched off where there is none."""
+        known = (report for report in self.reports if report.type == kind)
+        return next(known, PushReportConfig(type=kind, enabled=False))
+
     def receiver(self, kind: Report) -> Receiver | None:
         """Where reports of this type go; None where they are not enabled or nobody said where."""
         report = self.report(kind)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.config import Report
+from core.config import Config, Report
 from core.events import EventPage
 from core.mapping.model import MappingFile
 from core.mapping.workshop import Coaching, Mappings, Preview
@@ -52,6 +52,9 @@ class Gateway(Protocol):
     def reload(self) -> Future[None]:
         """Read config.toml and mappings again and apply what changed. Fails with `CmeError`, changing nothing."""
 
+    def config(self) -> Config:
+        """What config.toml said when it was applied last."""
+
     def settings(self) -> tuple[Setting, ...]:
         """Every setting of the plain tables of config.toml, as it holds now."""
 
@@ -64,6 +67,7 @@ class Gateway(Protocol):
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
 
+        All push reports are one setting, "push.report": a list of tables as config.toml has them.
         Associations that the change does not touch go on. Fails with `CmeError`, a sentence, where a value, the
         disk or the port does not allow it, and then nothing has changed, on disk nor in the gateway.
         """

@@ -11,7 +11,7 @@ from typing import Any
 
 from core import demo
 from core.clock import Clock, SystemClock
-from core.config import Report
+from core.config import Config, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
 from core.events import EventPage
@@ -56,6 +56,9 @@ class RunningGateway:
 
     def reload(self) -> Future[None]:
         return self._thread.submit(self._core.reload())
+
+    def config(self) -> Config:
+        return self._core.config
 
     def settings(self) -> tuple[Setting, ...]:
         return self._core.settings()

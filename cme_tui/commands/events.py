@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,14 +10,14 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Literal
 
-from cme_tui.event_file import GATEWAY, Device, event_csv, removed_meter
-from core.config import Config, ConfigError, load_config
+from cme_tui.commands.stored import chosen_devices, devices_of
+from cme_tui.event_file import Device, event_csv
+from core.config import load_config
 from core.events import Event, Log, event_name, log_of
 from core.events.codes import METER_STATUS
 from core.events.meaning import meaning, status_bits
-from core.mbus.address import parse_address
 from core.statedir import StateDir
-from core.store import Origin, StoredMeter, StoreReader, open_readonly
+from core.store import Origin, StoreReader, open_readonly
 
 _COLUMNS = ("time", "device", "log", "code", "name", "message")
 
@@ -38,7 +37,7 @@ def show(
     state = StateDir(state_dir)
     config = load_config(state.config)
     with open_readonly(state.database) as store:
-        devices = _devices(config, store.meters(removed=True))
+        devices = devices_of(config, store.meters(removed=True))
         events = _events(store, devices, meter, Log(log) if log else None, last)
     match form:
         case "json":
@@ -86,35 +85,9 @@ def _events(
 ) -> list[Event]:
     if meter is None:
         return store.recent_events(last, origin=Origin(log=log))
-    keys = _chosen(devices, meter)
+    keys = chosen_devices(devices, meter)
     found = [event for event in store.recent_events(origin=Origin(log=log)) if event.meter in keys]
     return found if last is None else found[-last:]
-
-
-def _devices(config: Config, stored: Iterable[StoredMeter]) -> dict[int | None, Device]:
-    """By key of the meter; those that were removed go by their address."""
-    installed = {(item.line, str(parse_address(str(item.address)))): item for item in config.meters}
-    devices: dict[int | None, Device] = {None: GATEWAY}
-    for record in stored:
-        devices[record.key] = removed_meter(record)
-        item = installed.get((record.line, record.address))
-        if item is not None and record.removed_ms is None:
-            name = item.name or devices[record.key].name
-            devices[record.key] = Device(name, record.identification, item.logical_device)
-    return devices
-
-
-def _chosen(devices: Mapping[int | None, Device], wanted: str) -> set[int | None]:
-    keys = {
-        key
-        for key, device in devices.items()
-        if wanted in (device.name, device.identification, str(device.logical_device))
-    }
-    if not keys:
-        near = difflib.get_close_matches(wanted, [device.name for device in devices.values()], n=1)
-        hint = f"did you mean {near[0]}?" if near else "'cme-tui meters list' shows what there is."
-        raise ConfigError(f'--meter: there is no "{wanted}"; {hint}')
-    return keys
 
 
 def _object(event: Event, devices: Mapping[int | None, Device]) -> dict[str, str | int | None]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.push.wording import summary
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
@@ -42,7 +43,7 @@ class OverviewScreen(MeterTableScreen):
         "The state of the whole gateway. Meters that need attention stand first.\n"
         "A line shows its running sweep with the number of meters read and the time left, then when the next one "
         "starts. Under DLMS server stand the clients that are connected, with the logical device that each has "
-        "selected and how it authenticated.\n"
+        "selected and how it authenticated. The last line tells of the pushes, what is wrong with them first.\n"
         "After a change in config.toml or in mappings, c applies it without a restart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -77,6 +78,7 @@ class OverviewScreen(MeterTableScreen):
         )
         yield Lines(id="next")
         yield Lines(id="dlms")
+        yield Lines(id="pushes")
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
@@ -95,6 +97,9 @@ class OverviewScreen(MeterTableScreen):
         advice.display = not meters
         advice.show(_advice(snapshot))
         self.query_one("#dlms", Lines).show(_dlms(snapshot, now_ms, coarse))
+        self.query_one("#pushes", Lines).show(
+            [((" Push ", "title"), *summary(snapshot.push, now_ms, coarse))]
+        )
 
     def hint(self) -> Line:
         meter = self.meter

@@ -78,6 +78,20 @@ class TitleBar(Widget):
                 return
 
 
+Key = tuple[str, str, str]
+"""As printed, what it does, action."""
+
+
+def fitting(keys: Sequence[Key], width: int, gives_way: Sequence[str]) -> list[Key]:
+    """`keys` without as many of those in `gives_way`, in that order, as a row of `width` cells has no room for."""
+    shown = list(keys)
+    for gone in gives_way:
+        if sum(len(key) + len(label) + 3 for key, label, _ in shown) <= width:
+            break
+        shown = [key for key in shown if key[0] != gone]
+    return shown
+
+
 class KeyBar(Widget):
     """The keys of a screen: (key as printed, what it does, action). Each works with the mouse, too."""
 

@@ -188,8 +188,7 @@ class Push:
         if found is None:
             raise CmeError(f"There is no notification {number}; it may be too old to be remembered.")
         body = await self._outbox.body(number)
-        time = cosem_time.encode(found.created_ms, self._zone())
-        return NotificationDetail(found, notification.encode(number, time, body) if body else b"")
+        return detail(found, body, self._zone())
 
     async def completeness(
         self, report: Report, meter: int, start_ms: int, end_ms: int
@@ -275,6 +274,12 @@ class Push:
             oldest_ms=oldest if waiting else None,
             problem=problems[0] if problems else "",
         )
+
+
+def detail(found: Notification, body: bytes | None, zone: tzinfo) -> NotificationDetail:
+    """A notification with its APDU, as it goes out before it is ciphered; `body` where it is still kept."""
+    time = cosem_time.encode(found.created_ms, zone)
+    return NotificationDetail(found, notification.encode(found.id, time, body) if body else b"")
 
 
 def _destination_view(state: DestinationState) -> DestinationView:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import tomli_w
+from recorded_push import RecordedPush
 
 from core.config import Config, parse_config
 from core.cosem import dialect
@@ -127,14 +129,17 @@ REMOVED: Final = StoredMeter(999, "main", "99", "11490378", "ACW", 20, 7, NOW_MS
 """A meter that is no longer installed."""
 
 
-class RecordedGateway:
+class RecordedGateway(RecordedPush):
     """Implements `core.facade.Gateway` with fixed views.
 
     `meters` repeats the recorded meters up to that number; `clients` are connected DLMS clients; without `lines` it is
-    a gateway as it is after the first start.
+    a gateway as it is after the first start, and without `push` it reports nothing.
     """
 
-    def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
+    def __init__(
+        self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1, *, push: bool = True
+    ) -> None:
+        super().__init__(push=push and lines > 0)
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
         self.set_values: dict[str, Any] = {
             "gateway.serial": "0016000000",
@@ -159,6 +164,8 @@ class RecordedGateway:
         return self.now_ms
 
     def snapshot(self) -> Snapshot:
+        if self.current.push != (push := self.push_view()):
+            self.current = replace(self.current, push=push)
         return self.current
 
     def meter(self, key: int) -> Future[MeterDetail]:
@@ -223,6 +230,7 @@ class RecordedGateway:
         self._lowered(values)
         self.replaced_values = {name: self.set_values.get(name) for name in values}
         self.set_values.update(values)
+        self.set_push({name: value for name, value in values.items() if name.startswith("push.")})
 
     def _keep(self, values: Mapping[str, str]) -> None:
         self.kept_secrets = changed_secrets(self.kept_secrets, values)

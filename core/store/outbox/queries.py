@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+from itertools import accumulate
 
 from core.store.outbox.records import (
     GATEWAY,
@@ -183,13 +185,29 @@ class OutboxQueries:
         start, cursor = self._connection.execute(
             "SELECT start, cursor FROM push_cursor WHERE report = :report AND meter = :meter", values
         ).fetchone() or (0, 0)
+        spans = {
+            state: _Spans([(first, last) for kept, first, last in held if kept == state]) for state in _FATES
+        }
         found = []
         for boundary_ms, time_ms, reading in rows:
-            states = {state for state, first, last in held if first <= time_ms <= last}
             otherwise = RowFate.DELIVERED if start < reading <= cursor else RowFate.UNSENT
-            fate = next((fate for state, fate in _FATES.items() if state in states), otherwise)
-            found.append(RowReport(boundary_ms, time_ms, fate))
+            fates = (fate for state, fate in _FATES.items() if spans[state].hold(time_ms))
+            found.append(RowReport(boundary_ms, time_ms, next(fates, otherwise)))
         return found
+
+
+class _Spans:
+    """Spans of time: a month of quarters in hourly notifications makes millions of pairs."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        ordered = sorted(spans)
+        self._firsts = [first for first, _ in ordered]
+        self._lasts = list(accumulate((last for _, last in ordered), max))
+
+    def hold(self, moment: int) -> bool:
+        """Whether one of them does."""
+        begun = bisect_right(self._firsts, moment)
+        return begun > 0 and self._lasts[begun - 1] >= moment
 
 
 def _notification(row: sqlite3.Row) -> Notification:
