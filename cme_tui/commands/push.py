@@ -155,7 +155,7 @@ def show_one(state_dir: Path, number: int, *, as_json: bool) -> int:
         return 0
     for key, value in entry.items():
         if value not in (None, ""):
-            print(f"{key.replace('_', ' ')}: {value}")
+            print(f"{key.replace('_', ' ')}: {_text(value)}")
     if received is None:
         print("Its body is no longer kept.")
     else:

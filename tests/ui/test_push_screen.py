@@ -104,7 +104,7 @@ async def test_the_ledger_tells_what_became_of_each(session):
         assert s.lines("#count") == " Ledger 9  newest first"
         shown = rows(s, "#ledger")
         assert shown[0] == "9 ○ waiting on installation gateway 0 0 20 s - (140 B)"
-        assert shown[1] == "8 ● delivered load profile 1 water kitchen 2 1 55 min - 167 B"
+        assert shown[1] == "8 ● delivered load profile 1 water kitchen 2 1 55 min - 166 B"
         assert shown[4] == "5 ! waiting billing profile water kitchen 2 7 2 h 12 min (140 B)"
         assert [row.split()[1] for row in shown] == ["○", "●", "●", "●", "!", "!", "-", "✗", "●"]
         assert "removed, LD 100" in shown[8]
