@@ -59,13 +59,14 @@ class OutboxChanges:
         self._connection.execute(
             "INSERT INTO push_cursor (report, meter, start, cursor) "
             f"SELECT :report, ifnull(key, {GATEWAY}), start, start FROM "
-            f"(SELECT key, ifnull(({newest}), 0) AS start FROM ({devices}))",
+            f"(SELECT key, ifnull(({newest}), 0) AS start FROM ({devices})) WHERE true "
+            "ON CONFLICT DO UPDATE SET cursor = max(cursor, excluded.cursor), "
+            "start = iif(excluded.start > cursor, excluded.start, start)",
             values,
         )
 
     def drop_report(self, report: str) -> None:
-        """Forget how far a report has come; when it begins again, it begins like a new one."""
-        self._connection.execute("DELETE FROM push_cursor WHERE report = ?", (report,))
+        """End a report. Its cursors stay: when it begins again, nothing is sent twice."""
         self._connection.execute("DELETE FROM push_report WHERE report = ?", (report,))
 
     def save_states(self, states: Mapping[str, ReportState]) -> None:
