@@ -80,7 +80,7 @@ class Plant:
     async def start(self) -> None:
         """Begin, or go on after a crash: only what is in the store is known."""
         self.reports = Reports(
-            self.store, self.clock, lambda: self.meters, self._rows, lambda: self.facts, lambda: self.config
+            self.store, self.clock, lambda: self.meters, self.rows, lambda: self.facts, lambda: self.config
         )
         self.scheduler = PushScheduler(
             self.store,
@@ -93,7 +93,8 @@ class Plant:
         )
         await self.scheduler.open()
 
-    def _rows(self, meter: Meter, profile: int) -> MeterRows:
+    def rows(self, meter: Meter, profile: int) -> MeterRows:
+        """The rows of a profile with the columns that go into pushes."""
         return MeterRows(meter, profile, 0, self.store, self._cache, SITE, meter.pushed)
 
     async def _address(self) -> int:

@@ -259,7 +259,7 @@ def push(name: str) -> bytes:
 async def test_everything_arrives_once_whatever_is_killed_and_whatever_the_head_end_does(
     tmp_path: Path,
 ) -> None:
-    """Every row and every event, in order for each meter and log; again only where the answer was lost; no nonce twice."""
+    """Every row and event, in order for each meter and log; again only where the answer was lost; no nonce twice."""
     chance = random.Random(SEED)
     head_end = HeadEnd(chance)
     await head_end.start()

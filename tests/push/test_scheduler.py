@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from push_plant import until
+from dlms_plant import Directory
+from push_plant import PlainCredentials, until
 from report_plant import ADDRESS, TITLE, Plant, at, opened, times
 
+from core.cosem.base import Context, DataAccessError
 from core.errors import CmeError
 from core.push.content import Content
 from core.push.scheduler import GROUPING_MS
+from core.push.service import Push
 from core.store import StoreError
 
 MINUTE = 60_000
@@ -189,6 +192,45 @@ async def test_the_last_rows_are_sent_each_time_sent_before_or_not(plant: Plant)
     found = await plant.turn(at("2025-10-24 10:15"))
     assert [times([each]) for each in found] == [moments[2:], moments[2:]]
     assert [times([each]) for each in await plant.turn(at("2025-10-24 10:30"))] == [moments[2:], moments[2:]]
+
+
+@pytest.mark.parametrize("last_rows", [0, 2])
+async def test_on_request_a_report_is_made_of_the_devices_that_were_named(
+    plant: Plant, last_rows: int
+) -> None:
+    """The others wait for their slot."""
+    (other,) = await plant.install(1)
+    plant.report(LP1, "daily 12:00", last_rows=last_rows)
+    assert await plant.read_and_turn(at("2025-10-24 10:08")) == []
+    assert await plant.scheduler.send_now(plant.config.reports[0], (other.key,))
+    assert [each.meter for each in await plant.taken()] == [other.logical_device_name]
+    assert plant.filled == 1
+
+
+async def test_the_method_push_says_temporary_failure_where_the_outbox_is_full(plant: Plant) -> None:
+    """And other reason for a report that is off."""
+    await plant.read(*plant.meters)
+    push = Push(
+        plant.store,
+        PlainCredentials(),
+        plant.clock,
+        lambda: plant.meters,
+        plant.rows,
+        lambda: plant.facts,
+        lambda: plant.config,
+        lambda: None,
+    )
+    context = Context(1, 16, "192.0.2.7:51034", Directory({}))
+    with pytest.raises(DataAccessError, match="other-reason"):
+        await push.send_report(LP1, context)
+    plant.report(LP1, "daily 12:00")
+    plant.config = replace(plant.config, outbox_mb=0)
+    with pytest.raises(DataAccessError, match="temporary-failure"):
+        await push.send_report(LP1, context)
+    plant.config = replace(plant.config, outbox_mb=1)
+    await push.send_report(LP1, context)
+    assert len(await plant.taken()) == 1
+    await push.close()
 
 
 async def test_last_rows_for_which_an_empty_outbox_has_no_room_are_a_problem_and_not_endless_work(
