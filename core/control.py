@@ -13,6 +13,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "undo"}`: takes back the last save of settings; one line, `{"restored": {"dlms.port": 4059}}`.
 - `{"call": "set_secrets", "values": {"encryption_key": HEX}}`: saves password and keys; one line, `{"saved": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
+- `{"call": "push_samples", "host": HOST, "port": N}`: sends one notification of each report to that receiver,
+  whatever is configured; one line, `{"sent": 4}`, when it has taken them.
 """
 
 from __future__ import annotations
@@ -184,8 +186,12 @@ class ControlServer:
                 return self._set_secrets(request.get("values"))
             case "read":
                 return self._read(request.get("logical_device"))
+            case "push_samples":
+                return self._push_samples(request.get("host"), request.get("port"))
             case name:
-                calls = "status, associations, trace, reload, configure, undo, set_secrets, read"
+                calls = (
+                    "status, associations, trace, reload, configure, undo, set_secrets, read, push_samples"
+                )
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
 
     async def _status(self) -> AsyncIterator[Mapping[str, Any]]:
@@ -242,6 +248,11 @@ class ControlServer:
         if key is None:
             raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
         yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
+
+    async def _push_samples(self, host: object, port: object) -> AsyncIterator[Mapping[str, Any]]:
+        if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 1 << 16:
+            raise CmeError("A receiver has a host, which is text, and a port from 1 to 65535.")
+        yield {"sent": await asyncio.wrap_future(self._gateway.send_samples(host, port))}
 
 
 async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:

@@ -173,6 +173,11 @@ class Reports:
             raise CmeError(NO_ROOM)
         return len(made)
 
+    async def samples(self, address: int) -> list[NewNotification]:
+        """One notification of each report that there is something for, configured or not: its newest row or event."""
+        made = [await self._sample(report) for report in (*PROFILES, *LOGS)]
+        return [*(new for sample in made for new in sample), self._installation(address)]
+
     async def put_installation(self, address: int, state: ReportState) -> bool:
         """Put the notification on installation into the outbox, and keep `state`."""
         return await self._put([self._installation(address)], {ON_INSTALLATION: state})

@@ -27,10 +27,12 @@ from core.push.scheduler import PushScheduler
 from core.push.sender import DestinationState, Sender
 from core.snapshot import DestinationView, PushReportView, PushView
 from core.store import Store, StoreError
-from core.store.outbox import Notification, NotificationState, RowReport
+from core.store.outbox import Notification, NotificationState, Outgoing, RowReport
 
 LEDGER: Final = 1000
 """Rows of the ledger that are shown at once, the newest."""
+_NO_REPORT: Final = 0
+"""Id of a notification that is no report's; those of reports begin at 1."""
 _ANYWHERE: Final = "192.0.2.1"
 """An address that nobody has (RFC 5737): the way there is the way to everywhere that is not near."""
 
@@ -60,6 +62,7 @@ class Push:
     ) -> None:
         """`touch` is called when there is something else to see."""
         self._outbox = store.outbox
+        self._clock = clock
         self._meters = meters
         self._gateway = gateway
         self._push = push
@@ -158,6 +161,21 @@ class Push:
             raise CmeError("There is nothing to send yet: no device has a row or an event for this report.")
         self._sender.hurry()
         return count
+
+    async def send_samples(self, host: str, port: int) -> int:
+        """Send one notification of each report straight to a receiver, for a rehearsal; how many those are.
+
+        Neither settings nor outbox have to do with it, and nothing is kept of it. Raises `CmeError` where it is not
+        taken.
+        """
+        address = await asyncio.to_thread(_own_address, host, port)
+        now = self._clock.now_ms()
+        batch = [
+            Outgoing(_NO_REPORT, new.report, new.sap, True, now, new.body)
+            for new in await self._reports.samples(address)
+        ]
+        await self._sender.send_beside(batch, Destination(host, port, self._push().client_sap))
+        return len(batch)
 
     async def retry(self, ids: Collection[int] | None = None) -> int:
         """Try what waits now; how many notifications. Raises `StoreError`."""

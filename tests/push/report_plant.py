@@ -73,7 +73,7 @@ class Plant:
         self.config = PushConfig(host="hes.example")
         self.meters: list[Meter] = []
         self.filled = 0
-        self._cache = RowCache()
+        self.cache = RowCache()
         self.reports: Reports
         self.scheduler: PushScheduler
 
@@ -95,7 +95,7 @@ class Plant:
 
     def rows(self, meter: Meter, profile: int) -> MeterRows:
         """The rows of a profile with the columns that go into pushes."""
-        return MeterRows(meter, profile, 0, self.store, self._cache, SITE, meter.pushed)
+        return MeterRows(meter, profile, 0, self.store, self.cache, SITE, meter.pushed)
 
     async def _address(self) -> int:
         return ADDRESS
