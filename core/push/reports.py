@@ -112,7 +112,7 @@ class Reports:
         """
         waiting = await self._store.outbox.unsent(report)
         wanted = {key: after for key, after in waiting.items() if devices is None or key in devices}
-        self._forget_problems(report, devices)
+        self.forget_problems(report, devices)
         batch: list[_Made] = []
         for device, after in wanted.items():
             async for made in self._unsent(report, device, after):
@@ -135,7 +135,7 @@ class Reports:
 
         `state` and `devices` as in `put_unsent`. False, and nothing done, where the outbox has no room for all.
         """
-        self._forget_problems(report, devices)
+        self.forget_problems(report, devices)
         made: list[NewNotification] = []
         for device in self._devices(report):
             if devices is None or device in devices:
@@ -218,16 +218,13 @@ class Reports:
             self.problems[report, device] = f"{meter.name if meter else 'The gateway'}: {error}"
             return None
 
-    def _forget_problems(self, report: str, devices: Collection[int | None] | None = None) -> None:
+    def forget_problems(self, report: str, devices: Collection[int | None] | None = None) -> None:
+        """Forget what was a problem of a report, of some `devices` only, where given."""
         self.problems = {
             (kind, device): text
             for (kind, device), text in self.problems.items()
             if kind != report or (devices is not None and device not in devices)
         }
-
-    def drop(self, report: str) -> None:
-        """Forget what is known of a report that is switched off."""
-        self._forget_problems(report)
 
     async def _rows_after(
         self, report: Report, device: int | None, after: int

@@ -99,7 +99,7 @@ class PushScheduler:
                 self._states.pop(gone, None)
                 self._begun.discard(gone)
                 self._unfinished.discard(gone)
-                self._reports.drop(gone)
+                self._reports.forget_problems(gone)
             for report in enabled.values():
                 if report.type == ON_INSTALLATION:
                     await self._tell_of_installation()

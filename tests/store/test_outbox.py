@@ -262,6 +262,21 @@ async def test_a_report_that_was_switched_off_begins_anew(store: Store) -> None:
     assert await report_all(store, meter) == readings[1:]
 
 
+async def test_a_report_that_begins_again_sends_nothing_twice(store: Store) -> None:
+    """Where it was is known for every device, also for one that was installed meanwhile; of that one all is told."""
+    await cut(store, "15 min")
+    (meter,) = await install(store)
+    await read(store, meter, START)
+    assert await store.outbox.begin_report(PROFILE, 1)
+    await report_all(store, meter)
+    await store.outbox.drop_report(PROFILE)
+    new = await store.install_meter("cellar", "77", START)
+    readings = await read(store, new, START)
+    assert await store.outbox.begin_report(PROFILE, 1)
+    assert await store.outbox.unsent(PROFILE) == {new: 0}
+    assert await report_all(store, new) == readings
+
+
 async def test_a_report_of_a_profile_that_was_never_cut_waits_for_it(store: Store) -> None:
     """Else it would take years of readings for news once the profile is there."""
     (meter,) = await install(store)
