@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from core.clock import Clock
@@ -29,6 +30,8 @@ ON_INSTALLATION: Final = "on_installation"
 
 _AT_ONCE: Final = 720
 """Rows that are worked out before they are cut into notifications."""
+_TOGETHER: Final = 16
+"""Devices whose rows are fetched from the store together: one wait for its thread."""
 _BATCH: Final = 64
 """Notifications that are put into the outbox at once: one wait for the disk."""
 _LOG_NAMES: Final = {Log.STANDARD: names.STANDARD_EVENT_LOG, Log.FRAUD: names.FRAUD_EVENT_LOG}
@@ -114,14 +117,12 @@ class Reports:
         wanted = {key: after for key, after in waiting.items() if devices is None or key in devices}
         self.forget_problems(report, devices)
         batch: list[_Made] = []
-        for device, after in wanted.items():
-            async for made in self._unsent(report, device, after):
-                batch.append(made)
-                if len(batch) == _BATCH:
-                    if not await self._enqueue(batch):
-                        return False
-                    batch = []
-            await asyncio.sleep(0)
+        async for made in self._unsent(report, wanted):
+            batch.append(made)
+            if len(batch) == _BATCH:
+                if not await self._enqueue(batch):
+                    return False
+                batch = []
         return await self._enqueue(batch, {report: state} if state else None)
 
     async def put_newest(
@@ -195,17 +196,26 @@ class Reports:
                 return [each.notification for each in made]
         return []
 
-    async def _unsent(self, report: Report, device: int | None, after: int) -> AsyncIterator[_Made]:
-        """What follows `after` of one device, as far as it can be told."""
-        while found := await self._rows_after(report, device, after):
-            made = await self._try_to_cut(report, device, found)
-            if not made:
-                return
+    async def _unsent(self, report: Report, wanted: Mapping[int | None, int]) -> AsyncIterator[_Made]:
+        """What follows the reading or event of each device, one device after the other, as far as it can be told."""
+        devices = iter(wanted.items())
+        while some := list(islice(devices, _TOGETHER)):
+            beginnings = await asyncio.gather(*(self._rows_after(report, *each) for each in some))
+            for (device, _), beginning in zip(some, beginnings, strict=True):
+                async for made in self._of_device(report, device, beginning):
+                    yield made
+                await asyncio.sleep(0)
+
+    async def _of_device(
+        self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
+    ) -> AsyncIterator[_Made]:
+        """`found` and what follows."""
+        while made := await self._try_to_cut(report, device, found):
             for each in made:
                 yield each
             if len(found) < _AT_ONCE:
                 return
-            after = made[-1].upto
+            found = await self._rows_after(report, device, made[-1].upto)
 
     async def _try_to_cut(
         self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
