@@ -8,6 +8,7 @@ is gone for a while.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import socket
@@ -31,7 +32,7 @@ from core.dlms import axdr
 from core.dlms.security import GENERAL_GLO
 from core.mbus.simulator import SimulatedBus
 from core.push import notification
-from core.push.behaviour import Behaviour, Kind, at_random, parse
+from core.push.behaviour import Behaviour, Kind, parse
 from core.push.received import Received
 from core.push.receiver import Receiver
 from core.secrets import Secrets, save_secrets
@@ -73,7 +74,8 @@ class HeadEnd(Receiver):
     """Keeps what arrived, over which connection, how that was treated, and all counters, also of what broke off."""
 
     def __init__(self, chance: random.Random) -> None:
-        super().__init__(self._arrived, keys=KEYS, behaviours=self._ways(chance), die=self._gone)
+        own = random.Random(chance.randrange(1 << 30))
+        super().__init__(self._arrived, keys=KEYS, behaviours=self._ways(own), die=self._gone)
         self.good = False
         """Whether it takes everything from now on."""
         self.arrivals: list[tuple[int, str]] = []
@@ -87,9 +89,9 @@ class HeadEnd(Receiver):
         self.nonces: list[tuple[bytes, int]] = []
 
     def _ways(self, chance: random.Random):  # type: ignore[no-untyped-def]
-        ways = at_random(parse(WAYS), chance.randrange(1 << 30))
         while True:
-            yield Behaviour() if self.good else next(ways)
+            for way in chance.sample(ways := parse(WAYS), len(ways)):
+                yield Behaviour() if self.good else way
 
     def _gone(self) -> None:  # type: ignore[override]
         raise ConnectionAbortedError
@@ -137,6 +139,7 @@ class Plant:
         self.answers: list[int] = []
         """Counters of all answers of the DLMS server."""
         self.counter = 1000
+        self.running: Process | None = None
         self.delivered: dict[int, set[int]] = {}
         """By run: which notifications the gateway knew to be delivered at its end."""
         state.mkdir()
@@ -173,7 +176,14 @@ repeats = 0
         )
 
     async def start(self) -> GatewayProcess:
-        return await asyncio.to_thread(GatewayProcess, self.state)
+        gateway = await asyncio.to_thread(GatewayProcess, self.state)
+        self.running = gateway
+        return gateway
+
+    def begin_to_start(self) -> Process:
+        """A gateway that may not be ready yet."""
+        self.running = Process("--state-dir", str(self.state), "--headless", "--dlms-port", "0")
+        return self.running
 
     async def kill(self, process: Process) -> None:
         await asyncio.to_thread(process.stop, signal.SIGKILL)
@@ -238,9 +248,10 @@ repeats = 0
     async def drain(self, gateway: GatewayProcess) -> None:
         """Have everything sent to a head-end that takes it."""
         self.head_end.good = True
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(4 * LIMIT):
             while True:
-                await self._ask_for_pushes(gateway.port, times=1)
+                with contextlib.suppress(OSError, EOFError, TimeoutError):  # on a machine that is busy
+                    await self._ask_for_pushes(gateway.port, times=1)
                 if await asyncio.to_thread(self._all_is_told):
                     return
 
@@ -272,7 +283,7 @@ async def test_everything_arrives_once_whatever_is_killed_and_whatever_the_head_
     try:
         for number in range(KILLS):
             if number in early:
-                process = Process("--state-dir", str(plant.state), "--headless", "--dlms-port", "0")
+                process = plant.begin_to_start()
                 await asyncio.sleep(chance.uniform(0.2, 1.2))
             else:
                 process = await plant.start()
@@ -290,15 +301,18 @@ async def test_everything_arrives_once_whatever_is_killed_and_whatever_the_head_
         await plant.drain(gateway)
         await plant.kill(gateway)  # a clean end would be one more event
     finally:
+        if plant.running:
+            await asyncio.to_thread(plant.running.stop, signal.SIGKILL)
         line.close()
         await head_end.stop()
     note = f"seed {SEED}, {len(head_end.received)} notifications, {Counter(head_end.kinds.values())}"
     check_all_arrived(plant, note)
     check_repeats(plant, note)
     every = [*head_end.nonces, *((b"ELV" + bytes(1) + title(plant), counter) for counter in plant.answers)]
+    assert len({title for title, _ in every}) == 1, note
     assert len(set(every)) == len(every), (note, Counter(every).most_common(3))
     assert len(head_end.received) > KILLS, note
-    assert set(head_end.kinds.values()) >= {Kind.TAKE, Kind.LOSE, Kind.HALF, Kind.DROP, Kind.HANG}, note
+    assert set(head_end.kinds.values()) >= set(Kind) - {Kind.REFUSE}, note
 
 
 def title(plant: Plant) -> bytes:

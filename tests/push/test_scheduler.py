@@ -76,6 +76,14 @@ async def test_a_clock_that_jumps_loses_and_doubles_nothing(plant: Plant, jump: 
     assert state == base + 5 * HOUR
 
 
+async def test_a_clock_that_is_set_back_makes_no_run_before_the_next_slot(plant: Plant) -> None:
+    """That of the new time, not that of the old one."""
+    plant.report(LP1, "every 1 h")
+    assert await plant.read_and_turn(at("2025-10-24 11:10")) == []
+    assert await plant.turn(at("2025-10-24 08:30")) == []
+    assert times(await plant.turn(at("2025-10-24 09:00"))) == [at("2025-10-24 11:10")]
+
+
 @pytest.mark.parametrize(
     ("schedule", "start", "slots"),
     [
