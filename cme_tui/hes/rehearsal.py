@@ -41,12 +41,16 @@ from cme_tui.hes.values import (
 )
 from cme_tui.hes.values import text as value_text
 from cme_tui.wording import count, obis
+from core.config import load_config
+from core.cosem import dialect
 from core.cosem.base import MANAGEMENT_DEVICE, PUBLIC_CLIENT
+from core.cosem.codes import Codes
 from core.dlms.admission import Keys
 from core.errors import CmeError
 from core.push import notification
 from core.push.received import Received
 from core.push.receiver import Receiver
+from core.statedir import StateDir
 
 DEVIATION_SECONDS: Final = 60
 """A clock that differs more from this machine's fails its step."""
@@ -391,17 +395,19 @@ class Rehearsal:
         if state_dir is None:
             raise _SkippedError("only the gateway's own control socket can have it push here")
         arrived: list[Received] = []
-        keys = Keys(self._access.encryption_key, self._access.authentication_key)
-        receiver = Receiver(arrived.append, keys=keys)
-        await receiver.start(_HERE)
         try:
-            sent = await asyncio.to_thread(ask, state_dir, "push_samples", host=_HERE, port=receiver.port)
+            codes = await asyncio.to_thread(_codes, StateDir(state_dir))
+            keys = Keys(self._access.encryption_key, self._access.authentication_key)
+            receiver = Receiver(arrived.append, keys=keys, codes=codes)
+            await receiver.start(_HERE)
+            try:
+                sent = await asyncio.to_thread(ask, state_dir, "push_samples", host=_HERE, port=receiver.port)
+            finally:
+                await receiver.stop()
         except NoGatewayError as error:
             raise _SkippedError(f"only a gateway on this machine can push here: {error}") from error
         except CmeError as error:
             raise _FailedError(f"the gateway could not push: {error}") from error
-        finally:
-            await receiver.stop()
         if len(arrived) != sent["sent"]:
             raise _FailedError(f"{count(sent['sent'], 'notification')} sent, {len(arrived)} arrived")
         lines = [await self._pushed(received) for received in arrived]
@@ -463,6 +469,12 @@ class Rehearsal:
             if 2 in values:
                 lines.append(f"{obis(item.obis):<16} {_main_value(item.class_id, values)}")
         return read, lines, refused
+
+
+def _codes(state: StateDir) -> Codes:
+    """The logical names that the gateway uses. Raises `CmeError`."""
+    config = load_config(state.config)
+    return dialect.find(config.dlms.dialect, state.dialects).codes_with(config.obis)
 
 
 def _sizes(received: Received) -> list[int]:

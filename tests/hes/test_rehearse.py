@@ -92,7 +92,7 @@ def test_the_report_says_what_the_head_end_sees(report: dict[str, Any]) -> None:
     assert "1-0:99.1.0: " in text["device 16: profiles"]
     assert "authentication-failure" in text["wrong password"]
     first, *pushed = text["push to a local receiver"].splitlines()
-    assert first == "5 notifications, in clear"
+    assert first == f"{len(pushed)} notifications, in clear"
     assert pushed[0].startswith("load_profile_1 of ELS70112345070A: ")
     assert pushed[-1].startswith("on_installation of ELV")
     assert pushed[-1].endswith(": IP 127.0.0.1")
@@ -126,11 +126,17 @@ async def test_a_push_that_is_not_possible_or_not_right_is_told(
 
 
 def test_a_gateway_that_wants_everything_ciphered_is_rehearsed_ciphered(tmp_path: Path) -> None:
-    """With HLS alone: what is not set up is skipped, everything else passes, the wrong password is refused."""
+    """With HLS alone: what is not set up is skipped, everything else passes, the wrong password is refused.
+
+    Also with other codes than the usual ones.
+    """
     config = tmp_path / "config.toml"
     write_config(config)
-    settings = 'authentication = "high"\npolicy = "authenticated-encrypted"\n#'
-    config.write_text(config.read_text().replace('authentication = "low"', settings))
+    settings = 'authentication = "high"\npolicy = "authenticated-encrypted"\ndialect = "idis"\n#'
+    config.write_text(
+        config.read_text().replace('authentication = "low"', settings)
+        + '[obis]\npush_load_profile_1 = "0.9.25.9.0.255"\n'
+    )
     gateway = GatewayProcess(tmp_path, "--demo")
     try:
         done = rehearse(tmp_path, gateway.port, "--logical-device", "1", "16", "--json")
