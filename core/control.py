@@ -20,6 +20,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
   what lies between two times; `{"notifications": N}`.
 - `{"call": "retry_notifications", "ids": [ID, ...] or null}`, `{"call": "cancel_notifications", "ids": [ID, ...]}`:
   tries now, or gives up; `{"notifications": N}`, how many of them waited.
+- `{"call": "push_samples", "host": HOST, "port": N}`: sends one notification of each report to that receiver,
+  whatever is configured; one line, `{"sent": 4}`, when it has taken them.
 """
 
 from __future__ import annotations
@@ -191,11 +193,16 @@ class ControlServer:
                 return self._set_secrets(request.get("values"))
             case "read":
                 return self._read(request.get("logical_device"))
+            case "push_samples":
+                return self._push_samples(request.get("host"), request.get("port"))
             case str(name) if name in CALLS:
                 return self._push(CALLS[name], request)
             case name:
                 calls = ", ".join(
-                    ("status, associations, trace, reload, configure, undo, set_secrets, read", *CALLS)
+                    (
+                        "status, associations, trace, reload, configure, undo, set_secrets, read, push_samples",
+                        *CALLS,
+                    )
                 )
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
 
@@ -256,6 +263,11 @@ class ControlServer:
 
     async def _push(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         yield await call(self._gateway, request)
+
+    async def _push_samples(self, host: object, port: object) -> AsyncIterator[Mapping[str, Any]]:
+        if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 1 << 16:
+            raise CmeError("A receiver has a host, which is text, and a port from 1 to 65535.")
+        yield {"sent": await asyncio.wrap_future(self._gateway.send_samples(host, port))}
 
 
 async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:

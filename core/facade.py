@@ -134,6 +134,12 @@ class Gateway(Protocol):
     def test_report(self, report: Report) -> Future[int]:
         """Send the newest row or event of one device; how many notifications that makes. Fails with `CmeError`."""
 
+    def send_samples(self, host: str, port: int) -> Future[int]:
+        """Send one notification of each report straight to a receiver, whatever is configured; how many those are.
+
+        For a rehearsal: nothing is kept of it. Fails with `CmeError` where the receiver does not take them.
+        """
+
     def retry_notifications(self, ids: Collection[int] | None = None) -> Future[int]:
         """Try notifications that wait, None for all, now; how many those were."""
 

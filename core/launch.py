@@ -115,6 +115,9 @@ class RunningGateway:
     def test_report(self, report: Report) -> Future[int]:
         return self._thread.submit(self._core.push.test(report))
 
+    def send_samples(self, host: str, port: int) -> Future[int]:
+        return self._thread.submit(self._core.push.send_samples(host, port))
+
     def retry_notifications(self, ids: Collection[int] | None = None) -> Future[int]:
         return self._thread.submit(self._core.push.retry(ids))
 

@@ -76,6 +76,8 @@ enabled = false
 schedule = "monthly 1 00:30"
 host = "other.example"
 port = 4071
+client_sap = 104
+last_rows = 96
 
 [obis]
 billing_profile = "0.0.98.2.0.255"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -41,8 +42,9 @@ TRIES_BEFORE_EXPIRY: Final = 24
 """Tries in a row, about a day, before anything is given up: neither a clock that jumps nor a gateway that was switched
 off for a season makes anything too old that was never tried."""
 
-_PAUSE_S: Final = (0.02, 0.1)
-"""Between two connections, so that others have their turn, here and there."""
+_LONGEST_PAUSE_S: Final = 0.1
+_PAUSE: Final = (0.5, 1.0)
+"""So many times as long as a connection took, at random, is the pause after it, so that others have their turn."""
 _STORE_PAUSE_S: Final = 5.0
 _ENVELOPE: Final = Envelope(GENERAL_GLO, AUTHENTICATED | ENCRYPTED)
 
@@ -176,8 +178,9 @@ class Courier:
         """Try to deliver, note what came of it; seconds until the next connection."""
         self.sending = True
         self.next_try_ms = None
+        began = time.monotonic()
         try:
-            sizes = await self._send(batch)
+            sizes = await self.send(batch)
         except CmeError as error:
             return await self._failed(batch, str(error))
         except Exception as error:
@@ -193,10 +196,13 @@ class Courier:
         self._succeeded()
         if failed:
             self._means.follow(self)
-        return self._means.chance.uniform(*_PAUSE_S)
+        return min(time.monotonic() - began, _LONGEST_PAUSE_S) * self._means.chance.uniform(*_PAUSE)
 
-    async def _send(self, batch: Sequence[Outgoing]) -> dict[int, int]:
-        """Deliver all of it; by id how many bytes went over the wire. Raises `CmeError`."""
+    async def send(self, batch: Sequence[Outgoing]) -> dict[int, int]:
+        """Deliver all of it over one connection, and note nothing; by id how many bytes went over the wire.
+
+        Raises `CmeError`.
+        """
         routes = {report: self._means.destinations(report) for report in {one.report for one in batch}}
         first = routes[batch[0].report]
         if self.address is None or first is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
-from typing import Final, Protocol
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
 
 from core.clock import Clock
 from core.config import PushConfig, Report
@@ -14,11 +14,11 @@ from core.cosem import datetime as cosem_time
 from core.cosem import names
 from core.cosem.base import MANAGEMENT_DEVICE
 from core.cosem.codes import Codes
+from core.dlms.errors import EncodeError
 from core.errors import CmeError
 from core.meter import Meter
 from core.profiles import MeterRows
 from core.push import payload
-from core.push.payload import RowTooLargeError
 from core.store import Event, Log, ProfileRow, Store
 from core.store.outbox import NewNotification, ReportState
 from core.store.outbox.records import LARGEST_BODY
@@ -30,6 +30,8 @@ ON_INSTALLATION: Final = "on_installation"
 
 _AT_ONCE: Final = 720
 """Rows that are worked out before they are cut into notifications."""
+_TOGETHER: Final = 16
+"""Devices whose rows are fetched from the store together: one wait for its thread."""
 _BATCH: Final = 64
 """Notifications that are put into the outbox at once: one wait for the disk."""
 _LOG_NAMES: Final = {Log.STANDARD: names.STANDARD_EVENT_LOG, Log.FRAUD: names.FRAUD_EVENT_LOG}
@@ -68,13 +70,16 @@ class PushedRows(Protocol):
     def __call__(self, meter: Meter, profile: int, /) -> MeterRows: ...
 
 
-@dataclass(slots=True)
-class _Parcel:
-    """Notifications of one device, and how far they take it."""
+class _Made(NamedTuple):
+    """A notification, and the reading or event up to which it takes its device."""
 
-    notifications: list[NewNotification]
-    cursor: tuple[str, int | None]
+    notification: NewNotification
     upto: int
+
+
+NO_ROOM: Final = (
+    "The outbox is full: the rest waits in the store, and follows when the receiver takes what is there."
+)
 
 
 class Reports:
@@ -110,18 +115,33 @@ class Reports:
         """
         waiting = await self._store.outbox.unsent(report)
         wanted = {key: after for key, after in waiting.items() if devices is None or key in devices}
-        batch: list[_Parcel] = []
-        async for parcel in self._unsent(report, wanted):
-            batch.append(parcel)
-            if sum(len(each.notifications) for each in batch) >= _BATCH:
+        self.forget_problems(report, devices)
+        batch: list[_Made] = []
+        async for made in self._unsent(report, wanted):
+            batch.append(made)
+            if len(batch) == _BATCH:
                 if not await self._enqueue(batch):
                     return False
                 batch = []
         return await self._enqueue(batch, {report: state} if state else None)
 
-    async def put_newest(self, report: Report, count: int, state: ReportState | None = None) -> bool:
-        """Put the newest `count` rows or events of each device into the outbox, sent before or not."""
-        made = [new for device in self._devices(report) for new in await self._newest(report, device, count)]
+    async def put_newest(
+        self,
+        report: Report,
+        count: int,
+        state: ReportState | None = None,
+        devices: Collection[int | None] | None = None,
+    ) -> bool:
+        """Put the newest `count` rows or events of each device into the outbox, sent before or not.
+
+        `state` and `devices` as in `put_unsent`. False, and nothing done, where the outbox has no room for all.
+        """
+        self.forget_problems(report, devices)
+        made: list[NewNotification] = []
+        for device in self._devices(report):
+            if devices is None or device in devices:
+                newest = await self._try_to_cut(report, device, await self._newest(report, device, count))
+                made += [each.notification for each in newest or ()]
         return await self._put(made, {report: state} if state else None)
 
     async def put_range(
@@ -129,31 +149,35 @@ class Reports:
     ) -> int:
         """Put what lies between two times into the outbox again, both included; how many notifications that makes.
 
-        Raises `CmeError` where the outbox has no room for all of it.
+        Raises `CmeError` where the outbox has no room for all of it: then it has that of the first devices.
         """
-        made: list[NewNotification] = []
+        count = 0
         for device in devices:
-            made += await self._between(report, device, start_ms, end_ms)
-        if not await self._put([new._replace(manual=True) for new in made]):
-            raise CmeError(
-                "The outbox has no room for all of that: choose a shorter time, or raise [push] outbox_mb."
-            )
-        return len(made)
+            found = await self._between(report, device, start_ms, end_ms)
+            made = await self._cut(report, device, found) or ()
+            if not await self._put([each.notification._replace(manual=True) for each in made]):
+                raise CmeError(
+                    f"The outbox has no room for all of that, only for the first {count} notifications: choose a "
+                    "shorter time, or raise [push] outbox_mb."
+                )
+            count += len(made)
+        return count
 
     async def put_test(self, report: Report, address: int) -> int:
         """Put the newest row or event of the first device that has one into the outbox; how many notifications.
 
-        `address`: IPv4 of the gateway as a number, for the report on installation.
+        `address`: IPv4 of the gateway as a number, for the report on installation. Raises `CmeError` where there is no
+        room.
         """
-        if report == ON_INSTALLATION:
-            await self._put([self._installation(address)._replace(manual=True)])
-            return 1
-        for device in self._devices(report):
-            made = await self._newest(report, device, 1)
-            if made:
-                await self._put([new._replace(manual=True) for new in made])
-                return len(made)
-        return 0
+        made = [self._installation(address)] if report == ON_INSTALLATION else await self._sample(report)
+        if not await self._put([new._replace(manual=True) for new in made]):
+            raise CmeError(NO_ROOM)
+        return len(made)
+
+    async def samples(self, address: int) -> list[NewNotification]:
+        """One notification of each report that there is something for, configured or not: its newest row or event."""
+        made = [await self._sample(report) for report in (*PROFILES, *LOGS)]
+        return [*(new for sample in made for new in sample), self._installation(address)]
 
     async def put_installation(self, address: int, state: ReportState) -> bool:
         """Put the notification on installation into the outbox, and keep `state`."""
@@ -166,25 +190,51 @@ class Reports:
     def _meter(self, key: int | None) -> Meter | None:
         return next((meter for meter in self._meters() if meter.key == key), None)
 
-    async def _unsent(self, report: Report, devices: dict[int | None, int]) -> AsyncIterator[_Parcel]:
-        self.problems = {place: text for place, text in self.problems.items() if place[0] != report}
-        for device, after in devices.items():
-            more = True
-            while more:
-                found = await self._rows_after(report, device, after)
-                if not found:
-                    break
-                try:
-                    notifications = await self._cut(report, device, found)
-                except RowTooLargeError as error:
-                    self.problems[report, device] = str(error)
-                    break
-                if notifications is None:
-                    break  # nobody could tell what the rows are: they wait for a mapping
-                after = found[-1].reading if isinstance(found[-1], ProfileRow) else found[-1].id
-                more = len(found) == _AT_ONCE
-                yield _Parcel(notifications, (report, device), after)
-            await asyncio.sleep(0)
+    async def _sample(self, report: Report) -> list[NewNotification]:
+        for device in self._devices(report):
+            if made := await self._cut(report, device, await self._newest(report, device, 1)):
+                return [each.notification for each in made]
+        return []
+
+    async def _unsent(self, report: Report, wanted: Mapping[int | None, int]) -> AsyncIterator[_Made]:
+        """What follows the reading or event of each device, one device after the other, as far as it can be told."""
+        devices = iter(wanted.items())
+        while some := list(islice(devices, _TOGETHER)):
+            beginnings = await asyncio.gather(*(self._rows_after(report, *each) for each in some))
+            for (device, _), beginning in zip(some, beginnings, strict=True):
+                async for made in self._of_device(report, device, beginning):
+                    yield made
+                await asyncio.sleep(0)
+
+    async def _of_device(
+        self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
+    ) -> AsyncIterator[_Made]:
+        """`found` and what follows."""
+        while made := await self._try_to_cut(report, device, found):
+            for each in made:
+                yield each
+            if len(found) < _AT_ONCE:
+                return
+            found = await self._rows_after(report, device, made[-1].upto)
+
+    async def _try_to_cut(
+        self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
+    ) -> list[_Made] | None:
+        """As `_cut`; None also where something does not fit, which is then a problem."""
+        try:
+            return await self._cut(report, device, found)
+        except EncodeError as error:
+            meter = self._meter(device)
+            self.problems[report, device] = f"{meter.name if meter else 'The gateway'}: {error}"
+            return None
+
+    def forget_problems(self, report: str, devices: Collection[int | None] | None = None) -> None:
+        """Forget what was a problem of a report, of some `devices` only, where given."""
+        self.problems = {
+            (kind, device): text
+            for (kind, device), text in self.problems.items()
+            if kind != report or (devices is not None and device not in devices)
+        }
 
     async def _rows_after(
         self, report: Report, device: int | None, after: int
@@ -196,35 +246,32 @@ class Reports:
             return ()
         return await outbox.unsent_rows(PROFILES[report], device, after, _AT_ONCE)
 
-    async def _newest(self, report: Report, device: int | None, count: int) -> list[NewNotification]:
+    async def _newest(
+        self, report: Report, device: int | None, count: int
+    ) -> Sequence[ProfileRow] | Sequence[Event]:
         if report in LOGS:
             number = await self._store.event_count(device, LOGS[report])
-            events = await self._store.event_entries(
-                device, LOGS[report], max(1, number - count + 1), 0, count
-            )
-            return await self._cut(report, device, events) or []
+            first = max(1, number - count + 1)
+            return await self._store.event_entries(device, LOGS[report], first, 0, count)
         assert device is not None
         number = await self._store.profile_count(device, PROFILES[report])
         first = max(1, number - count + 1)
-        rows = await self._store.profile_entries(device, PROFILES[report], first, 0, count)
-        return await self._cut(report, device, rows) or []
+        return await self._store.profile_entries(device, PROFILES[report], first, 0, count)
 
     async def _between(
         self, report: Report, device: int | None, start_ms: int, end_ms: int
-    ) -> list[NewNotification]:
+    ) -> Sequence[ProfileRow] | Sequence[Event]:
         if report in LOGS:
-            events = await self._store.event_rows(device, LOGS[report], start_ms, end_ms, _NEVER)
-            return await self._cut(report, device, events) or []
+            return await self._store.event_rows(device, LOGS[report], start_ms, end_ms, _NEVER)
         assert device is not None
-        rows = await self._store.profile_rows(device, PROFILES[report], start_ms, end_ms, _NEVER)
-        return await self._cut(report, device, rows) or []
+        return await self._store.profile_rows(device, PROFILES[report], start_ms, end_ms, _NEVER)
 
     async def _cut(
         self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
-    ) -> list[NewNotification] | None:
+    ) -> list[_Made] | None:
         """The notifications for rows or events of a device; None where the device cannot be told yet.
 
-        Raises `RowTooLargeError`.
+        Raises `EncodeError` for a row that fits into none.
         """
         meter = self._meter(device)
         if not found:
@@ -235,9 +282,7 @@ class Reports:
             return None
         return await self._of_rows(report, meter, [each for each in found if isinstance(each, ProfileRow)])
 
-    async def _of_rows(
-        self, report: Report, meter: Meter, rows: Sequence[ProfileRow]
-    ) -> list[NewNotification]:
+    async def _of_rows(self, report: Report, meter: Meter, rows: Sequence[ProfileRow]) -> list[_Made]:
         pushed = self._rows(meter, PROFILES[report])
         units = [(item.entry.scaler, item.entry.unit) for item in meter.pushed.objects]
         captured = pushed.columns()
@@ -250,14 +295,17 @@ class Reports:
         encoded = await pushed.encoded(rows)
         parts = payload.split(encoded, self._room(), len(body(())))
         return [
-            self._new(report, meter, setup, [row.time_ms for row in rows[part]], body(encoded[part]))
+            _Made(
+                self._new(report, meter, setup, [row.time_ms for row in rows[part]], body(encoded[part])),
+                rows[part][-1].reading,
+            )
             for part in parts
         ]
 
     def _of_events(
         self, report: Report, meter: Meter | None, device: int | None, events: Sequence[Event]
-    ) -> list[NewNotification] | None:
-        kind, push, zone = LOGS[report], self._push(), self._gateway().zone
+    ) -> list[_Made] | None:
+        kind = LOGS[report]
         if device is not None and (meter is None or meter.logical_device_name is None):
             return None
         setup = self._log_setup(kind, meter)
@@ -272,21 +320,25 @@ class Reports:
                 self._who(), name, setup, _LOG_NAMES[kind], name[:3], code, version, part
             )
 
-        encoded = [
-            payload.event(
-                cosem_time.encode(each.time_ms, zone),
-                kind,
-                each.code,
-                each.message if push.event_messages else "",
-                short_codes=push.short_event_codes,
-            )
-            for each in events
-        ]
-        parts = payload.split(encoded, self._room(), len(body(())))
+        room, empty = self._room(), len(body(()))
+        encoded = [self._event(kind, each, room - empty) for each in events]
         return [
-            self._new(report, meter, setup, [each.time_ms for each in events[part]], body(encoded[part]))
-            for part in parts
+            _Made(
+                self._new(report, meter, setup, [each.time_ms for each in events[part]], body(encoded[part])),
+                events[part][-1].id,
+            )
+            for part in payload.split(encoded, room, empty)
         ]
+
+    def _event(self, kind: Log, event: Event, room: int) -> bytes:
+        """One event; one that is too large with its message goes without."""
+        push, time = self._push(), cosem_time.encode(event.time_ms, self._gateway().zone)
+
+        def encoded(message: str) -> bytes:
+            return payload.event(time, kind, event.code, message, short_codes=push.short_event_codes)
+
+        whole = encoded(event.message if push.event_messages else "")
+        return whole if len(whole) <= room else encoded("")
 
     def _installation(self, address: int) -> NewNotification:
         title = self._gateway().system_title
@@ -328,10 +380,16 @@ class Reports:
             return _GATEWAY_SETUPS[kind]
         return codes.push_standard_event_log if kind is Log.STANDARD else codes.push_fraud_event_log
 
-    async def _enqueue(self, batch: Sequence[_Parcel], states: dict[str, ReportState] | None = None) -> bool:
-        made = [new for parcel in batch for new in parcel.notifications]
-        cursors = {parcel.cursor: parcel.upto for parcel in batch}
-        return await self._put(made, states, cursors)
+    async def _enqueue(self, batch: Sequence[_Made], states: dict[str, ReportState] | None = None) -> bool:
+        """Put all into the outbox and keep `states`; where there is no room for all, put the first ones there are."""
+        made = [each.notification for each in batch]
+        cursors = {(new.report, new.meter): upto for new, upto in batch}
+        if await self._put(made, states, cursors):
+            return True
+        half = len(batch) // 2
+        if half and await self._enqueue(batch[:half]):
+            await self._enqueue(batch[half:])
+        return False
 
     async def _put(
         self,

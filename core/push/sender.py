@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from core.clock import Clock
@@ -17,6 +17,7 @@ from core.dlms.admission import Credentials
 from core.push.courier import Address, Courier, Destination, Means, kept
 from core.push.delivery import Limits
 from core.store import Store
+from core.store.outbox import Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,11 @@ class Sender:
     def hurry(self) -> None:
         """Try all that waits now: a person wants to see it."""
         self._try_again(at_once=True)
+
+    async def send_beside(self, batch: Sequence[Outgoing], destination: Destination) -> None:
+        """Deliver what is not in the outbox, once, over one connection. Raises `CmeError` where it is not taken."""
+        means = replace(self._means, destinations=lambda _: destination)
+        await Courier(destination.address, means).send(batch)
 
     async def states(self) -> list[DestinationState]:
         """How it goes with each destination that something was sent to or waits for. Raises `StoreError`."""

@@ -22,15 +22,19 @@ from core.meter import Meter
 from core.push import notification
 from core.push.courier import Destination
 from core.push.delivery import Delivered
-from core.push.reports import ON_INSTALLATION, PROFILES, Gateway, PushedRows, Reports
+from core.push.reports import NO_ROOM, ON_INSTALLATION, PROFILES, Gateway, PushedRows, Reports
 from core.push.scheduler import PushScheduler
 from core.push.sender import DestinationState, Sender
 from core.snapshot import DestinationView, PushReportView, PushView
 from core.store import Store, StoreError
-from core.store.outbox import Notification, NotificationState, RowReport
+from core.store.outbox import Notification, NotificationState, Outgoing, RowReport
 
 LEDGER: Final = 1000
 """Rows of the ledger that are shown at once, the newest."""
+_NO_REPORT: Final = 0
+"""Id of a notification that is no report's; those of reports begin at 1."""
+_ANYWHERE: Final = "192.0.2.1"
+"""An address that nobody has (RFC 5737): the way there is the way to everywhere that is not near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,6 @@ class NotificationDetail:
     notification: Notification
     apdu: bytes
     """The DataNotification as it is before it is ciphered; empty where its body is no longer kept."""
-
-
-_NO_ROOM: Final = (
-    "The outbox is full: the rest waits in the store, and follows when the receiver takes what is there."
-)
 
 
 class Push:
@@ -63,6 +62,7 @@ class Push:
     ) -> None:
         """`touch` is called when there is something else to see."""
         self._outbox = store.outbox
+        self._clock = clock
         self._meters = meters
         self._gateway = gateway
         self._push = push
@@ -122,7 +122,7 @@ class Push:
             raise DataAccessError(DataAccessResult.OBJECT_UNAVAILABLE)
         try:
             done = await self._scheduler.send_now(config, (device,))
-        except StoreError as error:
+        except CmeError as error:
             raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE) from error
         if not done:
             raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE)
@@ -131,7 +131,7 @@ class Push:
         """Make a report now, beside its schedule, and send it without delay. Raises `CmeError`."""
         config = self._configured(report)
         if not await self._scheduler.send_now(config):
-            raise CmeError(_NO_ROOM)
+            raise CmeError(NO_ROOM)
         self._sender.hurry()
 
     async def resend(self, report: Report, meters: Collection[int] | None, start_ms: int, end_ms: int) -> int:
@@ -161,6 +161,21 @@ class Push:
             raise CmeError("There is nothing to send yet: no device has a row or an event for this report.")
         self._sender.hurry()
         return count
+
+    async def send_samples(self, host: str, port: int) -> int:
+        """Send one notification of each report straight to a receiver, for a rehearsal; how many those are.
+
+        Neither settings nor outbox have to do with it, and nothing is kept of it. Raises `CmeError` where it is not
+        taken.
+        """
+        address = await asyncio.to_thread(_own_address, host, port)
+        now = self._clock.now_ms()
+        batch = [
+            Outgoing(_NO_REPORT, new.report, new.sap, True, now, new.body)
+            for new in await self._reports.samples(address)
+        ]
+        await self._sender.send_beside(batch, Destination(host, port, self._push().client_sap))
+        return len(batch)
 
     async def retry(self, ids: Collection[int] | None = None) -> int:
         """Try what waits now; how many notifications. Raises `StoreError`."""
@@ -257,7 +272,7 @@ class Push:
         waiting, size, oldest = self._waiting.get(report.type, (0, 0, 0))
         problems = [text for (kind, _), text in self._reports.problems.items() if kind == report.type]
         if report.type in self._scheduler.unfinished:
-            problems.insert(0, _NO_ROOM)
+            problems.insert(0, NO_ROOM)
         destination = self._push().receiver(report.type)
         if report.enabled and destination is None:
             problems.insert(0, "Nobody said where it goes: set [push] host, or the host of the report.")
@@ -297,10 +312,9 @@ def _destination_view(state: DestinationState) -> DestinationView:
 
 
 def _own_address(host: str, port: int) -> int:
-    """The IPv4 address from which this machine reaches `host`; 0 where it does not, or over IPv6. Sends nothing."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, port))
+    """The IPv4 address from which this machine reaches `host`, else others; 0 where it has none. Sends nothing."""
+    for place in (host, _ANYWHERE):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((place, port))
             return int(ipaddress.IPv4Address(probe.getsockname()[0]))
-    except OSError:
-        return 0
+    return 0

@@ -262,16 +262,19 @@ async def test_a_report_that_was_switched_off_begins_anew(store: Store) -> None:
     assert await report_all(store, meter) == readings[1:]
 
 
-async def test_a_report_that_was_switched_off_while_it_was_made_still_begins_anew(store: Store) -> None:
-    """The cursor that came too late is nothing that it goes on from."""
+async def test_a_report_that_begins_again_sends_nothing_twice(store: Store) -> None:
+    """Where it was is known for every device, also for one that was installed meanwhile; of that one all is told."""
     await cut(store, "15 min")
     (meter,) = await install(store)
-    readings = await read(store, meter, *(START + n * QUARTER for n in range(4)))
+    await read(store, meter, START)
     assert await store.outbox.begin_report(PROFILE, 1)
+    await report_all(store, meter)
     await store.outbox.drop_report(PROFILE)
-    assert await store.outbox.enqueue([new()], {(PROFILE, meter): readings[-1]}, PLENTY, START)
-    assert await store.outbox.begin_report(PROFILE, 1, newest=2)
-    assert await report_all(store, meter) == readings[2:]
+    new = await store.install_meter("cellar", "77", START)
+    readings = await read(store, new, START)
+    assert await store.outbox.begin_report(PROFILE, 1)
+    assert await store.outbox.unsent(PROFILE) == {new: 0}
+    assert await report_all(store, new) == readings
 
 
 async def test_a_report_of_a_profile_that_was_never_cut_waits_for_it(store: Store) -> None:

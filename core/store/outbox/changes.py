@@ -44,17 +44,18 @@ class OutboxChanges:
         if begins:
             # Removed meters too: one that comes back does not send its past. One that is installed later sends all.
             self._connection.execute(
-                "INSERT OR REPLACE INTO push_cursor (report, meter, start, cursor) "
+                "INSERT INTO push_cursor (report, meter, start, cursor) "
                 f"SELECT :report, ifnull(key, {GATEWAY}), start, start FROM "
                 f"(SELECT key, ifnull(({_ROWS if log is None else _EVENTS}), 0) AS start "
-                "FROM (SELECT NULL AS key UNION ALL SELECT key FROM meter))",
+                "FROM (SELECT NULL AS key UNION ALL SELECT key FROM meter)) WHERE true "
+                "ON CONFLICT DO UPDATE SET cursor = max(cursor, excluded.cursor), "
+                "start = iif(excluded.start > cursor, excluded.start, start)",
                 {"report": report, "source": source, "newest": newest},
             )
         return True
 
     def drop_report(self, report: str) -> None:
-        """Forget how far a report has come; when it begins again, it begins like a new one."""
-        self._connection.execute("DELETE FROM push_cursor WHERE report = ?", (report,))
+        """End a report. Its cursors stay: when it begins again, nothing is sent twice."""
         self._connection.execute("DELETE FROM push_report WHERE report = ?", (report,))
 
     def save_states(self, states: Mapping[str, ReportState]) -> None:

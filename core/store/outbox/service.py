@@ -37,7 +37,10 @@ class Outbox:
         return await self._writer.do(lambda changes: changes.outbox.begin_report(report, source, newest))
 
     async def drop_report(self, report: str) -> None:
-        """Forget how far a report has come: it was switched off. What waits in the outbox stays there."""
+        """Note that a report was switched off. What waits in the outbox stays there.
+
+        When it begins again, it does so with the newest rows of its past, but with none that it has sent.
+        """
         await self._writer.do(lambda changes: changes.outbox.drop_report(report))
 
     async def states(self) -> dict[str, ReportState]:
