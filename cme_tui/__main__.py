@@ -36,7 +36,43 @@ each byte that is not shown. "event" is connected, associated, refused, not deci
 disconnected.
 """
 
+_LISTEN_HELP = """\
+Receives notifications as a head-end system does and prints them, until Ctrl+C: those of a gateway whose [push] names
+this machine and port. A connection is closed in order only when everything in it was printed; else it is reset, and
+the gateway tries again.
+"""
+_LISTEN_MORE = """\
+Keys open ciphered notifications. They come from the state directory of the gateway, from two files, or from the
+environment (CME_ENCRYPTION_KEY, CME_AUTHENTICATION_KEY), 32 hex digits each; never from the command line.
+
+--misbehave KIND[:N][*TIMES],... treats each connection in the next way of the list, from the start again after the
+last one; with --seed in any of them, at random:
+  take           as it should be
+  drop           reset at once
+  delay:SECONDS  read late
+  half:BYTES     reset after so many bytes
+  refuse:SECONDS reset, and not listen for a while
+  hang           taken and never closed
+  lose           taken and printed, then reset: the gateway does not hear that it arrived
+  die            end without a word when the first bytes come
+
+--json prints one object a line:
+  {"received", "source", "type", "gateway", "meter", "setup", "object", "rows" | "events", "ciphered", "report_id"}
+"type" is that of the [[push.report]]. "rows": [{"time", "values": [{"object", "value", "unit"}]}], values as exact
+decimal numbers in text, null where missing. "events": [{"time", "object", "code", "message"}]. on_installation has
+"address" and "system_title" instead. What cannot be read has "type" null, "apdu" in hexadecimal and a "problem".
+"""
+
 _METER = "NAME|ID|LD"
+_REPORTS = (
+    "load_profile_1",
+    "load_profile_2",
+    "billing_profile",
+    "standard_event_log",
+    "fraud_event_log",
+    "on_installation",
+)
+_STATES = ("waiting", "delivered", "expired", "cancelled")
 _MAPPING = "FILE|TYPE/MANUFACTURER/VERSION"
 
 BAD_USAGE = 2
@@ -67,8 +103,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _is_bad_input(error: CmeError) -> bool:
     from core.config import ConfigError
+    from core.push.behaviour import BehaviourError
 
-    return isinstance(error, ConfigError)
+    return isinstance(error, ConfigError | BehaviourError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -206,8 +243,12 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--attribute", type=_number(1, 127), metavar="A", default=2, help="2 where not given")
     read.add_argument("--client", choices=("public", "management"), default="management")
 
-    events = commands.add_parser("events", help="the event logs, newest last", parents=[place])
-    events.add_argument("--json", action="store_true")
+    events = commands.add_parser(
+        "events", help="the event logs, newest last, or what a code means", parents=[place]
+    )
+    form = events.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--csv", action="store_true", help="for spreadsheets, times with their offset from UTC")
     events.add_argument(
         "--meter",
         metavar="NAME|ID|LD",
@@ -217,6 +258,12 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--log", choices=("standard", "fraud"), default=None)
     events.add_argument(
         "--last", type=_number(1, 1_000_000), metavar="N", default=None, help="the newest N only"
+    )
+    events.add_argument(
+        "--explain",
+        type=_number(0, 65535),
+        metavar="CODE",
+        help="print cause of an event code and what to do, no events",
     )
 
     status = commands.add_parser("status", help="how the running gateway is doing", parents=[place])
@@ -235,9 +282,85 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--hex", action="store_true", help="the bytes, too")
     trace.add_argument("--once", action="store_true", help="end when the gateway has sent an answer")
 
+    listen = commands.add_parser(
+        "listen",
+        help="receive pushed notifications and print them",
+        description=_LISTEN_HELP,
+        epilog=_LISTEN_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listen.add_argument("--port", type=_port, metavar="N", required=True, help="0 for any free port")
+    listen.add_argument("--host", metavar="H", default="0.0.0.0", help="only on this address of the machine")
+    listen.add_argument("--json", action="store_true", help="one object a line")
+    listen.add_argument(
+        "--keys-from", type=Path, metavar="DIR", help="keys of the gateway with this state directory"
+    )
+    listen.add_argument("--encryption-key-file", type=Path, metavar="FILE")
+    listen.add_argument("--authentication-key-file", type=Path, metavar="FILE")
+    listen.add_argument("--misbehave", metavar="LIST", help="treat connections badly, see below")
+    listen.add_argument("--seed", type=_number(0, 2**32), metavar="N", help="misbehave at random")
+    listen.add_argument(
+        "--count", type=_number(1, 1_000_000_000), metavar="N", help="end after so many that could be read"
+    )
+
+    _add_push(commands, place)
+
     screenshots = commands.add_parser("screenshots", help="render the screens of a demo gateway to SVG")
     screenshots.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
     return parser
+
+
+def _add_push(commands: argparse._SubParsersAction[_Parser], place: _Parser) -> None:
+    push = commands.add_parser("push", help="push reports and what became of them").add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_Parser
+    )
+    listing = push.add_parser("list", help="the reports, where they go and what waits", parents=[place])
+    listing.add_argument("--json", action="store_true")
+    listing.add_argument("--ledger", action="store_true", help="the notifications instead, newest first")
+    listing.add_argument(
+        "--report", choices=_REPORTS, metavar="REPORT", help="only of this one, with --ledger"
+    )
+    listing.add_argument("--meter", metavar=_METER, help="only of this one, 1 for the gateway, with --ledger")
+    listing.add_argument("--state", choices=_STATES, help="only those, with --ledger")
+    listing.add_argument("--limit", type=_number(1, 100_000), metavar="N", help="the newest N, with --ledger")
+    sending = push.add_parser("send", help="make a report now, and send it", parents=[place])
+    testing = push.add_parser("test", help="send the newest row or event only", parents=[place])
+    again = push.add_parser("resend", help="send again what lies between two times", parents=[place])
+    changing = push.add_parser("set", help="change a report", parents=[place])
+    for parser in (sending, testing, again, changing):
+        parser.add_argument("report", choices=_REPORTS, metavar="REPORT", help=", ".join(_REPORTS))
+    again.add_argument(
+        "--from", dest="start", required=True, metavar="TIME", help='"2026-01-09" or "2026-01-09 12:00"'
+    )
+    again.add_argument("--to", dest="end", required=True, metavar="TIME", help="included; a day to its end")
+    again.add_argument("--meter", metavar=_METER, action="append", default=[], help="may be repeated")
+    trying = push.add_parser("retry", help="try what waits now", parents=[place])
+    trying.add_argument("ids", type=_number(1, 2**53), metavar="ID", nargs="*", default=[])
+    giving_up = push.add_parser("cancel", help="give up notifications: they are not sent", parents=[place])
+    giving_up.add_argument("ids", type=_number(1, 2**53), metavar="ID", nargs="+")
+    one = push.add_parser("show", help="a notification, decoded", parents=[place])
+    one.add_argument("id", type=_number(1, 2**53), metavar="ID")
+    one.add_argument("--json", action="store_true")
+    days = push.add_parser("completeness", help="what became of each day's rows of a meter", parents=[place])
+    days.add_argument("meter", metavar=_METER)
+    days.add_argument("--report", choices=_REPORTS[:3], metavar="REPORT", default=_REPORTS[0])
+    days.add_argument("--month", metavar="YYYY-MM", help="this one where not given")
+    days.add_argument("--json", action="store_true")
+    switch = changing.add_mutually_exclusive_group()
+    switch.add_argument("--enable", dest="enabled", action="store_true", default=None)
+    switch.add_argument("--disable", dest="enabled", action="store_false", default=None)
+    changing.add_argument("--schedule", metavar="TEXT", help='"every 1 h + 5 min", "daily 06:00", ...')
+    changing.add_argument(
+        "--host", metavar="H", help='a HES of its own; "" for the default one, with its port and client SAP'
+    )
+    changing.add_argument("--port", type=_port, metavar="N")
+    changing.add_argument("--client-sap", type=_number(1, 65535), metavar="N")
+    changing.add_argument(
+        "--last-rows",
+        type=_number(0, 1000),
+        metavar="N",
+        help="the newest N rows each time; 0: what is unsent",
+    )
 
 
 def _port(text: str) -> int:
@@ -308,9 +431,11 @@ def _run(arguments: argparse.Namespace) -> int:
         case "events":
             from cme_tui.commands import events
 
+            if arguments.explain is not None:
+                return events.explain(arguments.explain, as_json=arguments.json)
             return events.show(
                 _state_dir(arguments),
-                as_json=arguments.json,
+                form="json" if arguments.json else "csv" if arguments.csv else "table",
                 meter=arguments.meter,
                 log=arguments.log,
                 last=arguments.last,
@@ -329,6 +454,22 @@ def _run(arguments: argparse.Namespace) -> int:
                 with_hex=arguments.hex,
                 once=arguments.once,
             )
+        case "listen":
+            from cme_tui.commands import listen
+
+            return listen.run(
+                arguments.host,
+                arguments.port,
+                listen.KeySource(
+                    arguments.keys_from, arguments.encryption_key_file, arguments.authentication_key_file
+                ),
+                as_json=arguments.json,
+                misbehave=arguments.misbehave,
+                seed=arguments.seed,
+                count=arguments.count,
+            )
+        case "push":
+            return _run_push(arguments)
         case "screenshots":
             from cme_tui.commands import screenshots
 
@@ -395,6 +536,46 @@ def _run_secrets(arguments: argparse.Namespace) -> int:
     if arguments.all == bool(arguments.names):
         return _misused("secrets generate", "give names, or --all")
     return secrets.generate(place, GENERATED if arguments.all else arguments.names)
+
+
+def _run_push(arguments: argparse.Namespace) -> int:
+    from cme_tui.commands import push
+
+    place = _state_dir(arguments)
+    match arguments.action:
+        case "list":
+            wanted = push.Filter(arguments.report, arguments.meter, arguments.state, arguments.limit)
+            if any(wanted) and not arguments.ledger:
+                return _misused("push list", "--report, --meter, --state and --limit are for --ledger")
+            return push.show(place, as_json=arguments.json, ledger=arguments.ledger, wanted=wanted)
+        case "send":
+            return push.send(place, arguments.report)
+        case "test":
+            return push.test(place, arguments.report)
+        case "resend":
+            return push.resend(place, arguments.report, arguments.start, arguments.end, arguments.meter)
+        case "retry":
+            return push.retry(place, arguments.ids)
+        case "cancel":
+            return push.cancel(place, arguments.ids)
+        case "show":
+            return push.show_one(place, arguments.id, as_json=arguments.json)
+        case "completeness":
+            return push.completeness(
+                place, arguments.meter, arguments.report, arguments.month, as_json=arguments.json
+            )
+        case "set":
+            changes = {
+                key: getattr(arguments, key)
+                for key in ("enabled", "schedule", "host", "port", "client_sap", "last_rows")
+                if getattr(arguments, key) is not None
+            }
+            if arguments.host == "":
+                changes = {"port": None, "client_sap": None, **changes}
+            if not changes:
+                return _misused("push set", "say what to change")
+            return push.set_report(place, arguments.report, changes)
+    raise AssertionError(arguments.action)
 
 
 def _misused(command: str, sentence: str) -> int:

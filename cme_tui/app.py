@@ -21,11 +21,13 @@ from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.dlms import DlmsScreen
+from cme_tui.screens.events import EventsScreen
 from cme_tui.screens.help import HelpScreen
 from cme_tui.screens.mapping import MappingScreen
 from cme_tui.screens.meter import MeterScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
+from cme_tui.screens.push import PushScreen
 from cme_tui.screens.settings import SettingsScreen
 from cme_tui.terminal import Profile, Terminal
 from cme_tui.themes import BASIC, RICH
@@ -58,7 +60,9 @@ class CmeApp(App[None]):
         "overview": OverviewScreen,
         "settings": SettingsScreen,
         "mapping": MappingScreen,
+        "push": PushScreen,
         "meters": MetersScreen,
+        "events": EventsScreen,
         "dlms": DlmsScreen,
     }
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,7 +70,9 @@ class CmeApp(App[None]):
         Binding("f2", "go('overview')", show=False),
         Binding("f3", "go('settings')", show=False),
         Binding("f4", "go('mapping')", show=False),
+        Binding("f5", "go('push')", show=False),
         Binding("f6", "go('meters')", show=False),
+        Binding("f7", "go('events')", show=False),
         Binding("f8", "go('dlms')", show=False),
         Binding("f10", "quit_gateway", show=False),
         Binding("f12", "toggle_profile", show=False),
@@ -213,6 +219,10 @@ class CmeApp(App[None]):
     def open_meter(self, key: int, neighbours: Sequence[int]) -> None:
         """Show one meter's values and telegrams; `neighbours` are the meters to step through from there."""
         self.push_screen(MeterScreen(key, neighbours))
+
+    def open_events(self, meter: int) -> None:
+        """Show the events of one meter, by its key."""
+        self.push_screen(EventsScreen(meter))
 
     def action_go(self, name: str) -> None:
         if self._asking():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from core.errors import CmeError
@@ -67,3 +68,10 @@ def check_time(ms: int) -> None:
 def set_system_clock(ms: int) -> None:
     """Set the clock of the machine. Raises OSError where the system does not allow that."""
     time.clock_settime_ns(time.CLOCK_REALTIME, ms * 1_000_000)
+
+
+def iso(ms: int | None) -> str | None:
+    """A time (ms since 1970 UTC) as `2026-01-09T12:00:00.000Z`; None for none."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.errors import CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
+from core.push.schedule import Schedule, ScheduleError
 
 FIRST_LOGICAL_DEVICE = 16
 """Address of the first meter's logical device; the next meter takes the next free one."""
@@ -30,6 +31,7 @@ BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 
 Authentication = Literal["none", "low", "high"]
 Policy = Literal["none", "authenticated-encrypted"]
+DeliveredWhen = Literal["closed", "written"]
 Report = Literal[
     "load_profile_1",
     "load_profile_2",
@@ -157,18 +159,17 @@ def _obis(value: Any) -> str:
     raise _WrongValueError('an OBIS code of six numbers from 0 to 255 like "1.0.99.1.0.255"')
 
 
+def _schedule(value: Any) -> str:
+    try:
+        return Schedule.parse(value if isinstance(value, str) else "").text
+    except ScheduleError as error:
+        raise _WrongValueError(error.allowed) from None
+
+
 _PORT = _whole(1, 65535)
 _CLIENT_SAP = _whole(1, 65535)
 _MARGIN = _whole(0, 10_000)
 _LOGICAL_DEVICE = _whole(FIRST_LOGICAL_DEVICE, 65535)
-_SCHEDULE = _matching(
-    r"every [1-9][0-9]{0,3} (min|h)|daily HH|weekly DAY HH|monthly N HH".replace(
-        "DAY", "(mon|tue|wed|thu|fri|sat|sun)"
-    )
-    .replace(" N ", " ([1-9]|1[0-9]|2[0-8]) ")
-    .replace("HH", "([01][0-9]|2[0-3]):[0-5][0-9]"),
-    '"every 15 min", "every 1 h", "daily 06:00", "weekly mon 06:00" or "monthly 1 06:00" (day 1 to 28)',
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,22 +272,70 @@ class PushReportConfig:
 
     type: Annotated[Report, _one_of(*get_args(Report))] = "load_profile_1"
     enabled: Annotated[bool, _boolean] = True
-    schedule: Annotated[str, _SCHEDULE] = "daily 00:30"
+    schedule: Annotated[str, _schedule] = "daily 00:30"
+    """As `core.push.schedule` reads it."""
     host: Annotated[str, _matching(r"\S{0,255}", "a host name or an IP address")] = ""
     """"" = that of [push]."""
     port: Annotated[int | None, _PORT] = None
-    """`None` = that of [push]."""
+    """`None` = that of [push]; the next one as well."""
+    client_sap: Annotated[int | None, _CLIENT_SAP] = None
+    last_rows: Annotated[int, _whole(0, 1000)] = 0
+    """So many of the newest rows each time, sent before or not; 0 = everything that was not sent yet."""
+
+
+class Receiver(NamedTuple):
+    """Where a report goes."""
+
+    host: str
+    port: int
+    client_sap: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class PushConfig:
-    """[push]: the head-end system that reports go to."""
+    """[push]: the head-end system that reports go to, and how they get there."""
 
     host: Annotated[str, _matching(r"\S{0,255}", "a host name or an IP address")] = ""
     """"" = none."""
     port: Annotated[int, _PORT] = 4059
     client_sap: Annotated[int, _CLIENT_SAP] = 1
+    delivered: Annotated[DeliveredWhen, _one_of("closed", "written")] = "closed"
+    """What counts: that the receiver closes the connection in order, or that it has acknowledged all bytes."""
+    randomisation: Annotated[int, _whole(0, 65_535)] = 30
+    """Longest random delay before the first try, s: a thousand gateways do not call all at once."""
+    repetition_delay: Annotated[int, _whole(1, 65_535)] = 60
+    """After the first try that came to nothing, s; then twice as long each time, up to an hour."""
+    max_size: Annotated[int, _whole(256, 65_535)] = 65_535
+    """Bytes of the largest APDU that the receiver takes."""
+    outbox_mb: Annotated[int, _whole(1, 4096)] = 64
+    """MiB that the waiting notifications of one report may take on the disk; what is beyond it waits in the store."""
+    event_messages: Annotated[bool, _boolean] = True
+    """Whether events carry their message, where they have one, as a fourth element."""
+    short_event_codes: Annotated[bool, _boolean] = False
+    """Whether event codes up to 255 go as unsigned, as the manual of the original has it; else as long-unsigned."""
     reports: tuple[PushReportConfig, ...] = ()
+
+    def report(self, kind: Report) -> PushReportConfig | None:
+        """The report of this type, where it is enabled."""
+        return next((report for report in self.reports if report.type == kind and report.enabled), None)
+
+    def described(self, kind: Report) -> PushReportConfig:
+        """The report of this type, enabled or not; one that is switched off where there is none."""
+        known = (report for report in self.reports if report.type == kind)
+        return next(known, PushReportConfig(type=kind, enabled=False))
+
+    def receiver(self, kind: Report) -> Receiver | None:
+        """Where reports of this type go; None where they are not enabled or nobody said where."""
+        report = self.report(kind)
+        host = report.host or self.host if report else ""
+        if report is None or not host:
+            return None
+        port = self.port if report.port is None else report.port
+        return Receiver(host, port, report.client_sap or self.client_sap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +502,10 @@ def _named(lines: tuple[LineConfig, ...]) -> tuple[LineConfig, ...]:
 
 def _cross_checked(config: Config, path: Path) -> Config:
     _check_intervals(config, path)
+    types = [report.type for report in config.push.reports]
+    for kind in types:
+        if types.count(kind) > 1:
+            raise ConfigError(f'{path}: two [[push.report]] tables have the type "{kind}"; keep one of them.')
     names = [line.name for line in config.lines]
     for name in names:
         if names.count(name) > 1:

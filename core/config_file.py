@@ -26,6 +26,7 @@ from core.config import (
     SECTIONS,
     Config,
     ConfigError,
+    PushReportConfig,
     load_config,
     nearest,
     parse_config,
@@ -56,6 +57,8 @@ _FIRST_TEXT = """\
 _UNDO_HEAD: Final = (
     "# What the last save replaced in config.toml; `cme-tui config set --undo` puts it back.\n"
 )
+
+_REPORTS: Final = "push.report"
 
 _changing: Final = threading.RLock()
 """One change at a time: a head-end can raise the policy while a reload gives new meters their addresses."""
@@ -110,6 +113,7 @@ class ConfigFile:
     def set_values(self, values: Mapping[str, Any]) -> Config:
         """Set keys of plain tables, {"dlms.port": 4060}; `None` removes a key, so that its default holds.
 
+        The push reports are one key, "push.report": a list with a table for each, {"type": "load_profile_1", ...}.
         The dialect is left unchecked: a policy that a head-end raises is saved although its file is gone.
         """
         return self._change(lambda document: self._set(document, values))
@@ -191,7 +195,11 @@ class ConfigFile:
                     f"{self.path}: {name} is no known table{nearest(name, (*SECTIONS, 'obis'))}"
                 )
             section = _section(document, name)
-            if value is not None:
+            if dotted == _REPORTS:
+                _set_reports(section, [] if value is None else value)
+                if not section and section.is_super_table():
+                    del document[name]  # it had no header of its own
+            elif value is not None:
                 section[key] = value
             elif key in section:
                 del section[key]
@@ -275,7 +283,41 @@ def _section(document: TOMLDocument, name: str) -> Any:
     return document[name]
 
 
-def _append(document: TOMLDocument, name: str, values: Mapping[str, Any]) -> None:
+def _set_reports(push: Any, reports: object) -> None:
+    """Have exactly these tables, each in the place of the one of its type, so that comments stay where they can."""
+    tables = reports if isinstance(reports, list) else [None]
+    wanted: dict[str, Any] = {_report_type(table): table for table in tables}
+    if len(wanted) != len(tables):
+        raise ConfigError("push.report takes each type of report once.")
+    present: Any = push.get("report", [])
+    for number in reversed(range(len(present))):
+        values = wanted.pop(_report_type(present[number]), None)
+        if values is None:
+            del present[number]
+        else:
+            _update(present[number], values)
+    if "report" in push and not present:
+        del push["report"]
+    for values in wanted.values():
+        _append(push, "report", values)
+
+
+def _report_type(table: object) -> str:
+    kind = table.get("type", PushReportConfig().type) if isinstance(table, Mapping) else None
+    if not isinstance(kind, str):
+        raise ConfigError('push.report takes a list of tables, each with its "type" in quotes.')
+    return kind
+
+
+def _update(table: Any, values: Mapping[str, Any]) -> None:
+    for key in [key for key in table if key not in values]:
+        del table[key]
+    for key, value in values.items():
+        if table.get(key) != value:
+            table[key] = value
+
+
+def _append(document: Any, name: str, values: Mapping[str, Any]) -> None:
     if name not in document:
         _blank_line(document)
         document[name] = tomlkit.aot()

@@ -13,6 +13,15 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "undo"}`: takes back the last save of settings; one line, `{"restored": {"dlms.port": 4059}}`.
 - `{"call": "set_secrets", "values": {"encryption_key": HEX}}`: saves password and keys; one line, `{"saved": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
+- `{"call": "push"}`: one line, the push reports and where they go, as `push_json` has them.
+- `{"call": "send_report", "report": "load_profile_1"}`: makes a report now and sends it; `{"sent": true}`.
+- `{"call": "test_report", "report": ...}`: sends the newest row or event; `{"notifications": N}`.
+- `{"call": "resend_report", "report": ..., "meters": [KEY, ...] or null, "start_ms": N, "end_ms": N}`: sends again
+  what lies between two times; `{"notifications": N}`.
+- `{"call": "retry_notifications", "ids": [ID, ...] or null}`, `{"call": "cancel_notifications", "ids": [ID, ...]}`:
+  tries now, or gives up; `{"notifications": N}`, how many of them waited.
+- `{"call": "push_samples", "host": HOST, "port": N}`: sends one notification of each report to that receiver,
+  whatever is configured; one line, `{"sent": 4}`, when it has taken them.
 """
 
 from __future__ import annotations
@@ -25,12 +34,12 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from core.clock import Clock
+from core.clock import Clock, iso
+from core.control_push import CALLS, Call
 from core.errors import CmeError
 from core.facade import Gateway
 from core.snapshot import (
@@ -184,8 +193,17 @@ class ControlServer:
                 return self._set_secrets(request.get("values"))
             case "read":
                 return self._read(request.get("logical_device"))
+            case "push_samples":
+                return self._push_samples(request.get("host"), request.get("port"))
+            case str(name) if name in CALLS:
+                return self._push(CALLS[name], request)
             case name:
-                calls = "status, associations, trace, reload, configure, undo, set_secrets, read"
+                calls = ", ".join(
+                    (
+                        "status, associations, trace, reload, configure, undo, set_secrets, read, push_samples",
+                        *CALLS,
+                    )
+                )
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
 
     async def _status(self) -> AsyncIterator[Mapping[str, Any]]:
@@ -242,6 +260,14 @@ class ControlServer:
         if key is None:
             raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
         yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
+
+    async def _push(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        yield await call(self._gateway, request)
+
+    async def _push_samples(self, host: object, port: object) -> AsyncIterator[Mapping[str, Any]]:
+        if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 1 << 16:
+            raise CmeError("A receiver has a host, which is text, and a port from 1 to 65535.")
+        yield {"sent": await asyncio.wrap_future(self._gateway.send_samples(host, port))}
 
 
 async def _request(reader: asyncio.StreamReader) -> Mapping[str, Any]:
@@ -359,13 +385,6 @@ def event_json(event: LogEntry) -> dict[str, Any]:
         "event": event.event,
         "text": event.text,
     }
-
-
-def iso(ms: int | None) -> str | None:
-    """A time as `2026-01-09T12:00:00.000Z`."""
-    if ms is None:
-        return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _sweep(sweep: SweepView | None) -> dict[str, Any] | None:

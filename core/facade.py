@@ -6,17 +6,22 @@ the core may be touched from outside while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.config import Config, Report
+from core.events import EventPage
 from core.mapping.model import MappingFile
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.push.service import NotificationDetail
 from core.secrets import Secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
+from core.store import ANYWHERE, Origin
+from core.store.outbox import Notification, NotificationState, RowReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,9 @@ class Gateway(Protocol):
     def reload(self) -> Future[None]:
         """Read config.toml and mappings again and apply what changed. Fails with `CmeError`, changing nothing."""
 
+    def config(self) -> Config:
+        """What config.toml said when it was applied last."""
+
     def settings(self) -> tuple[Setting, ...]:
         """Every setting of the plain tables of config.toml, as it holds now."""
 
@@ -59,6 +67,7 @@ class Gateway(Protocol):
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
 
+        All push reports are one setting, "push.report": a list of tables as config.toml has them.
         Associations that the change does not touch go on. Fails with `CmeError`, a sentence, where a value, the
         disk or the port does not allow it, and then nothing has changed, on disk nor in the gateway.
         """
@@ -104,6 +113,51 @@ class Gateway(Protocol):
 
     def undo_mapping(self) -> Future[None]:
         """Take back the last `add_mapping` or `remove_mapping`, also one before a restart. Fails as they do."""
+
+    def events(self, after: int = 0, limit: int = 10_000, origin: Origin = ANYWHERE) -> Future[EventPage]:
+        """Events with an id above `after`: the newest of them, at most `limit`.
+
+        Costs nothing to speak of where there are none, so that a screen may ask several times a second.
+        """
+
+    def send_report(self, report: Report) -> Future[None]:
+        """Make a push report now, beside its schedule, and send it. Fails with `CmeError` where that cannot be."""
+
+    def resend_report(
+        self, report: Report, meters: Collection[int] | None, start_ms: int, end_ms: int
+    ) -> Future[int]:
+        """Send again what lies between two times, both included, of some meters (by key) or of every device.
+
+        How many notifications that makes. Fails with `CmeError`, and then nothing is sent.
+        """
+
+    def test_report(self, report: Report) -> Future[int]:
+        """Send the newest row or event of one device; how many notifications that makes. Fails with `CmeError`."""
+
+    def send_samples(self, host: str, port: int) -> Future[int]:
+        """Send one notification of each report straight to a receiver, whatever is configured; how many those are.
+
+        For a rehearsal: nothing is kept of it. Fails with `CmeError` where the receiver does not take them.
+        """
+
+    def retry_notifications(self, ids: Collection[int] | None = None) -> Future[int]:
+        """Try notifications that wait, None for all, now; how many those were."""
+
+    def cancel_notifications(self, ids: Collection[int]) -> Future[int]:
+        """Give up notifications that wait; how many of these did."""
+
+    def ledger(
+        self, report: str | None = None, meter: int | None = None, state: NotificationState | None = None
+    ) -> Future[tuple[Notification, ...]]:
+        """Notifications, the newest first; of one report, one meter (0 = the gateway), in one state where given."""
+
+    def notification(self, number: int) -> Future[NotificationDetail]:
+        """One notification with its APDU. Fails with `CmeError` where there is none."""
+
+    def completeness(
+        self, report: Report, meter: int, start_ms: int, end_ms: int
+    ) -> Future[tuple[RowReport, ...]]:
+        """The rows of a meter's profile from one boundary until before another, and what became of each."""
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         """APDUs of the DLMS port with an id above `after`, oldest first, at most `core.trace.AT_ONCE` of them.

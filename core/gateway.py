@@ -24,7 +24,7 @@ from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
 from core.dlms.xdlms import DataAccessResult
 from core.errors import CmeError
-from core.events import EventCode, Events
+from core.events import EventCode, EventPage, Events, Log
 from core.events.clock import ClockSetter, ClockWatch
 from core.events.meters import LineWatch, MeterWatch, status_of
 from core.events.power import PowerWatch
@@ -41,6 +41,8 @@ from core.mapping.simplified import Site
 from core.mbus.master import MbusError, Readout
 from core.meter import Meter
 from core.outcome import judge
+from core.push.courier import FAILING_AFTER
+from core.push.service import Push
 from core.secrets import Secrets
 from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
@@ -56,7 +58,7 @@ from core.snapshot import (
     TraceEntry,
 )
 from core.statedir import StateDir
-from core.store import Store, StoreError
+from core.store import Origin, Store, StoreError
 from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
@@ -109,6 +111,7 @@ class Core:
         self._events: Events
         self._power: PowerWatch
         self._security: Security
+        self._push: Push
         self._clock_watch: ClockWatch
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
@@ -145,10 +148,22 @@ class Core:
         await self._start_events()
         await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
+        self._push = Push(
+            self.store,
+            self._security,
+            self._clock,
+            lambda: self._fleet,
+            lambda meter, profile: self._devices.pushed_rows(meter, profile),
+            lambda: self._facts,
+            lambda: self._config.push,
+            self._touch,
+        )
+        self._parts.push_async_callback(self._push.close)
         self._facts = self._make_facts(self._config, self._dialect)
         cut = self._spawn(self.store.set_profiles(profile_intervals(self._config), self._facts.zone))
         # Years of readings of many meters take minutes to cut anew: no reason to listen only then.
         await asyncio.wait([cut], timeout=_CUT_WAIT_S)
+        known = {meter.key for meter in await self.store.meters()}
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
         self._devices = LogicalDevices(self.store, self._facts, self._config)
@@ -163,6 +178,9 @@ class Core:
         if self._config.dlms.enabled:
             await self._server.start(*self._endpoint(self._config))
         self._publish()
+        await self._push.start()
+        if {meter.key for meter in self._fleet} != known:
+            await self._push.meters_changed()
         self._spawn(self._power.keep())
         self._spawn(self._tick())
 
@@ -216,6 +234,15 @@ class Core:
         if meter.state is not MeterState.OK:
             raise CmeError(meter.reason)
         return await self.detail(key)
+
+    @property
+    def push(self) -> Push:
+        """Reports, outbox and ledger."""
+        return self._push
+
+    async def events(self, after: int, limit: int, origin: Origin) -> EventPage:
+        """Events with an id above `after`: the newest of them. Raises `StoreError`."""
+        return await self._events.page(after, limit, origin)
 
     async def trace(self, after: int) -> tuple[TraceEntry, ...]:
         """APDUs after that id; recorded from the first call on, as long as somebody asks."""
@@ -373,9 +400,14 @@ class Core:
         self._server.limits = self._limits()
         if not config.dlms.enabled:
             await self._server.stop()
+        before = {meter.key for meter in self._fleet}
         await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
+        if config.push != old.push:
+            self._push.changed()
+        if {meter.key for meter in self._fleet} != before:
+            await self._push.meters_changed()
         self._publish()  # now: who asked for it looks next
 
     async def _open_server(self, config: Config) -> bool:
@@ -429,6 +461,7 @@ class Core:
             set_time=self._set_time,
             security=self._security,
             events=self._events,
+            send_report=self._push.send_report,
         )
 
     async def _set_time(self, ms: int, context: Context) -> None:
@@ -533,7 +566,13 @@ class Core:
                 views.association_view(session, offset_ms) for session in self._server.sessions()
             ),
             alarms=tuple(self._alarms()),
+            push=self._push.view(),
+            last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _last_fraud_ms(self) -> int | None:
+        event = self._events.last(None, Log.FRAUD)
+        return None if event is None else event.time_ms
 
     def _alarms(self) -> Iterable[str]:
         if reason := self._store_reason or self._events.fault:
@@ -550,8 +589,13 @@ class Core:
             elif meter.reading is not None and meter.mapping is None:
                 way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
                 yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."
-        if any(report.enabled for report in self._config.push.reports):
-            yield "Push reports are configured, but this version sends none yet: poll the gateway meanwhile."
+        push = self._push.view()
+        for receiver in push.destinations:
+            if receiver.failures >= FAILING_AFTER:
+                yield f"Push to {receiver.address}: {receiver.reason} {receiver.waiting} wait."
+        for report in push.reports:
+            if report.enabled and report.problem:
+                yield f"Report {report.type}: {report.problem}"
 
     async def _tick(self) -> None:
         """What changes without anybody saying so: the time, lines that stay down, counters of connections, alarms."""
@@ -565,7 +609,8 @@ class Core:
             self._line_watch.tick(down, time.monotonic())
             await asyncio.sleep(_TICK_S)
             clients = self._server.sessions() or self.snapshot.associations
-            if clients or self.snapshot.alarms != tuple(self._alarms()):
+            fraud = self.snapshot.last_fraud_ms != self._last_fraud_ms()
+            if clients or fraud or self.snapshot.alarms != tuple(self._alarms()):
                 self._touch()
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:

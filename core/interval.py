@@ -87,12 +87,12 @@ class Interval:
             return ms, ms + 1
         if self.seconds is not None and _HOUR_S % self.seconds == 0:
             return _short_span(ms, self.seconds * 1000, zone)
-        start = self._floor(_wall(ms, zone))
+        start = self._floor(local_time(ms, zone))
         after = self._after(start)
         # Where the clock was set back over a start, that start has already been: it does not come again.
-        while (end := _first_instant(after, zone)) <= ms:
+        while (end := first_instant(after, zone)) <= ms:
             start, after = after, self._after(after)
-        return _first_instant(start, zone), end
+        return first_instant(start, zone), end
 
     def _floor(self, wall: datetime) -> datetime:
         midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -118,7 +118,8 @@ class Interval:
         return after
 
 
-def _wall(ms: int, zone: tzinfo) -> datetime:
+def local_time(ms: int, zone: tzinfo) -> datetime:
+    """What the local clock shows at the moment `ms` (milliseconds since 1970 UTC), to the second; naive."""
     return datetime.fromtimestamp(ms // 1000, zone).replace(tzinfo=None, fold=0)
 
 
@@ -138,11 +139,11 @@ def _short_span(ms: int, period: int, zone: tzinfo) -> tuple[int, int]:
     return start, end
 
 
-def _first_instant(wall: datetime, zone: tzinfo) -> int:
-    """The first moment at which the local clock shows `wall` or more."""
+def first_instant(wall: datetime, zone: tzinfo) -> int:
+    """The first moment, in milliseconds since 1970 UTC, at which the local clock shows `wall` or more."""
     aware = wall.replace(tzinfo=zone, fold=0)
     ms = round(aware.timestamp()) * 1000
-    if _wall(ms, zone) == wall:
+    if local_time(ms, zone) == wall:
         return ms
     # The clock skips `wall`. PEP 495: fold 0 then lies behind the jump and fold 1 before it.
     return _jump(round(aware.replace(fold=1).timestamp()) * 1000, ms, zone)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from core import demo
 from core.clock import Clock, SystemClock
+from core.config import Config, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
+from core.events import EventPage
 from core.facade import RunOptions
 from core.gateway import Core
 from core.mapping.folder import add_file, remove_file, undo_change
 from core.mapping.model import MappingFile, dump
 from core.mapping.ready import ready_mappings
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.push.service import NotificationDetail
 from core.runtime import CoreThread
 from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
 from core.statedir import StateDir, StateDirError, write_atomically
-from core.store import StoreError, open_readonly
+from core.store import ANYWHERE, Origin, StoreError, open_readonly
+from core.store.outbox import Notification, NotificationState, RowReport
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,9 @@ class RunningGateway:
 
     def reload(self) -> Future[None]:
         return self._thread.submit(self._core.reload())
+
+    def config(self) -> Config:
+        return self._core.config
 
     def settings(self) -> tuple[Setting, ...]:
         return self._core.settings()
@@ -93,6 +100,42 @@ class RunningGateway:
 
     def undo_mapping(self) -> Future[None]:
         return self._thread.submit(self._core.change_mappings(undo_change))
+
+    def events(self, after: int = 0, limit: int = 10_000, origin: Origin = ANYWHERE) -> Future[EventPage]:
+        return self._thread.submit(self._core.events(after, limit, origin))
+
+    def send_report(self, report: Report) -> Future[None]:
+        return self._thread.submit(self._core.push.send_now(report))
+
+    def resend_report(
+        self, report: Report, meters: Collection[int] | None, start_ms: int, end_ms: int
+    ) -> Future[int]:
+        return self._thread.submit(self._core.push.resend(report, meters, start_ms, end_ms))
+
+    def test_report(self, report: Report) -> Future[int]:
+        return self._thread.submit(self._core.push.test(report))
+
+    def send_samples(self, host: str, port: int) -> Future[int]:
+        return self._thread.submit(self._core.push.send_samples(host, port))
+
+    def retry_notifications(self, ids: Collection[int] | None = None) -> Future[int]:
+        return self._thread.submit(self._core.push.retry(ids))
+
+    def cancel_notifications(self, ids: Collection[int]) -> Future[int]:
+        return self._thread.submit(self._core.push.cancel(ids))
+
+    def ledger(
+        self, report: str | None = None, meter: int | None = None, state: NotificationState | None = None
+    ) -> Future[tuple[Notification, ...]]:
+        return self._thread.submit(self._core.push.ledger(report, meter, state))
+
+    def notification(self, number: int) -> Future[NotificationDetail]:
+        return self._thread.submit(self._core.push.notification(number))
+
+    def completeness(
+        self, report: Report, meter: int, start_ms: int, end_ms: int
+    ) -> Future[tuple[RowReport, ...]]:
+        return self._thread.submit(self._core.push.completeness(report, meter, start_ms, end_ms))
 
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         return self._thread.submit(self._core.trace(after))

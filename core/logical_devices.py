@@ -89,6 +89,11 @@ class LogicalDevices:
         """Let clients see the devices as they are now."""
         self.directory.set_meters(self._facts, self._devices)
 
+    def pushed_rows(self, meter: Meter, profile: int) -> MeterRows:
+        """The rows of a profile, by its number in the store, with the columns that go into pushes."""
+        site = Site(self._config.gateway.serial, self._facts.zone)
+        return MeterRows(meter, profile, 0, self._store, self._rows, site, meter.pushed)
+
     def _profiles(self, meter: Meter) -> dict[bytes, ReadingRows]:
         """The rows of each profile by logical name; those of the mapping take no place of the gateway's own."""
         site = Site(self._config.gateway.serial, self._facts.zone)

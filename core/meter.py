@@ -57,6 +57,9 @@ class Shown:
         """`histories`: the entry whose values each entry of class profile generic shows."""
         self.objects = objects
         self.registers = Columns(item for item in objects if item.class_id in _REGISTERS)
+        pushed = tuple(item for item in self.registers.objects if item.in_push)
+        # The same object where nothing is left out: rows that are kept serve both.
+        self.pushed = self.registers if pushed == self.registers.objects else Columns(pushed)
         of_entries = {item.entry: item for item in objects}
         self.histories = {
             profile.obis: Columns((of_entries[entry],)) for profile, entry in (histories or {}).items()
@@ -125,6 +128,11 @@ class Meter:
     def columns(self) -> Columns:
         """What the load profiles and the billing profile capture: every register."""
         return self.shown.registers
+
+    @property
+    def pushed(self) -> Columns:
+        """What goes into pushes: `columns` without those that the mapping keeps out."""
+        return self.shown.pushed
 
     @property
     def histories(self) -> Mapping[bytes, Columns]:

@@ -81,10 +81,10 @@ class ReadingRows:
     async def rows(self, start_ms: int | None, end_ms: int | None, limit: int) -> list[bytes]:
         start = -_EVER if start_ms is None else start_ms
         end = _EVER if end_ms is None else end_ms
-        return await self._encoded(await self._between(start, end, limit))
+        return await self.encoded(await self._between(start, end, limit))
 
     async def rows_by_entry(self, first: int, last: int) -> list[bytes]:
-        return await self._encoded(await self._numbered(first, last))
+        return await self.encoded(await self._numbered(first, last))
 
     async def _between(self, start_ms: int, end_ms: int, limit: int) -> list[ProfileRow]:
         return await self._store.reading_rows(self._meter.key, start_ms, end_ms, limit)
@@ -92,7 +92,8 @@ class ReadingRows:
     async def _numbered(self, first: int, last: int) -> list[ProfileRow]:
         return await self._store.reading_entries(self._meter.key, first, last)
 
-    async def _encoded(self, rows: list[ProfileRow]) -> list[bytes]:
+    async def encoded(self, rows: Sequence[ProfileRow]) -> list[bytes]:
+        """The rows as they are sent: structures of the clock and one value for each column."""
         columns = self._columns
         encoded = [self._cache.get(columns, row.reading) for row in rows]
         missing = [place for place, known in enumerate(encoded) if known is None]
@@ -126,10 +127,17 @@ class MeterRows(ReadingRows):
     """Row source of load profile 1 or 2 or the billing profile: the registers, at the boundaries of an interval."""
 
     def __init__(
-        self, meter: Meter, profile: int, period_s: int, store: Store, cache: RowCache, site: Site
+        self,
+        meter: Meter,
+        profile: int,
+        period_s: int,
+        store: Store,
+        cache: RowCache,
+        site: Site,
+        columns: Columns | None = None,
     ) -> None:
-        """`profile` is its number in the store."""
-        super().__init__(meter, meter.columns, period_s, store, cache, site)
+        """`profile` is its number in the store; `columns`: those of the meter where not given."""
+        super().__init__(meter, columns or meter.columns, period_s, store, cache, site)
         self._profile = profile
 
     async def entries(self) -> int:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from core.config import SECTIONS, Config, ConfigError, allowed_value, nearest, wanted_instead
+from core.config import (
+    SECTIONS,
+    Config,
+    ConfigError,
+    PushConfig,
+    PushReportConfig,
+    allowed_value,
+    nearest,
+    wanted_instead,
+)
 from core.cosem import obis
 from core.cosem.codes import NAMES
 from core.cosem.dialect import SHIPPED, STANDARD, Dialect
@@ -121,6 +130,30 @@ def lowered(old: Config, new: Config) -> tuple[str, ...]:
         change = f"This lowers the security policy from {before.policy} to {after.policy}."
         found.append(f"{change} {_LOWERED['policy']}")
     return tuple(found)
+
+
+def report_tables(reports: Iterable[PushReportConfig]) -> list[dict[str, Value]]:
+    """The value of "push.report" for these reports: their tables, without what is left to its default."""
+    return [_report_table(report) for report in reports]
+
+
+def changed_reports(push: PushConfig, changed: PushReportConfig) -> tuple[PushReportConfig, ...]:
+    """All reports with one of them changed, or added where there was none of its type."""
+    if all(report.type != changed.type for report in push.reports):
+        return (*push.reports, changed)
+    return tuple(changed if report.type == changed.type else report for report in push.reports)
+
+
+def _report_table(report: PushReportConfig) -> dict[str, Value]:
+    table: dict[str, Value] = {"type": report.type, "enabled": report.enabled}
+    if report.type != "on_installation":
+        table["schedule"] = report.schedule
+    for key, value in (("host", report.host), ("port", report.port), ("client_sap", report.client_sap)):
+        if value:
+            table[key] = value
+    if report.last_rows:
+        table["last_rows"] = report.last_rows
+    return table
 
 
 def plain(value: Any) -> Value:

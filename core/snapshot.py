@@ -166,6 +166,48 @@ class DlmsView:
 
 
 @dataclass(frozen=True, slots=True)
+class PushReportView:
+    """One configured push report."""
+
+    type: str  # "load_profile_1", ... "on_installation"
+    enabled: bool
+    schedule: str  # "daily 00:30"; "" for the one on installation
+    destination: str  # "host:port", "" where nobody said
+    last_rows: int  # 0: everything that was not sent yet
+    next_ms: int | None  # when it is made next
+    last_ms: int | None  # the time by the schedule at which it was made last
+    waiting: int  # notifications in the outbox
+    waiting_bytes: int  # that they take on the disk
+    oldest_ms: int | None  # when the oldest of them was made
+    problem: str  # a sentence, "" for none
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationView:
+    """A receiver of pushes: how it goes with it."""
+
+    address: str  # "host:port"; "" for reports that go nowhere
+    reports: tuple[str, ...]  # of which something waits for it
+    waiting: int
+    sending: bool
+    failures: int  # tries in a row that came to nothing
+    reason: str  # why the last one did, a sentence; "" after one that did not
+    since_ms: int | None  # when the first of them was
+    next_try_ms: int | None
+    delivered_ms: int | None  # when something was delivered last, since the start
+
+
+@dataclass(frozen=True, slots=True)
+class PushView:
+    """The push side of the gateway."""
+
+    receiver: str = ""  # the default one, "host:port"; "" for none
+    client_sap: int = 1
+    reports: tuple[PushReportView, ...] = ()
+    destinations: tuple[DestinationView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole gateway at one moment."""
 
@@ -185,6 +227,8 @@ class Snapshot:
     meters: tuple[MeterView, ...]
     associations: tuple[AssociationView, ...]
     alarms: tuple[str, ...]  # sentences, most urgent first
+    push: PushView = PushView()
+    last_fraud_ms: int | None = None  # time of the newest event of the gateway's fraud log
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ enabled = false
 schedule = "monthly 1 00:30"
 host = "other.example"
 port = 4071
+client_sap = 104
+last_rows = 96
 
 [obis]
 billing_profile = "0.0.98.2.0.255"
@@ -217,6 +219,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, says: str
         ),
         ('[[line]]\n[[meter]]\naddress = 5\ninterval = "1 month"', "number 1: interval must be one of 5 min"),
         ('[[push.report]]\nschedule = "daily 24:00"', '"daily 06:00"'),
+        ('[[push.report]]\nschedule = "every 25 h"', 'must be at most "every 24 h"'),
+        ("[[push.report]]\nschedule = 15", '"every 15 min"'),
         ('[[push.report]]\ntype = "load_profile"', '"load_profile_1"'),
         ('[obis]\nx = "1.0.99.1.0"', "six numbers from 0 to 255"),
         ('[obis]\nx = "1.0.99.1.0.256"', "six numbers from 0 to 255"),
@@ -231,10 +235,19 @@ def test_a_wrong_value_is_named_with_what_is_allowed(text: str, says: str) -> No
 
 
 @pytest.mark.parametrize(
-    "schedule", ["every 15 min", "every 2 h", "daily 06:00", "weekly sun 23:59", "monthly 28 00:00"]
+    "schedule",
+    [
+        "every 15 min",
+        "every 2 h",
+        "every 1 h + 5 min",
+        "daily 06:00",
+        "weekly sun 23:59",
+        "monthly 28 00:00",
+        "monthly last 06:00",
+    ],
 )
 def test_reports_can_be_scheduled(schedule: str) -> None:
-    """Every N minutes or hours, daily, weekly, monthly."""
+    """Every N minutes or hours, at an offset, daily, weekly, monthly."""
     assert parse(f'[[push.report]]\nschedule = "{schedule}"').push.reports[0].schedule == schedule
 
 

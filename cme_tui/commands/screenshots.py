@@ -11,27 +11,22 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from core import demo
 from core.config_file import ConfigFile
 from core.facade import RunOptions
 from core.launch import RunningGateway, open_gateway
 from core.secrets import Secrets
-from core.snapshot import LineState, LogEntry, MeterDetail, Snapshot, TraceEntry
+from core.snapshot import LineState, Snapshot
 from core.statedir import StateDir
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from concurrent.futures import Future
-
     from textual.pilot import Pilot
 
     from cme_tui.app import CmeApp
     from cme_tui.terminal import Profile
-    from core.mapping.model import MappingFile
-    from core.mapping.workshop import Coaching, Mappings, Preview
-    from core.settings import Setting
+    from core.facade import Gateway
 
 SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
@@ -84,7 +79,7 @@ def run(directory: Path) -> int:
         gateway = _start(Path(place))
         try:
             for shot in SHOTS:
-                picture = asyncio.run(_take(shot, _Posing(gateway)))
+                picture = asyncio.run(_take(shot, cast("Gateway", _Posing(gateway))))
                 (directory / f"{shot.name}.svg").write_text(picture, encoding="utf-8")
                 print(f"{shot.name}.svg")
         finally:
@@ -110,62 +105,11 @@ class _Posing:
         seen = self._gateway.snapshot()
         return replace(seen, dlms=replace(seen.dlms, port=4059), state_dir="/var/lib/cme-tui/demo")
 
-    def meter(self, key: int) -> Future[MeterDetail]:
-        return self._gateway.meter(key)
-
-    def read_meter(self, key: int) -> Future[MeterDetail]:
-        return self._gateway.read_meter(key)
-
-    def read_all(self) -> Future[None]:
-        return self._gateway.read_all()
-
-    def reload(self) -> Future[None]:
-        return self._gateway.reload()
-
-    def settings(self) -> tuple[Setting, ...]:
-        return self._gateway.settings()
-
-    def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
-        return self._gateway.check(values)
-
-    def configure(self, values: Mapping[str, Any]) -> Future[None]:
-        return self._gateway.configure(values)
-
-    def undo(self) -> Future[Mapping[str, Any]]:
-        return self._gateway.undo()
-
-    def replaced(self) -> Future[Mapping[str, Any]]:
-        return self._gateway.replaced()
-
     def secrets(self) -> Secrets:
         return POSED
 
-    def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
-        return self._gateway.set_secrets(values)
-
-    def mappings(self) -> Future[Mappings]:
-        return self._gateway.mappings()
-
-    def coach(self, label: str) -> Future[Coaching]:
-        return self._gateway.coach(label)
-
-    def preview(self, file: MappingFile) -> Future[Preview]:
-        return self._gateway.preview(file)
-
-    def add_mapping(self, file: MappingFile, *, replace: bool = False) -> Future[None]:
-        return self._gateway.add_mapping(file, replace=replace)
-
-    def remove_mapping(self, name: str) -> Future[None]:
-        return self._gateway.remove_mapping(name)
-
-    def undo_mapping(self) -> Future[None]:
-        return self._gateway.undo_mapping()
-
-    def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
-        return self._gateway.trace(after)
-
-    def association_log(self) -> Future[tuple[LogEntry, ...]]:
-        return self._gateway.association_log()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
 
 
 def _start(place: Path) -> RunningGateway:
@@ -179,7 +123,7 @@ def _start(place: Path) -> RunningGateway:
     return gateway
 
 
-async def _take(shot: Shot, gateway: _Posing) -> str:
+async def _take(shot: Shot, gateway: Gateway) -> str:
     """The picture as SVG."""
     # Textual reads the environment when it is imported.
     from cme_tui.app import CmeApp

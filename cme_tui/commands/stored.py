@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from core.config import ConfigError, MeterConfig, load_config
+from cme_tui.event_file import GATEWAY, Device, removed_meter
+from core.config import Config, ConfigError, MeterConfig, load_config
 from core.mapping.engine import Readout
 from core.mapping.lint import MeterReadout
 from core.mapping.simplified import Site
@@ -52,6 +53,33 @@ def chosen(meters: Iterable[InstalledMeter], wanted: Sequence[str]) -> list[Inst
             raise ConfigError(f'--meter: there is no "{text}"; {hint}')
         found += fitting
     return found
+
+
+def devices_of(config: Config, stored: Iterable[StoredMeter]) -> dict[int | None, Device]:
+    """By key of the meter; those that were removed go by their address."""
+    installed = {(item.line, str(parse_address(str(item.address)))): item for item in config.meters}
+    devices: dict[int | None, Device] = {None: GATEWAY}
+    for record in stored:
+        devices[record.key] = removed_meter(record)
+        item = installed.get((record.line, record.address))
+        if item is not None and record.removed_ms is None:
+            name = item.name or devices[record.key].name
+            devices[record.key] = Device(name, record.identification, item.logical_device)
+    return devices
+
+
+def chosen_devices(devices: Mapping[int | None, Device], wanted: str) -> set[int | None]:
+    """Keys of those with this name, identification or logical device. Raises `ConfigError` where there is none."""
+    keys = {
+        key
+        for key, device in devices.items()
+        if wanted in (device.name, device.identification, str(device.logical_device))
+    }
+    if not keys:
+        near = difflib.get_close_matches(wanted, [device.name for device in devices.values()], n=1)
+        hint = f"did you mean {near[0]}?" if near else "'cme-tui meters list' shows what there is."
+        raise ConfigError(f'--meter: there is no "{wanted}"; {hint}')
+    return keys
 
 
 def _meter(item: MeterConfig, record: StoredMeter | None, last: MeterReadout | None) -> InstalledMeter:

@@ -36,6 +36,8 @@ class Access:
     password: str = field(repr=False)
     encryption_key: bytes = field(repr=False)
     authentication_key: bytes = field(repr=False)
+    state_dir: Path | None = None
+    """That of the gateway, over whose control socket pushes can be asked for."""
 
 
 def load_access(state_dir: Path, host: str | None, port: int | None) -> Access:
@@ -62,6 +64,7 @@ def load_access(state_dir: Path, host: str | None, port: int | None) -> Access:
         password=secrets.lls_password,
         encryption_key=secrets.encryption_key,
         authentication_key=secrets.authentication_key,
+        state_dir=state_dir,
     )
 
 

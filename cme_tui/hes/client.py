@@ -151,6 +151,20 @@ class Client:
         item.setDataType(2, DataType.UINT16)
         self._exchange(self._library.write(item, 2))
 
+    def notification(
+        self, *, frame: str, title: str = "", encryption_key: str = "", authentication_key: str = ""
+    ) -> Any:
+        """The body of a pushed notification, with its wrapper header, in hex; with keys one that is ciphered."""
+        library = GXDLMSSecureClient(True, 1, 1, Authentication.NONE, None, InterfaceType.WRAPPER)
+        if encryption_key:
+            library.ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+            library.ciphering.blockCipherKey = bytearray.fromhex(encryption_key)
+            library.ciphering.authenticationKey = bytearray.fromhex(authentication_key)
+            library.settings.sourceSystemTitle = bytearray.fromhex(title)
+        body = GXReplyData()
+        library.getData(GXByteBuffer(bytearray.fromhex(frame)), GXReplyData(), body)
+        return _plain(body.value)
+
     def _get(self, class_id: int, name: str, attribute: int) -> Any:
         return self._exchange(self._library._read(name, class_id, attribute)).value
 

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from cme_tui.hes.access import Access, Level
 from core.cosem.base import MANAGEMENT_CLIENT, MANAGEMENT_DEVICE, PUBLIC_CLIENT
+from core.dlms import wrapper
 from core.dlms.acse import Diagnostic
 from core.dlms.xdlms import DataAccessResult
 from core.errors import CmeError
+from core.push.received import Received
 
 ANSWER_SECONDS: Final = 35.0
 """For one answer of the gateway, which itself waits at most 25 s for a meter."""
@@ -155,6 +157,20 @@ class HeadEnd:
     async def select(self, device: int) -> None:
         """Talk to another logical device through this association. Raises `HesError`."""
         await self._call("select", obis=CHANNEL_SELECTION, channel=device)
+
+    async def notification(self, received: Received) -> Any:
+        """The body of a pushed notification, as the client library decodes it. Raises `HesError`."""
+        assert received.server_sap is not None
+        assert received.client_sap is not None
+        frame = wrapper.frame(received.server_sap, received.client_sap, received.apdu)
+        arguments: dict[str, object] = {"frame": frame.hex()}
+        if received.ciphered:
+            arguments |= {
+                "title": received.title.hex(),
+                "encryption_key": self.access.encryption_key.hex(),
+                "authentication_key": self.access.authentication_key.hex(),
+            }
+        return await self._call("notification", **arguments)
 
     async def close(self) -> None:
         """End the client process, whatever it is doing."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from cme_tui.client import NoGatewayError, ask
 from cme_tui.hes.access import LEVELS, Access, Level
 from cme_tui.hes.head_end import (
     ANSWER_SECONDS,
@@ -40,7 +41,16 @@ from cme_tui.hes.values import (
 )
 from cme_tui.hes.values import text as value_text
 from cme_tui.wording import count, obis
+from core.config import load_config
+from core.cosem import dialect
 from core.cosem.base import MANAGEMENT_DEVICE, PUBLIC_CLIENT
+from core.cosem.codes import Codes
+from core.dlms.admission import Keys
+from core.errors import CmeError
+from core.push import notification
+from core.push.received import Received
+from core.push.receiver import Receiver
+from core.statedir import StateDir
 
 DEVIATION_SECONDS: Final = 60
 """A clock that differs more from this machine's fails its step."""
@@ -54,6 +64,7 @@ LIST_LETTERS: Final = 36
 STEP_SECONDS: Final = 300.0
 GIVE_UP_AFTER: Final = 3  # steps in a row without an answer
 
+_HERE: Final = "127.0.0.1"
 _NAME: Final = (DATA, "0.0.42.0.0.255")
 _SAP_ASSIGNMENT: Final = (17, "0.0.41.0.0.255")
 _WRONG_PASSWORD: Final = "not the password"  # it is meant to be wrong
@@ -379,7 +390,48 @@ class Rehearsal:
         return f"server SAP {meter.sap} is {name}"
 
     async def _push(self) -> str:
-        raise _SkippedError("this version does not send pushes yet")
+        """One notification of each report, which the gateway sends here whatever receiver is configured."""
+        state_dir = self._access.state_dir
+        if state_dir is None:
+            raise _SkippedError("only the gateway's own control socket can have it push here")
+        arrived: list[Received] = []
+        try:
+            codes = await asyncio.to_thread(_codes, StateDir(state_dir))
+            keys = Keys(self._access.encryption_key, self._access.authentication_key)
+            receiver = Receiver(arrived.append, keys=keys, codes=codes)
+            await receiver.start(_HERE)
+            try:
+                sent = await asyncio.to_thread(ask, state_dir, "push_samples", host=_HERE, port=receiver.port)
+            finally:
+                await receiver.stop()
+        except NoGatewayError as error:
+            raise _SkippedError(f"only a gateway on this machine can push here: {error}") from error
+        except CmeError as error:
+            raise _FailedError(f"the gateway could not push: {error}") from error
+        if len(arrived) != sent["sent"]:
+            raise _FailedError(f"{count(sent['sent'], 'notification')} sent, {len(arrived)} arrived")
+        lines = [await self._pushed(received) for received in arrived]
+        how = "ciphered" if all(received.ciphered for received in arrived) else "in clear"
+        return "\n".join([f"{count(len(arrived), 'notification')}, {how}", *lines])
+
+    async def _pushed(self, received: Received) -> str:
+        """One line on what arrived, as the client library decodes it."""
+        content = received.content
+        if content is None:
+            raise _FailedError(f"a notification says nothing: {received.problem}")
+        if self._access.ciphered and not received.ciphered:
+            raise _FailedError(f"{content.type} came in clear, but the policy wants everything ciphered")
+        body = await self._head_end.notification(received)
+        names = [value_text(item) for item in body[: 2 if content.meter else 1]]
+        sizes = [len(item) for item in body if isinstance(item, list)]
+        if names != [name for name in (content.gateway, content.meter) if name] or sizes != _sizes(received):
+            raise _FailedError(f"{content.type} is not what was sent")
+        gateway = next((device.name for device in self._devices if device.sap == MANAGEMENT_DEVICE), names[0])
+        if content.gateway != gateway:
+            raise _FailedError(f"{content.type} comes from {content.gateway}, not from {gateway}")
+        what = f"{len(content.rows[0].readings)} values" if content.rows else f"{len(content.events)} event"
+        about = f"IP {content.address}" if content.address else what
+        return f"{content.type} of {content.meter or content.gateway}: {about}"
 
     async def _wrong_password(self) -> str:
         """One try only, and the last thing: the gateway makes a client wait that fails again and again."""
@@ -417,6 +469,19 @@ class Rehearsal:
             if 2 in values:
                 lines.append(f"{obis(item.obis):<16} {_main_value(item.class_id, values)}")
         return read, lines, refused
+
+
+def _codes(state: StateDir) -> Codes:
+    """The logical names that the gateway uses. Raises `CmeError`."""
+    config = load_config(state.config)
+    return dialect.find(config.dlms.dialect, state.dialects).codes_with(config.obis)
+
+
+def _sizes(received: Received) -> list[int]:
+    """Of the arrays in the body of a notification."""
+    body = notification.decode(received.plain).body.content
+    parts = body if isinstance(body, list) else []
+    return [len(part.content) for part in parts if isinstance(part.content, list)]
 
 
 def _main_value(class_id: int, values: dict[int, Any]) -> str:

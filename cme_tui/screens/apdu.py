@@ -6,12 +6,10 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 
 from cme_tui.screens.base import GatewayScreen
-from cme_tui.widgets.hexview import HexView
+from cme_tui.widgets.anatomy import Anatomy
 from cme_tui.widgets.lines import Line, Lines
-from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import clock, count
 from core.dlms.describe import Part, describe
 from core.snapshot import Snapshot, TraceEntry
@@ -41,34 +39,25 @@ class ApduScreen(GatewayScreen):
 
     def body(self) -> ComposeResult:
         yield Lines(id="apdu")
-        with Horizontal(id="telegram"):
-            yield HexView(id="hex")
-            yield Table([Column("Field", 24), Column("Value", 0)], id="parts")
+        yield Anatomy()
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
-        apdu, parts = self._apdu, self._parts
+        apdu = self._apdu
         self.query_one("#apdu", Lines).show(_heading(apdu, self._index + 1, len(self._apdus)))
-        view = self.query_one("#hex", HexView)
-        view.show(apdu.apdu, [range(start, start + length) for start, length in apdu.hidden])
-        self.query_one("#parts", Table).show(
-            [(apdu.id, index) for index in range(len(parts))], lambda index: _row(parts[index])
-        )
-        self._light()
+        hidden = [range(start, start + length) for start, length in apdu.hidden]
+        self.query_one(Anatomy).show(apdu.id, apdu.apdu, self._parts, hidden)
 
     def hint(self) -> Line:
-        part = self._part()
-        if part is None:
-            return ()
-        return (f" {_span(part)}{part.label}{': ' if part.value else ''}{part.value}",)
+        return self.query_one(Anatomy).hint()
 
     def on_table_moved(self) -> None:
-        self._light()
+        self.query_one(Anatomy).light()
         self.update_status()
 
     def action_step(self, by: int) -> None:
         self._index = (self._index + by) % len(self._apdus)
         self._explain()
-        self.query_one("#parts", Table).move_to(0)
+        self.query_one(Anatomy).restart()
         self.update_view()
 
     @property
@@ -77,15 +66,6 @@ class ApduScreen(GatewayScreen):
 
     def _explain(self) -> None:
         self._parts = describe(self._apdu.apdu, sent=self._apdu.sent).parts
-
-    def _part(self) -> Part | None:
-        cursor = self.query_one("#parts", Table).cursor
-        return self._parts[cursor] if cursor < len(self._parts) else None
-
-    def _light(self) -> None:
-        part = self._part()
-        bright = range(part.offset, part.offset + part.length) if part else range(0)
-        self.query_one("#hex", HexView).light(range(0), bright)
 
 
 def _heading(apdu: TraceEntry, number: int, total: int) -> list[Line]:
@@ -102,17 +82,3 @@ def _heading(apdu: TraceEntry, number: int, total: int) -> list[Line]:
             ),
         ),
     ]
-
-
-def _row(part: Part) -> Row:
-    return ((f"{'  ' * part.depth}{part.label}", "faint"), part.value)
-
-
-def _span(part: Part) -> str:
-    if not part.length:
-        return ""
-    return (
-        f"{part.offset:04x}-{part.offset + part.length - 1:04x} "
-        if part.length > 1
-        else f"{part.offset:04x} "
-    )

@@ -29,13 +29,18 @@ class AskScreen(ModalScreen[str | None]):
         *,
         wrong: Callable[[str], str] = anything,
         hidden: bool = False,
+        means: Callable[[str], str] | None = None,
     ) -> None:
-        """`wrong` says what is wrong with an answer, "" for nothing. A `hidden` answer is not shown."""
+        """`wrong` says what is wrong with an answer, "" for nothing. A `hidden` answer is not shown.
+
+        `means` says what the text that stands in the field comes to, while it is typed.
+        """
         super().__init__()
         self._question = question
         self._value = value
         self._wrong = wrong
         self._hidden = hidden
+        self._means = means
 
     def compose(self) -> ComposeResult:
         with Vertical(id="question"):
@@ -45,6 +50,8 @@ class AskScreen(ModalScreen[str | None]):
             )
             field.cursor_blink = False
             yield field
+            if self._means is not None:
+                yield Static(self._means(self._value), id="means", markup=False)
             yield Static("", id="wrong", markup=False)
             yield Static("Enter takes it, Esc leaves all as it is", id="ask-keys", markup=False)
 
@@ -53,8 +60,10 @@ class AskScreen(ModalScreen[str | None]):
         field.focus()
         field.cursor_position = len(self._value)
 
-    def on_input_changed(self) -> None:
+    def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one("#wrong", Static).update("")
+        if self._means is not None:
+            self.query_one("#means", Static).update(self._means(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

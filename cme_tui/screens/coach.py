@@ -94,6 +94,7 @@ class CoachScreen(FilteredScreen):
         )
         yield Lines(id="choice")
 
+    @property
     def filtered(self) -> Table:
         return self.query_one("#fields", Table)
 
@@ -101,7 +102,7 @@ class CoachScreen(FilteredScreen):
         items, words = self._draft.items, self.words
         self._rows = [n for n, item in enumerate(items) if all(word in _haystack(item) for word in words)]
         rows = self._rows
-        self.filtered().show(rows, lambda row: self._row(rows[row]))
+        self.filtered.show(rows, lambda row: self._row(rows[row]))
         self.show_list_title(self._title())
         serving = self._coaching.serving
         served = f"served by {serving.name} now" if serving else "no mapping serves it now"
@@ -175,8 +176,8 @@ class CoachScreen(FilteredScreen):
     def action_next(self) -> None:
         undecided = [row for row, index in enumerate(self._rows) if self._is_open(index)]
         if undecided:
-            cursor = self.filtered().cursor
-            self.filtered().move_to(next((row for row in undecided if row > cursor), undecided[0]))
+            cursor = self.filtered.cursor
+            self.filtered.move_to(next((row for row in undecided if row > cursor), undecided[0]))
         elif self._draft.of(Decision.OPEN):
             self.cme.say("What has to be checked is not in the filtered list; Esc removes the filter.")
 
@@ -212,7 +213,7 @@ class CoachScreen(FilteredScreen):
     @property
     def _index(self) -> int | None:
         """Place in the draft of the field under the cursor."""
-        cursor = self.filtered().cursor
+        cursor = self.filtered.cursor
         return self._rows[cursor] if cursor < len(self._rows) else None
 
     def _is_open(self, index: int) -> bool:

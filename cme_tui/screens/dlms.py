@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import ClassVar, Final, TypeVar
 
@@ -145,7 +144,7 @@ class DlmsScreen(FilteredScreen):
         table.display = bool(clients)
         self._show_lower()
         if self.focused is None or not self.focused.display:
-            self.filtered().focus()
+            self.filtered.focus()
 
     def hint(self) -> Line:
         if self.focused is self.query_one("#clients", Table):
@@ -190,20 +189,20 @@ class DlmsScreen(FilteredScreen):
         self.action_open()
 
     def action_open(self) -> None:
-        if self._tracing and self._apdu() is not None and self.focused is self.filtered():
-            self.cme.push_screen(ApduScreen(tuple(self._shown_apdus), self.filtered().cursor))
+        if self._tracing and self._apdu() is not None and self.focused is self.filtered:
+            self.cme.push_screen(ApduScreen(tuple(self._shown_apdus), self.filtered.cursor))
 
     def action_other_side(self) -> None:
         clients = self.query_one("#clients", Table)
-        (clients if clients.display and self.focused is self.filtered() else self.filtered()).focus()
+        (clients if clients.display and self.focused is self.filtered else self.filtered).focus()
         self.update_view()
 
     def action_watch(self, trace: bool) -> None:
         below = self.focused is not self.query_one("#clients", Table)
         self._tracing = trace
         if below:
-            self.filtered().display = True
-            self.filtered().focus()
+            self.filtered.display = True
+            self.filtered.focus()
         self.update_view()
 
     def action_pause(self) -> None:
@@ -236,11 +235,11 @@ class DlmsScreen(FilteredScreen):
         log.display, trace.display = not self._tracing, self._tracing
         if self._tracing:
             apdus = self._shown_apdus = [a for a in self._apdus if all(w in _haystack(a) for w in words)]
-            _follow(trace, [apdu.id for apdu in apdus], lambda index: _apdu_row(apdus[index]))
+            trace.show_growing([apdu.id for apdu in apdus], lambda index: _apdu_row(apdus[index]))
             shown, total = len(apdus), len(self._apdus)
         else:
             entries = self._shown_log = [e for e in self._log if all(w in _log_haystack(e) for w in words)]
-            _follow(log, [entry.id for entry in entries], lambda index: _log_row(entries[index]))
+            log.show_growing([entry.id for entry in entries], lambda index: _log_row(entries[index]))
             shown, total = len(entries), len(self._log)
         number = f"{shown} of {total}" if words else str(total)
         state: Line = ()
@@ -249,6 +248,7 @@ class DlmsScreen(FilteredScreen):
         title: Line = ((f" {'Trace' if self._tracing else 'Log'} {number}", "title"), *state)
         self.show_list_title(title)
 
+    @property
     def filtered(self) -> Table:
         return self.query_one("#trace" if self._tracing else "#log", Table)
 
@@ -259,14 +259,6 @@ class DlmsScreen(FilteredScreen):
     def _client_under_cursor(self) -> AssociationView | None:
         cursor = self.query_one("#clients", Table).cursor
         return self._clients[cursor] if cursor < len(self._clients) else None
-
-
-def _follow(table: Table, keys: list[int], row: Callable[[int], Row]) -> None:
-    """Show rows of which new ones come at the end; a cursor on the last row stays on the last row."""
-    at_end = table.cursor >= table.row_count - 1
-    table.show(keys, row)
-    if at_end:
-        table.move_to(len(keys) - 1)
 
 
 def _result(future: Future[tuple[T, ...]]) -> tuple[T, ...]:

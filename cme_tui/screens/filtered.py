@@ -27,9 +27,10 @@ class FilteredScreen(GatewayScreen):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "clear_filter", show=False)]
     SPARE: ClassVar[tuple[str, ...]] = ("/",)  # keys that the footer leaves out first where they do not fit
 
+    @property
     def filtered(self) -> Table:
         """The table that the filter narrows."""
-        raise NotImplementedError
+        return self.query_one(Table)
 
     def detail(self) -> str:
         """What is under the cursor, in full."""
@@ -38,12 +39,16 @@ class FilteredScreen(GatewayScreen):
     @property
     def words(self) -> list[str]:
         """What a row must contain to be shown, in lower case."""
-        return self.query_one("#filter", Input).value.casefold().split()
+        return self._field.value.casefold().split()
 
     @property
     def typing(self) -> bool:
         """Whether keys go into the field."""
-        return isinstance(self.focused, Input)
+        return self.focused is self._field
+
+    @property
+    def _field(self) -> Input:
+        return self.query_one("#filter", Input)
 
     def list_title(self) -> ComposeResult:
         """The row above the list: what it is, and the field."""
@@ -59,7 +64,7 @@ class FilteredScreen(GatewayScreen):
         """Bring that row up to date."""
         self.query_one("#count", Lines).show([title])
         prompt = self.query_one("#prompt", Lines)
-        prompt.display = self.query_one("#filter", Input).display
+        prompt.display = self._field.display
         prompt.show([(" filter ", ("/", "strong"), " ")])
 
     def show_detail(self) -> None:
@@ -87,34 +92,28 @@ class FilteredScreen(GatewayScreen):
         self.update_view()
 
     def on_input_submitted(self) -> None:
-        self._leave_field()
+        self.action_keep_filter()
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "down" and self.typing:
             event.stop()
-            self._leave_field()
+            self.action_keep_filter()
 
     def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._field.display = True
+        self._field.focus()
 
     def action_keep_filter(self) -> None:
-        self._leave_field()
+        self.filtered.focus()
+        self._field.display = bool(self._field.value)
 
     def action_clear_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        if not field.display:
+        if not self._field.display:
             self.cme.action_leave()
             return
-        field.value = ""
-        self._leave_field()
+        self._field.value = ""
+        self.action_keep_filter()
 
     def _detail_lines(self) -> list[str]:
         lines = [f" {text}" for text in wrap(self.detail(), max(20, self.size.width - 2))][:DETAIL_LINES]
         return lines + [" "] * (DETAIL_LINES - len(lines))
-
-    def _leave_field(self) -> None:
-        field = self.query_one("#filter", Input)
-        self.filtered().focus()
-        field.display = bool(field.value)

@@ -117,11 +117,12 @@ class MappingScreen(FilteredScreen):
         yield Lines(id="detail")
 
     def on_mount(self) -> None:
-        self.filtered().focus()
+        self.filtered.focus()
 
     def on_screen_resume(self) -> None:
         self._asked_at = 0.0
 
+    @property
     def filtered(self) -> Table:
         return self.query_one("#types" if self._on_types else "#active", Table)
 
@@ -173,7 +174,7 @@ class MappingScreen(FilteredScreen):
 
     def action_other_side(self) -> None:
         self._on_types = not self._on_types
-        self.filtered().focus()
+        self.filtered.focus()
 
     def action_open(self) -> None:
         file = self._file()

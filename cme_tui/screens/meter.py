@@ -31,7 +31,8 @@ class MeterScreen(GatewayScreen):
         "Below, the telegram as it was received. Moving over the values marks the bytes of that record; Tab goes to "
         "the list of parts, where each part's bytes are marked and the status line says what they mean. A readout "
         "of more than one telegram is stepped through with t.\n"
-        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter."
+        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter, "
+        "e to the events of this one."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -47,6 +48,7 @@ class MeterScreen(GatewayScreen):
         Binding(
             "t", "next_telegram", "Telegram", tooltip="next telegram, where the readout has more than one"
         ),
+        Binding("e", "events", "Events", tooltip="the events of this meter"),
         Binding("n", "step(1)", "Next", tooltip="next meter of the list"),
         Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list", show=False),
     ]
@@ -87,7 +89,7 @@ class MeterScreen(GatewayScreen):
         return [
             (key, other_side if key == "Tab" else label, action)
             for key, label, action in super().offered()
-            if key != "t" or several
+            if key != ("e" if several else "t")  # e works always, but 80 columns are full
         ]
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
@@ -150,6 +152,9 @@ class MeterScreen(GatewayScreen):
 
     def action_read(self) -> None:
         self.run_worker(self._read())
+
+    def action_events(self) -> None:
+        self.cme.open_events(self._key)
 
     def action_step(self, by: int) -> None:
         installed = {meter.key for meter in self.cme.current.meters}

@@ -18,7 +18,7 @@ ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
 
 
-class MetersScreen(MeterTableScreen, FilteredScreen):
+class MetersScreen(FilteredScreen, MeterTableScreen):
     """All meters; `/` narrows the list, Enter opens one."""
 
     TAB = "meters"
@@ -77,9 +77,6 @@ class MetersScreen(MeterTableScreen, FilteredScreen):
         elif not meters:
             title = (*title, "  no meter matches")
         self.show_list_title(title)
-
-    def filtered(self) -> Table:
-        return self.query_one("#list", Table)
 
     def hint(self) -> Line:
         meter = self.meter

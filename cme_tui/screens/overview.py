@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.push.wording import summary
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
@@ -30,6 +31,8 @@ QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
 MAX_ALARM_ROWS = 4
 MAX_LINES = 4
 MAX_CLIENTS = 3
+FRAUD_MS = 24 * 3_600_000
+"""So long the newest event of the fraud log is pointed at."""
 
 
 class OverviewScreen(MeterTableScreen):
@@ -40,7 +43,7 @@ class OverviewScreen(MeterTableScreen):
         "The state of the whole gateway. Meters that need attention stand first.\n"
         "A line shows its running sweep with the number of meters read and the time left, then when the next one "
         "starts. Under DLMS server stand the clients that are connected, with the logical device that each has "
-        "selected and how it authenticated.\n"
+        "selected and how it authenticated. The last line tells of the pushes, what is wrong with them first.\n"
         "After a change in config.toml or in mappings, c applies it without a restart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -75,11 +78,12 @@ class OverviewScreen(MeterTableScreen):
         )
         yield Lines(id="next")
         yield Lines(id="dlms")
+        yield Lines(id="pushes")
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
-        self.query_one("#alarms", Lines).show(_alarms(snapshot, self.size.width))
+        self.query_one("#alarms", Lines).show(_alarms(snapshot, now_ms, coarse, self.size.width))
         self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
         self.meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
         self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
@@ -93,6 +97,9 @@ class OverviewScreen(MeterTableScreen):
         advice.display = not meters
         advice.show(_advice(snapshot))
         self.query_one("#dlms", Lines).show(_dlms(snapshot, now_ms, coarse))
+        self.query_one("#pushes", Lines).show(
+            [((" Push ", "title"), *summary(snapshot.push, now_ms, coarse))]
+        )
 
     def hint(self) -> Line:
         meter = self.meter
@@ -127,10 +134,13 @@ def _identity(snapshot: Snapshot, now_ms: int, coarse: bool) -> Line:
     )
 
 
-def _alarms(snapshot: Snapshot, width: int) -> list[Line]:
+def _alarms(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[Line]:
+    fraud = ("", "")
+    if snapshot.last_fraud_ms is not None and now_ms - snapshot.last_fraud_ms < FRAUD_MS:
+        fraud = (f"  ! fraud log: {age(snapshot.last_fraud_ms, now_ms, coarse)} ago, see F7", "warn")
     if not snapshot.alarms:
-        return [((" Alarms ", "title"), ("● none", "good"))]
-    lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"))]
+        return [((" Alarms ", "title"), ("● none", "good"), fraud)]
+    lines: list[Line] = [((" Alarms ", "title"), (f"✗ {len(snapshot.alarms)}", "bad"), fraud)]
     rows: list[Line] = []
     for number, alarm in enumerate(snapshot.alarms):
         wrapped = wrap(alarm, max(20, width - 18)) or [""]

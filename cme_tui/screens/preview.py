@@ -101,9 +101,10 @@ class PreviewScreen(FilteredScreen):
         yield Lines(id="detail")
 
     def on_mount(self) -> None:
-        self.filtered().focus()
+        self.filtered.focus()
         self.run_worker(self._load())
 
+    @property
     def filtered(self) -> Table:
         return self.query_one(f"#{self._view}", Table)
 
@@ -147,13 +148,13 @@ class PreviewScreen(FilteredScreen):
 
     def action_other_side(self) -> None:
         findings = self.query_one("#findings", Table)
-        (findings if findings.display and self.focused is self.filtered() else self.filtered()).focus()
+        (findings if findings.display and self.focused is self.filtered else self.filtered).focus()
         self.update_view()
 
     def action_view(self) -> None:
         self._view = self._next_view()
-        self.filtered().display = True
-        self.filtered().focus()
+        self.filtered.display = True
+        self.filtered.focus()
         self.update_view()
 
     def action_changes(self) -> None:
@@ -285,7 +286,7 @@ class PreviewScreen(FilteredScreen):
         )
 
     def detail(self) -> str:
-        findings, table = self.query_one("#findings", Table), self.filtered()
+        findings, table = self.query_one("#findings", Table), self.filtered
         if self._preview is None:
             return ""
         if self.focused is findings:

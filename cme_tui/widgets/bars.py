@@ -27,7 +27,9 @@ class TitleBar(Widget):
         ("overview", "F2", "Overview"),
         ("settings", "F3", "Settings"),
         ("mapping", "F4", "OBIS"),
+        ("push", "F5", "Push"),
         ("meters", "F6", "Meters"),
+        ("events", "F7", "Events"),
         ("dlms", "F8", "DLMS"),
     )
 
@@ -74,6 +76,20 @@ class TitleBar(Widget):
                 if event.x >= len(self._head):
                     await self.run_action(f"app.go('{name}')")
                 return
+
+
+Key = tuple[str, str, str]
+"""As printed, what it does, action."""
+
+
+def fitting(keys: Sequence[Key], width: int, gives_way: Sequence[str]) -> list[Key]:
+    """`keys` without as many of those in `gives_way`, in that order, as a row of `width` cells has no room for."""
+    shown = list(keys)
+    for gone in gives_way:
+        if sum(len(key) + len(label) + 3 for key, label, _ in shown) <= width:
+            break
+        shown = [key for key in shown if key[0] != gone]
+    return shown
 
 
 class KeyBar(Widget):

@@ -119,6 +119,13 @@ class Table(ScrollView, can_focus=True):
         if self.key != before:
             self.post_message(self.Moved(self))
 
+    def show_growing(self, keys: Sequence[Hashable], row: Callable[[int], Row]) -> None:
+        """Show rows of which new ones come at the end; a cursor on the last row stays on the last row."""
+        at_end = self._cursor >= self.row_count - 1
+        self.show(keys, row)
+        if at_end:
+            self.move_to(len(keys) - 1)
+
     def text_of(self, index: int) -> str:
         """The row as one line, for tests and for copying."""
         return " ".join(cell if isinstance(cell, str) else cell[0] for cell in self._row(index))

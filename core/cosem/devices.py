@@ -19,7 +19,7 @@ from core.config import PushConfig
 from core.cosem import names
 from core.cosem import objects as cosem
 from core.cosem.codes import Codes
-from core.cosem.notifications import gateway_push_setups, meter_push_setups
+from core.cosem.notifications import SendReport, gateway_push_setups, meter_push_setups
 from core.dlms.axdr import (
     Tag,
     Value,
@@ -80,12 +80,13 @@ class GatewayFacts:
     set_time: cosem.SetTime
     security: cosem.SecurityAccess
     events: EventAccess
+    send_report: SendReport
 
     @cached_property
     def of_meters(self) -> Objects:
         """The objects that say the same of every meter: one of each for all their devices."""
         gateway_name = cosem.Data(self.codes.gateway_name, _text(self.name))
-        pushes = meter_push_setups(self.push, self.codes)
+        pushes = meter_push_setups(self.push, self.codes, self.send_report)
         return _by_name((*_common(self, management=False), gateway_name, *pushes))
 
 
@@ -173,7 +174,7 @@ def _management_objects(facts: GatewayFacts, meter_list: cosem.Source) -> Iterab
     yield cosem.Data(names.FIRMWARE_SIGNATURE, octet_string(facts.signature))
     yield cosem.IpAddress(names.IP_ADDRESS)
     yield from _event_objects(facts, None)
-    yield from gateway_push_setups(facts.push)
+    yield from gateway_push_setups(facts.push, facts.send_report)
 
 
 def _event_objects(facts: GatewayFacts, meter: int | None) -> Iterable[cosem.CosemObject]:

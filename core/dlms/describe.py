@@ -5,7 +5,6 @@ Green Book 9.4.2 (ACSE), 9.5 (xDLMS APDUs, their tags and fields), 9.2.7 (cipher
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +12,31 @@ from typing import Final, NamedTuple
 
 from core.cosem import obis
 from core.dlms import acse, axdr, xdlms
-from core.dlms.acse import Diagnostic
-from core.dlms.axdr import Tag, Value
+from core.dlms.axdr import Tag
 from core.dlms.errors import DecodeError
+from core.dlms.wording import (
+    AARE_FIELDS,
+    AARQ_FIELDS,
+    CIPHERED,
+    CLASS_NAMES,
+    CONFORMANCE,
+    ERROR_CLASSES,
+    ERROR_SERVICES,
+    ERRORS,
+    MECHANISMS,
+    PUSHED,
+    RELEASE_FIELDS,
+    SECURITY_BITS,
+    SELECTORS,
+    UNSERVED,
+    acse_text,
+    date_time_text,
+    hex_text,
+    name_of,
+    octets_text,
+    type_name,
+    value_text,
+)
 
 NOT_SHOWN: Final = "(not shown)"
 MAX_PARTS: Final = 400
@@ -104,7 +125,7 @@ class _Walk:
             self._hide("not decoded", end)
         elif start < end or reason:
             self.parts.append(
-                Part(0, "not decoded", f"{_hex(self._all[start:])} {reason}".strip(), start, end - start)
+                Part(0, "not decoded", f"{hex_text(self._all[start:])} {reason}".strip(), start, end - start)
             )
 
     # Bytes
@@ -172,7 +193,7 @@ class _Walk:
             self._hide(label, min(self._at + size, len(self._data)))
             return
         content = self._take(min(size, self._left()))
-        self._add(label, _octets(content), start)
+        self._add(label, octets_text(content), start)
         if len(content) < size:
             raise _StopError(f"{size - len(content)} bytes are missing.")
 
@@ -195,12 +216,12 @@ class _Walk:
         if content is not None:
             self._name(name, start)
             content(self)
-        elif tag in _CIPHERED:
-            self._name(_CIPHERED[tag], start)
+        elif tag in CIPHERED:
+            self._name(CIPHERED[tag], start)
             self._length()
             self._ciphered()
         else:
-            self._name(_UNSERVED.get(tag, f"unknown APDU {tag:02x}"), start)
+            self._name(UNSERVED.get(tag, f"unknown APDU {tag:02x}"), start)
             self._guarded = self._guarded or (not self._sent and tag in _WRITING)
             raise _StopError("This service is not served and not explained.")
 
@@ -249,7 +270,7 @@ class _Walk:
 
     def _selection(self) -> None:
         if self._flag("selective access"):
-            self._number("selector", 1, _SELECTORS)
+            self._number("selector", 1, SELECTORS)
             self._value("selected by")
 
     def _references(self, member: str, kind: str) -> list[_Reference]:
@@ -278,14 +299,14 @@ class _Walk:
         tag = self._data[start]
         if tag not in (Tag.ARRAY, Tag.STRUCTURE):
             value, self._at = axdr.decode_from(self._data, start)
-            text = _value(value)
+            text = value_text(value)
             self._add(label, text, start)
             return text
         if self._depth >= 2 * axdr.MAX_DEPTH:
             raise _StopError("The data is nested too deep.")
         self._at += 1
         count = self._length()
-        text = f"{_type(Tag(tag))} of {count}"
+        text = f"{type_name(Tag(tag))} of {count}"
 
         def content() -> None:
             for number in range(1, count + 1):
@@ -317,7 +338,7 @@ class _Walk:
     def _result(self, label: str = "result") -> str:
         start = self._at
         code = self._byte()
-        name = _name_of(xdlms.DataAccessResult, code)
+        name = name_of(xdlms.DataAccessResult, code)
         self._add(label, f"{code} {name}", start)
         return name
 
@@ -485,15 +506,15 @@ class _Walk:
         # Where the mechanism is not beyond doubt one with challenges, the value may be a password.
         challenge = len(mechanisms) == named == 1 and 2 <= mechanisms[0] <= 7
         if mechanisms:
-            self._say(f"authentication {_MECHANISMS.get(mechanisms[0], 'unknown')}")
-        self._show_fields(fields, _AARQ_FIELDS, secret=() if challenge else (0xAC,))
+            self._say(f"authentication {MECHANISMS.get(mechanisms[0], 'unknown')}")
+        self._show_fields(fields, AARQ_FIELDS, secret=() if challenge else (0xAC,))
 
     def _aare(self) -> None:
-        self._show_fields(self._ber_fields(), _AARE_FIELDS)
+        self._show_fields(self._ber_fields(), AARE_FIELDS)
 
     def _rlrq(self) -> None:
         self._guarded = not self._sent  # its user information may be another InitiateRequest
-        self._show_fields(self._ber_fields(), _RELEASE_FIELDS)
+        self._show_fields(self._ber_fields(), RELEASE_FIELDS)
 
     def _ber_fields(self) -> list[tuple[int, int, int]]:
         """Tag, start and end of the contents of each field; the walk stands before the first of them."""
@@ -531,7 +552,7 @@ class _Walk:
                 self._group(label, "", before, partial(self._inside, end, self._apdu))
             else:
                 self._at = end
-                text = _acse_text(tag, content)
+                text = acse_text(tag, content)
                 self._add(label, text, before)
                 if tag == 0xA2 or (tag == 0xA3 and content[4:] != b"\x00"):
                     self._say(text)
@@ -568,29 +589,49 @@ class _Walk:
         self._add("conformance", ", ".join(names) or "nothing", start)
 
     def _service_error(self) -> None:
-        service = self._number("service", 1, _ERROR_SERVICES)
-        self._say(_ERROR_SERVICES.get(service, ""))
-        kind = self._number("class of error", 1, _ERROR_CLASSES)
-        names = _ERRORS.get(kind)
+        service = self._number("service", 1, ERROR_SERVICES)
+        self._say(ERROR_SERVICES.get(service, ""))
+        kind = self._number("class of error", 1, ERROR_CLASSES)
+        names = ERRORS.get(kind)
         error = self._number("error", 1, names)
         self._say((names or {}).get(error, str(error)))
 
     def _exception(self) -> None:
         state, start = self._byte(), self._at - 1
-        self._add("state error", f"{state} {_name_of(xdlms.StateError, state)}", start)
+        self._add("state error", f"{state} {name_of(xdlms.StateError, state)}", start)
         error, start = self._byte(), self._at - 1
-        name = _name_of(xdlms.ServiceError, error)
+        name = name_of(xdlms.ServiceError, error)
         self._add("service error", f"{error} {name}", start)
         self._say(name)
         if error == xdlms.ServiceError.INVOCATION_COUNTER_ERROR:
             self._say(f"(last {self._number('last invocation counter', 4)})")
 
     def _notification(self) -> None:
-        self._number("long invoke id", 4)
+        start = self._at
+        bits = int.from_bytes(self._take(4), "big")
+        number = str(bits & 0xFF_FFFF)
+        words = [number, "confirmed" if bits & 1 << 30 else "unconfirmed"]
+        self._add("long invoke id", ", ".join([*words, "high priority"] if bits & 1 << 31 else words), start)
         start = self._at
         moment = self._take(self._length())
         self._add("date-time", date_time_text(moment) or moment.hex() or "none", start)
-        self._say(self._value("body"))
+        self._say(number)
+        self._say(self._pushed())
+
+    def _pushed(self) -> str:
+        """The body of a notification; the elements of one of this gateway have names."""
+        what, labels = _pushed_kind(self._data[self._at :])
+        if not labels:
+            return self._value("body")
+        start = self._at
+        self._at += 2
+
+        def content() -> None:
+            for label in labels:
+                self._value(label)
+
+        self._group("body", what, start, content)
+        return what
 
     def _general_block(self) -> None:
         start = self._at
@@ -639,7 +680,7 @@ class _Walk:
         start = self._at
         control = self._byte()
         words = [f"suite {control & 0x0F}"]
-        words += [name for bit, name in _SECURITY_BITS if control & bit]
+        words += [name for bit, name in SECURITY_BITS if control & bit]
         self._add("security control", f"{control:02x} {', '.join(words)}", start)
         counter = self._number("invocation counter", 4)
         self._say(f"counter {counter}")
@@ -683,6 +724,16 @@ class _Walk:
     }
 
 
+def _pushed_kind(body: bytes) -> tuple[str, Sequence[str]]:
+    """What a body is, and the names of its elements; nothing where it is none of this gateway."""
+    try:
+        content = axdr.decode(body).content
+    except DecodeError:
+        return "", ()
+    elements = content if body[0] == Tag.STRUCTURE and isinstance(content, list) else []
+    return PUSHED.get((len(elements), elements[-1].tag), ("", ())) if elements else ("", ())
+
+
 def _is_secret(reference: _Reference) -> bool:
     """Whether a value written there is a secret: attribute 7 of an association (Blue Book 4.4.4).
 
@@ -702,176 +753,4 @@ def _is_secret_method(reference: _Reference) -> bool:
 
 _ASSOCIATION: Final = bytes((0, 0, 40))
 _SECURITY_SETUP: Final = bytes((0, 0, 43))
-
-
-def date_time_text(raw: bytes) -> str:
-    """A COSEM date-time (Blue Book 4.1.6.1) for people, "2026-01-09 13:00:00 UTC+01:00"; "" if it is none.
-
-    What is not specified is `*`.
-    """
-    if len(raw) != 12:
-        return ""
-    year = int.from_bytes(raw[:2], "big")
-    month, day, weekday, hour, minute, second, hundredths = raw[2:9]
-    fields = ((month, 12), (day, 31), (weekday, 7), (hour, 23), (minute, 59), (second, 59), (hundredths, 99))
-    if year != 0xFFFF and not 1900 <= year <= 2200:
-        return ""
-    if not all(value <= highest or value >= 0xFD for value, highest in fields):
-        return ""
-    date = "-".join(("*" if year == 0xFFFF else str(year), _two(month), _two(day)))
-    text = f"{date} {_two(hour)}:{_two(minute)}:{_two(second)}"
-    deviation = int.from_bytes(raw[9:11], "big", signed=True)
-    if deviation == -0x8000:
-        return text
-    if abs(deviation) > 840:
-        return ""
-    return f"{text} UTC{'+' if deviation <= 0 else '-'}{abs(deviation) // 60:02}:{abs(deviation) % 60:02}"
-
-
-def _two(number: int) -> str:
-    return "*" if number == 0xFF else {0xFE: "last", 0xFD: "second last"}.get(number, f"{number:02}")
-
-
-def _type(tag: Tag) -> str:
-    return tag.name.lower().replace("_", "-")
-
-
-def _value(value: Value) -> str:
-    content = value.content
-    if content is None:
-        return "null-data"
-    if isinstance(content, bytes):
-        return f"{_type(value.tag)} {_octets(content)}".strip()
-    if isinstance(content, str) and value.tag != Tag.BIT_STRING:
-        return f"{_type(value.tag)} {_quoted(content)}"
-    return f"{_type(value.tag)} {content}"
-
-
-def _octets(content: bytes) -> str:
-    if len(content) == 6 and content[5] == 0xFF:
-        return obis.text(content)
-    moment = date_time_text(content)
-    if moment:
-        return moment
-    if len(content) > 2 and all(byte in _PRINTABLE for byte in content):
-        return _quoted(content.decode("ascii"))
-    return _hex(content)
-
-
-def _quoted(text: str) -> str:
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return f'"{shown}"' if len(shown) <= 80 else f'"{shown[:79]}…"'
-
-
-def _hex(content: bytes) -> str:
-    return content.hex() if len(content) <= 64 else f"{content[:64].hex()}… ({len(content)} bytes)"
-
-
-def _name_of(names: type[xdlms.DataAccessResult | xdlms.StateError | xdlms.ServiceError], code: int) -> str:
-    try:
-        return names(code).name.lower().replace("_", "-")
-    except ValueError:
-        return "unknown"
-
-
-def _acse_text(tag: int, content: bytes) -> str:
-    if tag == 0xA1 and content[:-1] == b"\x06\x07" + acse.LN_CONTEXT[:-1]:
-        return _CONTEXTS.get(content[-1], content.hex())
-    if tag in (0x8B, 0x89) and content:
-        return _MECHANISMS.get(content[-1], content.hex())
-    if tag == 0xA2 and len(content) == 3:
-        return {0: "accepted", 1: "rejected for good", 2: "rejected for now"}.get(content[2], content.hex())
-    if tag == 0xA3:
-        return _refusal(content)
-    if tag in (0xA4, 0xA6, 0xAA, 0xAC) and len(content) > 2:
-        return content[2:].hex()
-    if tag == 0x80 and len(content) == 1:
-        return {0: "normal", 1: "urgent", 30: "user defined"}.get(content[0], content.hex())
-    return content.hex()
-
-
-def _refusal(content: bytes) -> str:
-    if len(content) != 5 or content[0] != 0xA1:
-        return content.hex()
-    try:
-        return Diagnostic(content[4]).name.lower().replace("_", " ")
-    except ValueError:
-        return f"diagnostic {content[4]}"
-
-
-_PRINTABLE: Final = frozenset((string.ascii_letters + string.digits + string.punctuation + " ").encode())
-
-CLASS_NAMES: Final = {
-    1: "data", 3: "register", 4: "extended register", 5: "demand register", 6: "register activation",
-    7: "profile generic", 8: "clock", 9: "script table", 10: "schedule", 11: "special days table",
-    12: "association SN", 15: "association LN", 17: "SAP assignment", 18: "image transfer",
-    20: "activity calendar", 21: "register monitor", 22: "single action schedule", 40: "push setup",
-    41: "TCP-UDP setup", 42: "IPv4 setup", 61: "register table", 62: "compact data", 63: "status mapping",
-    64: "security setup", 70: "disconnect control", 71: "limiter", 72: "M-Bus client",
-}  # fmt: skip
-"""Interface classes by their number (Blue Book 4)."""
-
-CONFORMANCE: Final = (
-    "reserved 0", "general-protection", "general-block-transfer", "read", "write", "unconfirmed-write",
-    "delta-value-encoding", "reserved 7", "attribute0-with-set", "priority-management", "attribute0-with-get",
-    "block-transfer-with-get", "block-transfer-with-set", "block-transfer-with-action", "multiple-references",
-    "information-report", "data-notification", "access", "parameterized-access", "get", "set",
-    "selective-access", "event-notification", "action",
-)  # fmt: skip
-"""Bits 0 to 23 of the conformance block (Green Book 9.4.6.1)."""
-
-_SELECTORS: Final = {1: "by range", 2: "by entry"}
-_SECURITY_BITS: Final = (
-    (0x10, "authenticated"), (0x20, "encrypted"), (0x40, "broadcast key"), (0x80, "compressed"),
-)  # fmt: skip
-_CONTEXTS: Final = {
-    1: "logical names",
-    2: "short names",
-    3: "logical names with ciphering",
-    4: "short names with ciphering",
-}
-_MECHANISMS: Final = {
-    0: "none", 1: "low", 2: "high", 3: "high MD5", 4: "high SHA-1", 5: "high GMAC", 6: "high SHA-256",
-    7: "high ECDSA",
-}  # fmt: skip
-_AARQ_FIELDS: Final = {
-    0x80: "protocol version", 0xA1: "application context", 0xA2: "called AP title", 0xA6: "calling AP title",
-    0xA7: "calling AE qualifier", 0x8A: "ACSE requirements", 0x8B: "authentication mechanism",
-    0xAC: "authentication value", 0xBE: "user information",
-}  # fmt: skip
-_AARE_FIELDS: Final = {
-    0x80: "protocol version", 0xA1: "application context", 0xA2: "result", 0xA3: "diagnostic",
-    0xA4: "responding AP title", 0x88: "ACSE requirements", 0x89: "authentication mechanism",
-    0xAA: "authentication value", 0xBE: "user information",
-}  # fmt: skip
-_RELEASE_FIELDS: Final = {0x80: "reason", 0xBE: "user information"}
-
-_CIPHERED: Final = {
-    0x21: "glo initiate request", 0x28: "glo initiate response", 0x2E: "glo confirmed service error",
-    0x41: "ded initiate request", 0x48: "ded initiate response", 0x4E: "ded confirmed service error",
-    0xC8: "glo GET request", 0xC9: "glo SET request", 0xCA: "glo event notification", 0xCB: "glo ACTION request",
-    0xCC: "glo GET response", 0xCD: "glo SET response", 0xCF: "glo ACTION response",
-    0xD0: "ded GET request", 0xD1: "ded SET request", 0xD2: "ded event notification", 0xD3: "ded ACTION request",
-    0xD4: "ded GET response", 0xD5: "ded SET response", 0xD7: "ded ACTION response",
-}  # fmt: skip
-_UNSERVED: Final = {
-    0x05: "read request", 0x06: "write request", 0x0C: "read response", 0x0D: "write response",
-    0x16: "unconfirmed write request", 0x18: "information report", 0xC2: "event notification",
-    0xD9: "access request", 0xDA: "access response", 0xDF: "general-signing",
-}  # fmt: skip
 _WRITING: Final = (0x06, 0x16, 0xD9, 0xDF)  # not explained, but may write a secret
-
-_ERROR_SERVICES: Final = {1: "initiate", 5: "read", 6: "write"}
-_ERROR_CLASSES: Final = {
-    0: "application reference", 1: "hardware resource", 2: "VDE state", 3: "service", 4: "definition",
-    5: "access", 6: "initiate", 7: "load data set", 9: "task", 10: "other",
-}  # fmt: skip
-_ERRORS: Final = {
-    6: {
-        0: "other",
-        1: "DLMS version too low",
-        2: "incompatible conformance",
-        3: "PDU size too short",
-        4: "refused by the VDE handler",
-    }
-}

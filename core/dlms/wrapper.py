@@ -8,6 +8,7 @@ from core.dlms.errors import DlmsError
 
 VERSION = 1
 HEADER_SIZE = 8
+LARGEST_APDU = 0xFFFF  # that a header can announce
 
 _HEADER = struct.Struct(">HHHH")  # version, source SAP, destination SAP, length of the APDU
 

@@ -5,7 +5,7 @@ happened.
 """
 
 from core.events.codes import EventCode, event_name, log_of
-from core.events.service import EventRows, Events
+from core.events.service import EventPage, EventRows, Events
 from core.store.records import Event, Log
 
-__all__ = ["Event", "EventCode", "EventRows", "Events", "Log", "event_name", "log_of"]
+__all__ = ["Event", "EventCode", "EventPage", "EventRows", "Events", "Log", "event_name", "log_of"]

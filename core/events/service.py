@@ -1,4 +1,4 @@
-"""The owner of the event logs while the gateway runs: takes events at once, writes them behind, tells who follows."""
+"""The owner of the event logs while the gateway runs: takes events at once and writes them behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.clock import Clock
 from core.cosem import datetime as cosem_time
@@ -16,7 +16,7 @@ from core.cosem.clock import CLOCK_NAME
 from core.cosem.profile import CLOCK_CLASS, CaptureObject
 from core.dlms.axdr import date_time, long_unsigned, structure
 from core.events.codes import MESSAGE_BYTES, EventCode, event_name, log_of
-from core.store import Event, Log, Store, StoreError
+from core.store import ANYWHERE, Event, Log, Origin, Store, StoredMeter, StoreError
 from core.store.records import capacity
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,16 @@ _RETRIES_S: Final = (1.0, 5.0, 30.0)
 _DATA: Final = 1
 _EVER: Final = 1 << 53
 
-Follower = Callable[[Sequence[Event]], None]
-"""Is told what was logged; must not block."""
+
+class EventPage(NamedTuple):
+    """Some events, and what belongs to them."""
+
+    events: tuple[Event, ...]
+    """Oldest first."""
+    newest: int
+    """The id after which to ask for what comes next."""
+    removed: Mapping[int, StoredMeter]
+    """Those of their meters, by key, that are no longer installed."""
 
 
 class Events:
@@ -44,6 +52,7 @@ class Events:
         self._store = store
         self._clock = clock
         self._last = {(event.meter, event.log): event for event in last}
+        self._newest = max((event.id for event in last), default=0)
         self._waiting: deque[Event] = deque(maxlen=WAITING)
         self._lost = 0
         self._fault = ""
@@ -51,7 +60,6 @@ class Events:
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
-        self._followers: list[Follower] = []
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -95,19 +103,23 @@ class Events:
         """The rows of a log for its profile; `event_id` is the logical name of the object with the last code."""
         return EventRows(self._store, meter, kind, event_id, zone)
 
-    async def recent(self, limit: int = 500) -> list[Event]:
-        """The newest events of the gateway and all meters, oldest first. Raises `StoreError`."""
-        return await self._store.recent_events(limit)
+    async def recent(self, limit: int = 500, after: int = 0, origin: Origin = ANYWHERE) -> list[Event]:
+        """Events with an id above `after`: the newest of them, at most `limit`, oldest first. Raises `StoreError`.
 
-    def follow(self, follower: Follower) -> Callable[[], None]:
-        """Have `follower` called with all that is logged from now on; gives the function that ends it."""
-        self._followers.append(follower)
+        Asks the store only where there are any, so that this can be called several times a second.
+        """
+        if after >= self._newest:
+            return []
+        return await self._store.recent_events(limit, after, origin)
 
-        def end() -> None:
-            with contextlib.suppress(ValueError):
-                self._followers.remove(follower)
-
-        return end
+    async def page(self, after: int, limit: int, origin: Origin) -> EventPage:
+        """The same, with what is needed to ask on and to name the meters. Raises `StoreError`."""
+        newest = self._newest
+        events = await self.recent(limit, after, origin)
+        meters = {event.meter for event in events} - {None}
+        stored = await self._store.meters(removed=True) if meters else []
+        removed = {one.key: one for one in stored if one.key in meters and one.removed_ms is not None}
+        return EventPage(tuple(events), max(newest, events[-1].id if events else 0), removed)
 
     async def flush(self) -> None:
         """Return when all that was logged is on the disk, or the disk has refused it once more."""
@@ -165,12 +177,7 @@ class Events:
             self._lost = 0
         for event in events:
             self._last[event.meter, event.log] = event
-        for follower in tuple(self._followers):
-            try:
-                follower(events)
-            except Exception:
-                # What a screen or a push does with it must not end the logs.
-                log.exception("An event could not be passed on")
+        self._newest = events[-1].id
 
 
 class EventRows:

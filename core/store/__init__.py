@@ -5,10 +5,12 @@
 
 from core.store.queries import StoreReader, open_readonly
 from core.store.records import (
+    ANYWHERE,
     CounterRun,
     Event,
     LastRun,
     Log,
+    Origin,
     ProfileRow,
     Reading,
     StoredMeter,
@@ -18,10 +20,12 @@ from core.store.records import (
 from core.store.service import Store
 
 __all__ = [
+    "ANYWHERE",
     "CounterRun",
     "Event",
     "LastRun",
     "Log",
+    "Origin",
     "ProfileRow",
     "Reading",
     "Store",

@@ -9,7 +9,12 @@ from zoneinfo import ZoneInfo
 
 from core.interval import Interval
 from core.snapshot import MeterState
-from core.store.records import CounterRun, Event, Reading, capacity
+from core.store.outbox.changes import OutboxChanges
+from core.store.records import UNREPORTED, CounterRun, Event, Log, Reading, capacity
+
+_REPORTED = """SELECT min(ifnull((SELECT cursor FROM push_cursor
+    WHERE report = push_report.report AND meter = ifnull(:meter, 0)), 0)) FROM push_report WHERE log = :log"""
+"""The last event of a log that every report has taken; NULL where nobody reports the log."""
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class StoreChanges:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.outbox = OutboxChanges(connection)
         self._series: list[Series] = []
         self.refresh()
 
@@ -124,7 +130,7 @@ class StoreChanges:
         return [self.add_reading(reading) for reading in readings]
 
     def add_events(self, events: Sequence[Event]) -> list[int]:
-        """Put events, in this order, into their logs; the oldest rows make room."""
+        """Put events, in this order, into their logs; the oldest rows that no report waits for make room."""
         ids = []
         for event in events:
             inserted = self._connection.execute(
@@ -133,12 +139,23 @@ class StoreChanges:
             )
             ids.append(inserted.lastrowid or 0)
         for meter, log in {(event.meter, event.log) for event in events}:
-            self._connection.execute(
-                "DELETE FROM event WHERE meter IS :meter AND log = :log AND id <= (SELECT id FROM event "
-                "WHERE meter IS :meter AND log = :log ORDER BY id DESC LIMIT 1 OFFSET :rows)",
-                {"meter": meter, "log": log, "rows": capacity(meter)},
-            )
+            self._trim(meter, log)
         return ids
+
+    def _trim(self, meter: int | None, log: Log) -> None:
+        beyond = (
+            "SELECT id FROM event WHERE meter IS :meter AND log = :log ORDER BY id DESC LIMIT 1 OFFSET :{}"
+        )
+        self._connection.execute(
+            f"DELETE FROM event WHERE meter IS :meter AND log = :log AND id <= ({beyond.format('rows')}) "
+            f"AND (id <= ifnull(({_REPORTED}), id) OR id <= ({beyond.format('most')}))",
+            {
+                "meter": meter,
+                "log": log,
+                "rows": capacity(meter),
+                "most": capacity(meter) * UNREPORTED,
+            },
+        )
 
     def begin_run(self, version: str, now_ms: int) -> None:
         """Note that the gateway runs."""

@@ -7,14 +7,18 @@ from pathlib import Path
 from types import TracebackType
 
 from core.snapshot import MeterState
+from core.store.outbox.queries import OutboxQueries
 from core.store.records import (
+    ANYWHERE,
     CounterRun,
     Event,
     LastRun,
     Log,
+    Origin,
     ProfileRow,
     Reading,
     StoredMeter,
+    capacity,
     split_frames,
 )
 from core.store.schema import open_for_reading
@@ -25,6 +29,10 @@ _SERIES = "(SELECT id FROM profile_series WHERE profile = :profile AND state = '
 _LAST_GOOD = "SELECT id FROM reading WHERE meter = {} AND result = 'ok' ORDER BY id DESC LIMIT 1"
 _LAST_FAILED = "SELECT id FROM reading WHERE meter = {} AND result <> 'ok' ORDER BY id DESC LIMIT 1"
 _EVENT = "meter, log, time_ms, code, message, id"
+_DEVICE = {"any": "TRUE", "gateway": "meter IS NULL", "meters": "meter IS NOT NULL"}
+_IN_LOG = """meter IS :meter AND log = :log AND id > ifnull((SELECT id FROM event
+    WHERE meter IS :meter AND log = :log ORDER BY id DESC LIMIT 1 OFFSET :capacity), 0)"""
+"""The rows of a log, without older ones that are only kept for a report."""
 
 
 class StoreReader:
@@ -32,6 +40,7 @@ class StoreReader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.outbox = OutboxQueries(connection)
 
     def close(self) -> None:
         self._connection.close()
@@ -218,11 +227,20 @@ class StoreReader:
         )
         return [_event(row) for row in rows]
 
-    def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
-        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
+    def recent_events(
+        self, limit: int | None = None, after: int = 0, origin: Origin = ANYWHERE
+    ) -> list[Event]:
+        """Events with an id above `after`: the newest of them, at most `limit`, oldest first."""
+        device = "meter = :device" if isinstance(origin.device, int) else _DEVICE[origin.device]
         rows = self._connection.execute(
-            f"SELECT {_EVENT} FROM event WHERE log = ifnull(?, log) ORDER BY id DESC LIMIT ?",
-            (log, -1 if limit is None else limit),
+            f"SELECT {_EVENT} FROM event WHERE id > :after AND {device} AND log = ifnull(:log, log) "
+            "ORDER BY id DESC LIMIT :limit",
+            {
+                "after": after,
+                "device": origin.device,
+                "log": origin.log,
+                "limit": -1 if limit is None else limit,
+            },
         ).fetchall()
         return [_event(row) for row in reversed(rows)]
 
@@ -231,9 +249,9 @@ class StoreReader:
     ) -> list[Event]:
         """Events from `start_ms` to `end_ms`, both included: the newest `limit`, oldest first."""
         rows = self._connection.execute(
-            f"SELECT {_EVENT} FROM event WHERE meter IS ? AND log = ? AND time_ms BETWEEN ? AND ? "
-            "ORDER BY id DESC LIMIT ?",
-            (meter, log, start_ms, end_ms, limit),
+            f"SELECT {_EVENT} FROM event WHERE {_IN_LOG} AND time_ms BETWEEN :start AND :end "
+            "ORDER BY id DESC LIMIT :limit",
+            {**_log_of(meter, log), "start": start_ms, "end": end_ms, "limit": limit},
         ).fetchall()
         return [_event(row) for row in reversed(rows)]
 
@@ -248,15 +266,15 @@ class StoreReader:
         end = count if last == 0 else min(last, count)
         start = max(first, 1, end - limit + 1)
         rows = self._connection.execute(
-            f"SELECT {_EVENT} FROM event WHERE meter IS ? AND log = ? ORDER BY id LIMIT ? OFFSET ?",
-            (meter, log, max(end - start + 1, 0), start - 1),
+            f"SELECT {_EVENT} FROM event WHERE {_IN_LOG} ORDER BY id LIMIT :rows OFFSET :skip",
+            {**_log_of(meter, log), "rows": max(end - start + 1, 0), "skip": start - 1},
         )
         return [_event(row) for row in rows]
 
     def event_count(self, meter: int | None, log: Log) -> int:
         """How many rows an event log has."""
         found: int = self._connection.execute(
-            "SELECT count(*) FROM event WHERE meter IS ? AND log = ?", (meter, log)
+            f"SELECT count(*) FROM event WHERE {_IN_LOG}", _log_of(meter, log)
         ).fetchone()[0]
         return found
 
@@ -268,6 +286,10 @@ def open_readonly(path: Path) -> StoreReader:
 
 def _columns(table: str, names: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names.split(", "))
+
+
+def _log_of(meter: int | None, log: Log) -> dict[str, str | int | None]:
+    return {"meter": meter, "log": log, "capacity": capacity(meter)}
 
 
 def _event(row: tuple[int | None, str, int, int, str, int]) -> Event:

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from core.errors import CmeError
 from core.snapshot import MeterState
@@ -15,6 +15,9 @@ GATEWAY_EVENTS = 1000
 """Rows that are kept in each event log of the gateway; a further one takes the place of the oldest."""
 METER_EVENTS = 500
 """Rows that are kept in each event log of a meter."""
+
+UNREPORTED = 10
+"""So many times as many rows are kept while a report has not taken them."""
 
 _LONG_START = 0x68
 _LONG_OVERHEAD = 6  # 68 L L 68 before and checksum 16 after what L counts (EN 13757-2, FT1.2)
@@ -110,6 +113,19 @@ class Event(NamedTuple):
     """Given by the store; grows with each event and is never used again."""
 
 
+class Origin(NamedTuple):
+    """Which events are wanted: of which devices, and of which log."""
+
+    device: Literal["any", "gateway", "meters"] | int = "any"
+    """A number is the key of a meter."""
+    log: Log | None = None
+    """None: both."""
+
+
+ANYWHERE: Final = Origin()
+"""Both logs of the gateway, and those of all meters."""
+
+
 class LastRun(NamedTuple):
     """How the gateway ran before this start."""
 
@@ -124,7 +140,7 @@ class LastRun(NamedTuple):
 
 
 def capacity(meter: int | None) -> int:
-    """How many rows each event log of this device keeps."""
+    """How many rows each event log of this device shows; those that a report has not taken are kept beyond that."""
     return GATEWAY_EVENTS if meter is None else METER_EVENTS
 
 

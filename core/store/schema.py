@@ -102,6 +102,69 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             message TEXT NOT NULL
         ) STRICT""",
         "CREATE INDEX event_log ON event (meter, log)",
+        # Reports take the rows of a meter in the order of its readings.
+        "CREATE INDEX profile_row_reading ON profile_row (series, meter, reading)",
+        # A report that has begun names what it reports: a profile or a log.
+        """CREATE TABLE push_report (
+            report TEXT PRIMARY KEY,
+            profile INTEGER,
+            log TEXT CHECK (log IN ('standard', 'fraud')),
+            slot_ms INTEGER,
+            pending_ms INTEGER
+        ) STRICT, WITHOUT ROWID""",
+        # What was put into the outbox: the reading or event at which the report began, and the last one. Meter 0
+        # is the gateway itself.
+        """CREATE TABLE push_cursor (
+            report TEXT NOT NULL,
+            meter INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            cursor INTEGER NOT NULL,
+            PRIMARY KEY (report, meter)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE notification (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            report TEXT NOT NULL,
+            meter INTEGER,
+            sap INTEGER NOT NULL,
+            setup BLOB NOT NULL,
+            rows INTEGER NOT NULL,
+            first_ms INTEGER,
+            last_ms INTEGER,
+            manual INTEGER NOT NULL CHECK (manual IN (0, 1)),
+            created_ms INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            stored INTEGER NOT NULL,
+            state TEXT NOT NULL DEFAULT 'waiting'
+                CHECK (state IN ('waiting', 'delivered', 'expired', 'cancelled')),
+            has_body INTEGER NOT NULL DEFAULT 1 CHECK (has_body IN (0, 1)),
+            tries INTEGER NOT NULL DEFAULT 0,
+            last_try_ms INTEGER,
+            next_try_ms INTEGER,
+            reason TEXT NOT NULL DEFAULT '',
+            delivered_ms INTEGER,
+            wire_size INTEGER
+        ) STRICT""",
+        # Apart, so that noting a try does not write the body again. Deflated (zlib).
+        "CREATE TABLE notification_body (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
+        "CREATE INDEX notification_waiting ON notification (report) WHERE state = 'waiting'",
+        "CREATE INDEX notification_delivered ON notification (id) WHERE state = 'delivered'",
+        "CREATE INDEX notification_shown ON notification (id) WHERE state = 'delivered' AND has_body = 1",
+        "CREATE INDEX notification_given_up ON notification (id) WHERE state IN ('expired', 'cancelled')",
+        "CREATE INDEX notification_device ON notification (report, meter)",
+        # What waits of each report, so that nobody has to count it.
+        """CREATE TABLE outbox (
+            report TEXT PRIMARY KEY,
+            count INTEGER NOT NULL,
+            stored INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TRIGGER notification_comes AFTER INSERT ON notification BEGIN
+            INSERT INTO outbox (report, count, stored) VALUES (NEW.report, 1, NEW.stored)
+            ON CONFLICT DO UPDATE SET count = count + 1, stored = stored + NEW.stored;
+        END""",
+        """CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
+        WHEN OLD.state = 'waiting' AND NEW.state <> 'waiting' BEGIN
+            UPDATE outbox SET count = count - 1, stored = stored - OLD.stored WHERE report = OLD.report;
+        END""",
     ),
 )
 """Statements that lead from schema n to n + 1."""

@@ -10,7 +10,18 @@ from zoneinfo import ZoneInfo
 
 from core.interval import Interval
 from core.store.changes import Series
-from core.store.records import CounterRun, Event, LastRun, Log, ProfileRow, Reading, StoredMeter
+from core.store.outbox.service import Outbox
+from core.store.records import (
+    ANYWHERE,
+    CounterRun,
+    Event,
+    LastRun,
+    Log,
+    Origin,
+    ProfileRow,
+    Reading,
+    StoredMeter,
+)
 from core.store.workers import Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -29,6 +40,8 @@ class Store:
         self.path = path
         self._writer = Writer(path, "store-writer")
         self._reader = Reader(path, "store-reader")
+        self.outbox = Outbox(self._writer, self._reader)
+        """What is to be pushed, and what was."""
         self._rebuilding = asyncio.Lock()
 
     @classmethod
@@ -160,7 +173,10 @@ class Store:
         await self._writer.do(lambda changes: changes.save_counters(ceilings, run))
 
     async def add_events(self, events: Sequence[Event]) -> list[int]:
-        """Put events, in this order, into their logs, all or none; the oldest rows make room. Returns their ids."""
+        """Put events, in this order, into their logs, all or none; returns their ids.
+
+        The oldest rows make room; those that a report has not taken stay, up to ten times the size of the log.
+        """
         wanted = list(events)
         return await self._writer.do(lambda changes: changes.add_events(wanted))
 
@@ -168,9 +184,11 @@ class Store:
         """The last event of every log that has one."""
         return await self._reader.do(lambda reader: reader.last_events())
 
-    async def recent_events(self, limit: int | None = None, log: Log | None = None) -> list[Event]:
-        """The newest events of the gateway and all meters, at most `limit`, oldest first."""
-        return await self._reader.do(lambda reader: reader.recent_events(limit, log))
+    async def recent_events(
+        self, limit: int | None = None, after: int = 0, origin: Origin = ANYWHERE
+    ) -> list[Event]:
+        """Events with an id above `after`: the newest of them, at most `limit`, oldest first."""
+        return await self._reader.do(lambda reader: reader.recent_events(limit, after, origin))
 
     async def event_rows(
         self, meter: int | None, log: Log, start_ms: int, end_ms: int, limit: int = 1000

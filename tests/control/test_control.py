@@ -150,6 +150,8 @@ def test_a_command_that_fails_says_why(gateway: Any, tmp_path: Path) -> None:
         (b"[" * 4000 + b"\n", "one JSON object"),
         (b'{"call": "explode"}\n', "There is no call 'explode'"),
         (b'{"call": ["status"]}\n', "There is no call ['status']"),
+        (b'{"call": "push_samples", "host": "", "port": 4059}\n', "A receiver has a host"),
+        (b'{"call": "push_samples", "host": "localhost", "port": true}\n', "a port from 1 to 65535"),
         (b'{"call": "status", "x": "' + b"x" * LONGEST_REQUEST + b'"}\n', "at most 4096 bytes"),
         (b"x" * 3 * LONGEST_REQUEST, "at most 4096 bytes"),
     ],

@@ -33,6 +33,8 @@ class House:
     def __init__(self, store: Store, events: Events, security: Security, bench: Bench) -> None:
         self.store, self.events, self.security, self.bench = store, events, security, bench
         self.times: list[int] = []
+        self.sent: list[tuple[str, int]] = []
+        """Reports that clients asked for, and the device that they had selected."""
         self.facts = GatewayFacts(
             GATEWAY,
             TITLE,
@@ -53,9 +55,13 @@ class House:
             set_time=lambda ms, _: self.times.append(ms),
             security=security,
             events=events,
+            send_report=self._send,
         )
         self.directory = Directory(self.facts)
         self.show()
+
+    async def _send(self, report: str, context: Context) -> None:
+        self.sent.append((report, context.selected))
 
     def show(self) -> None:
         name = self.bench.meter.logical_device_name

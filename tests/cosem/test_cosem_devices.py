@@ -54,9 +54,9 @@ MANAGEMENT_TABLE = (
     1.0.0.2.0.255        1 0  --        rr        .
     1.1.0.2.8.255        1 0  --        rr        .
     0.0.96.128.0.255     1 0  --        rr        .
-    0.4.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.8.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.7.25.9.0.255      40 0  -------   rrrrrrr   -
+    0.4.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.8.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.7.25.9.0.255      40 0  -------   rrrrrrr   +
     0.0.43.0.0.255      64 0  -----     rbrrr     ++
 """
 )
@@ -70,11 +70,11 @@ METER_TABLE = (
     1.0.99.1.0.255       7 1  --------  rrrrrrrr  --
     1.0.99.2.0.255       7 1  --------  rrrrrrrr  --
     0.0.98.1.0.255       7 1  --------  rrrrrrrr  --
-    0.1.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.2.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.3.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.5.25.9.0.255      40 0  -------   rrrrrrr   -
-    0.6.25.9.0.255      40 0  -------   rrrrrrr   -
+    0.1.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.2.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.3.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.5.25.9.0.255      40 0  -------   rrrrrrr   +
+    0.6.25.9.0.255      40 0  -------   rrrrrrr   +
     0.0.43.0.0.255      64 0  -----     rrrrr     --
 """
 )
@@ -261,9 +261,22 @@ PUSHES = {
 }  # fmt: skip
 
 
+_REPORTS = {
+    "0.1.25.9.0.255": "load_profile_1",
+    "0.2.25.9.0.255": "load_profile_2",
+    "0.3.25.9.0.255": "billing_profile",
+    "0.4.25.9.0.255": "standard_event_log",
+    "0.5.25.9.0.255": "standard_event_log",
+    "0.6.25.9.0.255": "fraud_event_log",
+    "0.7.25.9.0.255": "on_installation",
+    "0.8.25.9.0.255": "fraud_event_log",
+}
+
+
 @pytest.mark.parametrize(("sap", "name"), PUSHES)
 async def test_a_push_setup_shows_what_goes_where(house: House, sap: int, name: str) -> None:
-    """The notification's contents in order, TCP to the report's own host or the default, nothing if it is off."""
+    """The notification's contents in order, TCP to the report's own host or the default, nothing if it is off; and has
+    it sent."""
     target, content = PUSHES[sap, name]
     expected = []
     for item in content.split("|"):
@@ -274,7 +287,7 @@ async def test_a_push_setup_shows_what_goes_where(house: House, sap: int, name: 
     assert [await house.typed(sap, name, number) for number in range(4, 8)] == [
         (Tag.ARRAY, []),
         (Tag.LONG_UNSIGNED, 30),
-        (Tag.UNSIGNED, 10),
+        (Tag.UNSIGNED, 255),
         (Tag.LONG_UNSIGNED, 60),
     ]
     for class_id, logical_name, attribute, _ in expected:
@@ -282,8 +295,10 @@ async def test_a_push_setup_shows_what_goes_where(house: House, sap: int, name: 
             house.device(sap).objects[class_id, logical_name].access(1).attributes[attribute - 1]
             & Access.READ
         )
-    with pytest.raises(DataAccessError, match="read-write-denied"):
-        house.object(sap, name).act(1, Value(Tag.INTEGER, 0), house.context(sap))
+    done = house.object(sap, name).act(1, Value(Tag.INTEGER, 0), house.context(sap))
+    assert isinstance(done, Awaitable)
+    assert await done is None
+    assert house.sent == [(_REPORTS[name], sap)]
 
 
 @pytest.mark.parametrize("sap", [1, 16])

@@ -74,7 +74,7 @@ def leaks(apdu: bytes, secret: bytes, *, sent: bool = False) -> list[str]:
         ("db 08 4d4d4d0000bc614e 12 30 00000009 00 000102030405060708090a0b",
          "general-glo-ciphering counter 9"),
         ("e0 80 0001 0000 0d" + get(3, VOLUME, 2).hex(), "general block transfer 1, acknowledges 0, the last"),
-        ("0f 00000001 00 02 01 1105", "data notification structure of 1"),
+        ("0f 00000001 00 02 01 1105", "data notification 1 structure of 1"),
         ("05 01 02", "read request"),
         ("77", "unknown APDU 77"),
         ("", "empty APDU"),

@@ -40,7 +40,7 @@ def logged(events: Events) -> Logged:
     async def new() -> list[tuple[int, str]]:
         nonlocal seen
         await events.flush()
-        found = [event for event in await events.recent() if event.id > seen]
+        found = await events.recent(after=seen)
         seen = max((event.id for event in found), default=seen)
         return [(event.code, event.message) for event in found]
 

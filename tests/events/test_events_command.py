@@ -110,6 +110,36 @@ def test_a_person_gets_a_table_in_local_time(state_dir: Path) -> None:
     assert len(lines) == 7
 
 
+def test_a_spreadsheet_gets_csv(state_dir: Path) -> None:
+    """RFC 4180, the columns of the JSON objects, times with their offset; filters hold too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cme_tui", "--state-dir", str(state_dir), "events", "--csv", "--last", "3"],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stdout.decode().split("\r\n")
+    assert lines[0] == "time,device,logical_device,log,code,name,message"
+    assert lines[1] == (
+        '2026-10-25T02:30:00+01:00,"water, flat 1",16,standard,4004,M-Bus status changed to 04h,'
+        "power low (before: no error)"
+    )
+    assert (len(lines), lines[-1]) == (5, "")
+
+
+def test_a_code_is_explained_without_a_gateway(tmp_path: Path) -> None:
+    """Cause, what to do, and the bits of a status byte, for people and for scripts."""
+    said = cme_tui(tmp_path, "--explain", "4004").stdout
+    assert said.startswith(
+        "4004 M-Bus status changed to 04h\n\nCause\n  The status byte that the meter sends"
+    )
+    assert "\n\nWhat to do\n  Check its battery or supply.\n" in said
+    assert "  bit 2     1    power low\n" in said
+    explained = json.loads(cme_tui(tmp_path, "--explain", "46", "--json").stdout)
+    assert (explained["name"], explained["gateway_log"]) == ("Association authentication failure", "fraud")
+    assert explained["status"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "codes"),
     [
@@ -135,6 +165,8 @@ def test_events_can_be_chosen(state_dir: Path, arguments: tuple[str, ...], codes
         (("--meter", "water, flat 2"), 'there is no "water, flat 2"; did you mean water, flat 1?'),
         (("--meter", "999"), "there is no \"999\"; 'cme-tui meters list' shows what there is."),
         (("--log", "other"), "invalid choice: 'other'"),
+        (("--json", "--csv"), "not allowed with argument"),
+        (("--explain", "65536"), "a number from 0 to 65535 is needed"),
         (("--last", "0"), "a number from 1 to 1000000 is needed, not '0'"),
     ],
 )

@@ -65,7 +65,7 @@ def test_everything_that_a_head_end_does_works(report: dict[str, Any]) -> None:
     assert {step["name"]: step["text"] for step in report["steps"] if step["outcome"] == "failed"} == {}
     found = outcomes(report)
     assert {name for name, outcome in found.items() if outcome == "skipped"} <= {
-        "management, no authentication", "device 1: profiles", "push to a local receiver",
+        "management, no authentication", "device 1: profiles",
     }  # fmt: skip
     for device in range(16, 16 + METERS):
         for what in ("object list", "values", "profiles"):
@@ -76,6 +76,7 @@ def test_everything_that_a_head_end_does_works(report: dict[str, Any]) -> None:
         HLS,
         "channel selection",
         "association with a meter",
+        "push to a local receiver",
         "wrong password",
     ):
         assert found[name] == "passed"
@@ -90,6 +91,11 @@ def test_the_report_says_what_the_head_end_sees(report: dict[str, Any]) -> None:
     assert volume.endswith(" m³")
     assert "1-0:99.1.0: " in text["device 16: profiles"]
     assert "authentication-failure" in text["wrong password"]
+    first, *pushed = text["push to a local receiver"].splitlines()
+    assert first == f"{len(pushed)} notifications, in clear"
+    assert pushed[0].startswith("load_profile_1 of ELS70112345070A: ")
+    assert pushed[-1].startswith("on_installation of ELV")
+    assert pushed[-1].endswith(": IP 127.0.0.1")
 
 
 def test_a_chosen_device_is_rehearsed_alone(demo: GatewayProcess) -> None:
@@ -101,12 +107,36 @@ def test_a_chosen_device_is_rehearsed_alone(demo: GatewayProcess) -> None:
     assert "device 18: values: passed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "outcome", "text"),
+    [
+        ({"state_dir": Path("/nowhere")}, Outcome.SKIPPED, "only a gateway on this machine"),
+        ({"state_dir": None}, Outcome.SKIPPED, "control socket"),
+        ({"ciphered": True}, Outcome.FAILED, "load_profile_1 came in clear"),
+    ],
+)
+async def test_a_push_that_is_not_possible_or_not_right_is_told(
+    access: Access, change: dict[str, Any], outcome: Outcome, text: str
+) -> None:
+    """No control socket, no step; in clear where everything has to be ciphered, no success."""
+    steps = await made(Rehearsal(dataclasses.replace(access, **change), [1]))
+    (step,) = [step for step in steps if step.name == "push to a local receiver"]
+    assert step.outcome == outcome
+    assert text in step.text
+
+
 def test_a_gateway_that_wants_everything_ciphered_is_rehearsed_ciphered(tmp_path: Path) -> None:
-    """With HLS alone: what is not set up is skipped, everything else passes, the wrong password is refused."""
+    """With HLS alone: what is not set up is skipped, everything else passes, the wrong password is refused.
+
+    Also with other codes than the usual ones.
+    """
     config = tmp_path / "config.toml"
     write_config(config)
-    settings = 'authentication = "high"\npolicy = "authenticated-encrypted"\n#'
-    config.write_text(config.read_text().replace('authentication = "low"', settings))
+    settings = 'authentication = "high"\npolicy = "authenticated-encrypted"\ndialect = "idis"\n#'
+    config.write_text(
+        config.read_text().replace('authentication = "low"', settings)
+        + '[obis]\npush_load_profile_1 = "0.9.25.9.0.255"\n'
+    )
     gateway = GatewayProcess(tmp_path, "--demo")
     try:
         done = rehearse(tmp_path, gateway.port, "--logical-device", "1", "16", "--json")
@@ -121,6 +151,7 @@ def test_a_gateway_that_wants_everything_ciphered_is_rehearsed_ciphered(tmp_path
     assert "asks for high" in found["management, low (LLS)"]["text"]
     assert found["device 16: values"]["outcome"] == "passed"
     assert "rejected" in found["wrong password"]["text"]
+    assert "notifications, ciphered" in found["push to a local receiver"]["text"]
 
 
 def test_a_device_that_is_not_there_is_named(demo: GatewayProcess) -> None:

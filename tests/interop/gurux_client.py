@@ -184,12 +184,12 @@ class Gurux:
 
 
 def typed(value: bytes) -> tuple[Any, DataType]:
-    """A-XDR data as the library takes it: octet-string, enum, long-unsigned; an array stays as it is."""
+    """A-XDR data as the library takes it: octet-string, enum, integers; an array stays as it is."""
     kind = DataType(value[0])
     if kind == DataType.OCTET_STRING:
         start = 2 if value[1] < 0x80 else 2 + (value[1] & 0x7F)
         return bytearray(value[start:]), kind
-    if kind in (DataType.ENUM, DataType.UINT16):
+    if kind in (DataType.ENUM, DataType.UINT16, DataType.INT8):
         return int.from_bytes(value[1:], "big"), kind
     return bytearray(value), kind
 

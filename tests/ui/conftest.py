@@ -34,7 +34,9 @@ KEYS = {
     "F2": b"\x1bOQ",
     "F3": b"\x1bOR",
     "F4": b"\x1bOS",
+    "F5": b"\x1b[15~",
     "F6": b"\x1b[17~",
+    "F7": b"\x1b[18~",
     "F10": b"\x1b[21~",
     "F12": b"\x1b[24~",
 }
@@ -355,9 +357,10 @@ def looks_as_accepted(snap_compare):
         app = CmeApp(gateway, clock=gateway.clock, profile=profile)
 
         async def press(pilot):
-            await pilot.press(*keys)
-            await pilot.app.workers.wait_for_complete()
-            await pilot.pause()
+            for key in keys:
+                await pilot.press(key)
+                await pilot.app.workers.wait_for_complete()
+                await pilot.pause()
             pilot.app.pull()
             await pilot.pause()
 

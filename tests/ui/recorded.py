@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import tomli_w
+from recorded_push import RecordedPush
 
 from core.config import Config, parse_config
 from core.cosem import dialect
 from core.dlms.describe import describe
 from core.errors import CmeError
+from core.events import Event, EventPage, log_of
 from core.mapping import workshop
 from core.mapping.engine import Readout
 from core.mapping.library import MappingSet
@@ -41,6 +44,7 @@ from core.snapshot import (
     TraceEntry,
     ValueView,
 )
+from core.store import ANYWHERE, Origin, StoredMeter
 
 T = TypeVar("T")
 
@@ -105,15 +109,37 @@ APDUS: Final = (
 )  # fmt: skip
 """Sent by the gateway, protection, bytes of the APDU in clear: an LLS association, values, a new password."""
 
+LOGGED: Final = (
+    (-260_000, None, 1, "Not stopped cleanly; last seen running at this time"),
+    (-259_400, None, 2, "Version 0.1.0"),
+    (-259_300, 5, 105, "primary 5"),
+    (-180_000, 999, 100, "No answer in 3 tries; check the wiring, the address and the baud rate."),
+    (-93_600, 5, 100, "No answer in 3 tries; check the wiring, the address and the baud rate."),
+    (-8_040, None, 2, "Version 0.1.0"),
+    (-7_300, 3, 4004, "power low (before: no error)"),
+    (-7_300, 3, 102, ""),
+    (-3_600, None, 47, 'dlms.port, meter "climate stair" added'),
+    (-3_599, 7, 105, "primary 7"),
+    (-70, None, 46, "192.0.2.7:51031: client 1, device 1: authentication failure"),
+    (-30, None, 50, "192.0.2.7:51035: client 1, device 1: counter 17, not above 42"),
+)
+"""Events: seconds from the moment of the recording, key of the meter, code, message."""
 
-class RecordedGateway:
+REMOVED: Final = StoredMeter(999, "main", "99", "11490378", "ACW", 20, 7, NOW_MS, NOW_MS, 1000)
+"""A meter that is no longer installed."""
+
+
+class RecordedGateway(RecordedPush):
     """Implements `core.facade.Gateway` with fixed views.
 
     `meters` repeats the recorded meters up to that number; `clients` are connected DLMS clients; without `lines` it is
-    a gateway as it is after the first start.
+    a gateway as it is after the first start, and without `push` it reports nothing.
     """
 
-    def __init__(self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1) -> None:
+    def __init__(
+        self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1, *, push: bool = True
+    ) -> None:
+        super().__init__(push=push and lines > 0)
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
         self.set_values: dict[str, Any] = {
             "gateway.serial": "0016000000",
@@ -129,7 +155,8 @@ class RecordedGateway:
         self.commands: list[str] = []
         self.watched = 0  # how often somebody looked at the trace
         self.apdus = tuple(_traced(number) for number in range(len(APDUS)))
-        self.events = tuple(_event(number) for number in range(len(EVENTS)))
+        self.happened = tuple(_event(number) for number in range(len(EVENTS)))
+        self.logged = [_logged(number) for number in range(len(LOGGED))]
         self.current = _snapshot(tuple(d.meter for d in self._details.values()), clients, lines)
 
     def clock(self) -> int:
@@ -137,6 +164,8 @@ class RecordedGateway:
         return self.now_ms
 
     def snapshot(self) -> Snapshot:
+        if self.current.push != (push := self.push_view()):
+            self.current = replace(self.current, push=push)
         return self.current
 
     def meter(self, key: int) -> Future[MeterDetail]:
@@ -201,6 +230,7 @@ class RecordedGateway:
         self._lowered(values)
         self.replaced_values = {name: self.set_values.get(name) for name in values}
         self.set_values.update(values)
+        self.set_push({name: value for name, value in values.items() if name.startswith("push.")})
 
     def _keep(self, values: Mapping[str, str]) -> None:
         self.kept_secrets = changed_secrets(self.kept_secrets, values)
@@ -235,12 +265,18 @@ class RecordedGateway:
     def _installed(self) -> list[InstalledMeter]:
         return [_installed(detail) for detail in self._details.values()]
 
+    def events(self, after: int = 0, limit: int = 10_000, origin: Origin = ANYWHERE) -> Future[EventPage]:
+        found = [event for event in self.logged if event.id > after and _is_from(origin, event)]
+        removed = {REMOVED.key: REMOVED} if any(event.meter == REMOVED.key for event in found) else {}
+        newest = self.logged[-1].id if self.logged else 0
+        return _answer(EventPage(tuple(found[-limit:]), newest, removed))
+
     def trace(self, after: int) -> Future[tuple[TraceEntry, ...]]:
         self.watched += 1
         return _answer(tuple(entry for entry in self.apdus if entry.id > after))
 
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
-        return _answer(self.events)
+        return _answer(self.happened)
 
     def _done(self, key: int) -> Future[MeterDetail]:
         detail = self._details.get(key)
@@ -283,6 +319,20 @@ def _config(values: Mapping[str, Any]) -> Config:
     config = parse_config(tomli_w.dumps(tables), Path("/var/lib/cme-tui/config.toml"))
     dialect.find(config.dlms.dialect, Path("/no dialects here")).codes_with(config.obis)
     return config
+
+
+def _logged(number: int) -> Event:
+    seconds, meter, code, message = LOGGED[number]
+    return Event(meter, log_of(code, meter), NOW_MS + seconds * 1000, code, message, number + 1)
+
+
+def _is_from(origin: Origin, event: Event) -> bool:
+    device: dict[object, bool] = {
+        "any": True,
+        "gateway": event.meter is None,
+        "meters": event.meter is not None,
+    }
+    return device.get(origin.device, event.meter == origin.device) and origin.log in (None, event.log)
 
 
 def _answer(result: T) -> Future[T]:

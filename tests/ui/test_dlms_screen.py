@@ -142,7 +142,7 @@ async def test_the_filter_works_on_both_lists(session):
     """By address or by words, with a count; Esc removes it."""
     gateway = RecordedGateway()
     gateway.apdus += (apdu(100, "198.51.100.4:40000"),)
-    gateway.events += (LogEntry(100, NOW_MS, "198.51.100.4:40000", None, None, "connected", ""),)
+    gateway.happened += (LogEntry(100, NOW_MS, "198.51.100.4:40000", None, None, "connected", ""),)
     async with session(gateway) as s:
         await s.press("f8", "slash", *"198.51")
         assert s.lines("#count") == f" Log 1 of {len(EVENTS) + 1}"

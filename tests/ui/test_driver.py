@@ -44,6 +44,8 @@ def test_a_serial_console_is_within_its_budgets(start):
         ("F6", "Meter id"),
         ("F3", "Serial number"),
         ("F4", "Meter types in use 6"),
+        ("F5", "Ledger"),
+        ("F7", "Replay attack"),
         ("F2", "Up 2 h"),
         ("F1", "Keys here"),
     )
