@@ -64,6 +64,10 @@ SHOTS: Final = (
     Shot("mapping-matrix", LARGE, ("f4", "down", "enter", "v", "v")),
     Shot("coach", SMALL, ("f4", "tab", "enter", "n")),
     Shot("coach-large", LARGE, ("f4", "tab", "down", "down", "enter", "down")),
+    Shot("push", SMALL, ("f5",)),
+    Shot("push-report", SMALL, ("f5", "enter")),
+    Shot("events", SMALL, ("f7",)),
+    Shot("events-detail", SMALL, ("f7", "enter")),
     Shot("help", LARGE, ("f6", "f1")),
 )
 

@@ -84,6 +84,7 @@ class Sender:
         self._couriers: dict[Address | None, Courier] = {}
         self._tasks: dict[Address | None, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._hurried = False  # also where nobody has gone to yet
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -113,6 +114,7 @@ class Sender:
 
     def hurry(self) -> None:
         """Try all that waits now: a person wants to see it."""
+        self._hurried = True
         self._try_again(at_once=True)
 
     async def send_beside(self, batch: Sequence[Outgoing], destination: Destination) -> None:
@@ -144,7 +146,10 @@ class Sender:
                 address = self._means.address(report)
                 if address not in self._couriers:
                     courier = self._couriers[address] = Courier(address, self._means)
+                    if self._hurried:
+                        courier.try_again(at_once=True)
                     self._tasks[address] = asyncio.create_task(courier.run(), name=f"push {address}")
+            self._hurried = False
             for courier in self._couriers.values():
                 courier.wake()
 

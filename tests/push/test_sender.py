@@ -424,6 +424,18 @@ async def test_a_delivery_that_cannot_be_noted_is_not_repeated_meanwhile(plant: 
         assert len(head.arrivals) == 1
 
 
+async def test_a_person_waits_for_no_random_start_where_nothing_has_gone_yet(plant: Plant) -> None:
+    """The first report that is sent by hand to a new head-end goes at once."""
+    plant.held = lambda seconds: seconds >= 2
+    async with Head() as head:
+        plant.route(head, randomisation_s=1e9)
+        plant.sender.start()
+        await put(plant.store, [1])
+        plant.sender.hurry()
+        await until_sent(plant.store)
+        assert all(wait < 2 for wait in plant.waits)
+
+
 async def test_what_nobody_takes_is_given_up_after_its_retention(plant: Plant) -> None:
     """But not because the clock jumps, or because the gateway was off: a day of tries comes first."""
     plant.routes[REPORT] = Destination("127.0.0.1", closed_port())
