@@ -17,7 +17,7 @@ import pytest
 
 from core.interval import PROFILE_INTERVALS, Interval
 from core.snapshot import MeterState
-from core.store import Event, Log, ProfileRow, Reading, Store, StoreError, open_readonly, split_frames
+from core.store import Event, Log, Origin, ProfileRow, Reading, Store, StoreError, open_readonly, split_frames
 from core.store.schema import MIGRATIONS, open_for_writing
 
 TELEGRAMS = [
@@ -143,7 +143,7 @@ async def test_an_event_log_answers_by_time_and_by_entry(store: Store) -> None:
     assert counts == [7, 1, 0]
     recent = await store.recent_events(3)
     assert [(event.meter, event.code) for event in recent] == [(None, 5), (meter, 105), (None, 7)]
-    assert [event.log for event in await store.recent_events(log=Log.FRAUD)] == [Log.FRAUD]
+    assert [event.log for event in await store.recent_events(origin=Origin(log=Log.FRAUD))] == [Log.FRAUD]
 
 
 async def test_an_event_log_keeps_the_newest_rows(tmp_path: Path) -> None:
