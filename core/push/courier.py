@@ -151,7 +151,9 @@ class Courier:
         backlog = await self._kept(self._means.outbox.backlog)
         reports = [report for report in backlog if self._means.address(report) == self.address]
         most = 1 if self.failures else MOST
-        return await self._kept(lambda: self._means.outbox.waiting(reports, most, MOST_BYTES))
+        batch = await self._kept(lambda: self._means.outbox.waiting(reports, most, MOST_BYTES))
+        # While the store was asked, a report may have got another destination.
+        return [one for one in batch if self._means.address(one.report) == self.address]
 
     async def _begin(self, batch: Sequence[Outgoing]) -> None:
         """Wait for the random start, unless a person waits for it."""
