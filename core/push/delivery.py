@@ -157,9 +157,8 @@ async def _not_reset(link: socket.socket, limit_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             while await asyncio.get_running_loop().sock_recv(link, _CHUNK):
-                await asyncio.sleep(
-                    0
-                )  # where there is always something to read, nobody else would have a turn
+                # Where there is always something to read, nobody else would have a turn.
+                await asyncio.sleep(0)  # noqa: ASYNC110
     _check(link)
 
 

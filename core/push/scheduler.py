@@ -91,7 +91,7 @@ class PushScheduler:
             await asyncio.sleep(_TURN_S)
 
     async def turn(self) -> None:
-        """Make what is due now. Raises `StoreError`, of the first report that could not be made; it is still due then."""
+        """Make what is due now. Raises `StoreError`, that of the first report that cannot be made; it is still due."""
         async with self._making:
             enabled = {report.type: report for report in self._push().reports if report.enabled}
             for gone in {*self._states, *self._begun} - {*enabled}:
