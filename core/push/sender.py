@@ -80,6 +80,7 @@ class Sender:
             self._tell,
             chance or random.SystemRandom(),
             pause,
+            self.wake,
         )
         self._couriers: dict[Address | None, Courier] = {}
         self._tasks: dict[Address | None, asyncio.Task[None]] = {}
@@ -119,7 +120,7 @@ class Sender:
 
     async def send_beside(self, batch: Sequence[Outgoing], destination: Destination) -> None:
         """Deliver what is not in the outbox, once, over one connection. Raises `CmeError` where it is not taken."""
-        means = replace(self._means, destinations=lambda _: destination)
+        means = replace(self._means, destinations=lambda _: destination, on_the_wire=set())
         await Courier(destination.address, means).send(batch)
 
     async def states(self) -> list[DestinationState]:

@@ -348,6 +348,46 @@ async def test_what_gets_another_destination_while_the_outbox_is_read_goes_there
         assert before.arrivals == []
 
 
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_is_on_the_wire_goes_nowhere_else_unless_it_fails(plant: Plant, taken: bool) -> None:
+    """Where the destination is changed meanwhile: the new one gets it only where the old one did not take it."""
+    plant.limits = PATIENT
+    plant.new_sender()
+    arrived, closes, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        arrived.set()
+        await closes.wait()
+        if taken:
+            writer.close()
+        else:
+            reset(writer)
+
+    server = await asyncio.start_server(slow, "127.0.0.1")
+    ask = plant.store.outbox.waiting
+
+    async def waiting(*arguments: Any) -> list[Outgoing]:
+        found = await ask(*arguments)
+        if arrived.is_set():
+            looked.set()
+        return found
+
+    plant.store.outbox.waiting = waiting  # type: ignore[method-assign]
+    plant.held = lambda seconds: seconds > 1
+    async with server, Head() as after, asyncio.timeout(60):
+        plant.routes[REPORT] = Destination(*server.sockets[0].getsockname())
+        ids = await put(plant.store, range(5))
+        plant.sender.start()
+        await arrived.wait()
+        plant.route(after)
+        plant.sender.changed()
+        await looked.wait()
+        closes.set()
+        await until_sent(plant.store)
+        assert [number for number, _ in after.arrivals] == ([] if taken else ids)
+
+
 async def test_a_person_who_waits_sees_it_tried_at_once(plant: Plant) -> None:
     """Neither the delay nor the random start is waited for; a test push has no random start at all."""
     plant.held = lambda seconds: seconds >= 2
