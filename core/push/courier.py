@@ -148,7 +148,8 @@ class Courier:
                 else:
                     begins = await self._rest(await self._try(batch))
             self.next_try_ms = None
-            self._at_once = False
+            if not self._news.is_set():  # else it may be meant for what came since the outbox was asked
+                self._at_once = False
             self.idle = True
 
     async def _due(self) -> list[Outgoing]:

@@ -143,6 +143,7 @@ class Sender:
         while True:
             await self._news.wait()
             self._news.clear()
+            hurried = self._hurried
             for report in await kept(self._outbox.backlog, self._means.pause):
                 address = self._means.address(report)
                 if address not in self._couriers:
@@ -150,7 +151,8 @@ class Sender:
                     if self._hurried:
                         courier.try_again(at_once=True)
                     self._tasks[address] = asyncio.create_task(courier.run(), name=f"push {address}")
-            self._hurried = False
+            if hurried:  # else somebody hurries since the outbox was asked: the next look is for that
+                self._hurried = False
             for courier in self._couriers.values():
                 courier.wake()
 

@@ -505,6 +505,35 @@ async def test_a_person_waits_for_no_random_start_where_nothing_has_gone_yet(pla
         assert all(wait < 2 for wait in plant.waits)
 
 
+@pytest.mark.parametrize("question", ["backlog", "waiting"])
+async def test_who_hurries_while_the_outbox_is_read_waits_for_no_random_start(
+    plant: Plant, question: str
+) -> None:
+    """Where what was put in came a moment too late to be seen."""
+    plant.held = lambda seconds: seconds >= 2
+    ask, late = getattr(plant.store.outbox, question), iter([1])
+
+    async def asked(*arguments: Any) -> Any:
+        found = await ask(*arguments)
+        for number in late if not found else ():
+            await put(plant.store, [number])
+            plant.sender.hurry()
+        return found
+
+    setattr(plant.store.outbox, question, asked)
+    async with Head() as head:
+        plant.route(head, randomisation_s=1e9)
+        if question == "waiting":
+            await put(plant.store, [0], manual=True)
+        plant.sender.start()
+
+        async def arrived() -> bool:
+            return 1 in head.bodies() or any(wait >= 2 for wait in plant.waits)
+
+        await until(arrived)
+        assert 1 in head.bodies()
+
+
 async def test_what_nobody_takes_is_given_up_after_its_retention(plant: Plant) -> None:
     """But not because the clock jumps, or because the gateway was off: a day of tries comes first."""
     plant.routes[REPORT] = Destination("127.0.0.1", closed_port())
