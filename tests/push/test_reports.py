@@ -254,7 +254,8 @@ async def test_each_log_goes_in_its_own_notification(plant: Plant) -> None:
     assert found["ELS20000002F1C8"].setup == "0.5.25.9.0.255"
     told = [(each.manufacturer, each.device_type, each.version) for each in found.values() if each.meter]
     assert sorted(told) == [("ELS", 7, 10), ("ELS", 241, 200)]
-    assert {event.message for each in found.values() for event in each.events} == {""}
+    messages = {event.message for each in found.values() for event in each.events}
+    assert messages == {"Started.", "status FF", "status 04"}
 
 
 async def test_events_carry_messages_and_short_codes_where_that_is_set(plant: Plant) -> None:
