@@ -229,6 +229,8 @@ class Courier:
         sizes: dict[int, int] = {}
 
         async def frames() -> list[bytes]:
+            if any(self._means.address(one.report) != self.address for one in batch):
+                raise DeliveryError("The destination was changed while it was called; the new one gets it.")
             self._means.on_the_wire.update(one.id for one in batch)
             made = []
             for one in batch:

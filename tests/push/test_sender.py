@@ -30,7 +30,7 @@ from push_plant import (
 from core.cosem import datetime as cosem_time
 from core.dlms.admission import Policy
 from core.dlms.axdr import octet_string
-from core.push import notification
+from core.push import delivery, notification
 from core.push.behaviour import parse
 from core.push.courier import MOST, RETENTION_MS, Destination
 from core.push.delivery import Delivered, Limits, deliver
@@ -343,6 +343,27 @@ async def test_what_gets_another_destination_while_the_outbox_is_read_goes_there
 
         await until(turned)
         plant.sender.changed()
+        await until_sent(plant.store)
+        assert [number for number, _ in after.arrivals] == ids
+        assert before.arrivals == []
+
+
+async def test_a_destination_that_is_changed_while_it_is_called_gets_nothing(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But the new one does, once."""
+    async with Head() as before, Head() as after:
+        plant.route(before)
+        connect = delivery._connect
+
+        async def connected(*arguments: Any) -> socket.socket:
+            link = await connect(*arguments)
+            plant.route(after)
+            return link
+
+        monkeypatch.setattr(delivery, "_connect", connected)
+        ids = await put(plant.store, range(5))
+        plant.sender.start()
         await until_sent(plant.store)
         assert [number for number, _ in after.arrivals] == ids
         assert before.arrivals == []
