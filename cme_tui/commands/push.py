@@ -16,7 +16,7 @@ from cme_tui.commands.listen import as_object, as_text
 from cme_tui.commands.stored import chosen_devices, devices_of
 from cme_tui.event_file import Device
 from cme_tui.push import answers
-from cme_tui.push.wording import DAYS, REPORTS, label, size
+from cme_tui.push.wording import DAYS, REPORTS, label, size, spacing
 from core.clock import SystemClock, iso
 from core.config import Config, ConfigError, Receiver, Report, load_config
 from core.config_file import ConfigFile
@@ -183,8 +183,8 @@ def completeness(state_dir: Path, meter: str, report: Report, month: str | None,
     if as_json:
         print(_json([_day(day) for day in days]))
         return 0
-    interval = getattr(config.profiles, report)
-    print(f"{label(report)} of {devices[keys[0]].name}, {chosen.first:%B %Y}, a row every {interval}")
+    rows_come = spacing(getattr(config.profiles, report))
+    print(f"{label(report)} of {devices[keys[0]].name}, {chosen.first:%B %Y}, {rows_come}")
     for day in days:
         of = f" of {day.expected}" if day.expected > day.rows else ""
         print(f"{day.date} {DAYS[day.state][0]} {day.state.value:<13} {day.rows}{of}")

@@ -8,6 +8,7 @@ from typing import Final, get_args
 from cme_tui.widgets.lines import Line
 from cme_tui.wording import age, count, until
 from core.config import Report
+from core.interval import Interval
 from core.push.completeness import DayState
 from core.snapshot import DestinationView, PushReportView, PushView
 from core.store.outbox import Notification, NotificationState
@@ -56,6 +57,11 @@ def report_symbol(report: PushReportView | None, push: PushView) -> tuple[str, s
     if report.waiting or report.last_ms is None:
         return "○", ""
     return "●", "good"
+
+
+def spacing(interval: Interval) -> str:
+    """How often a profile with this interval has a row."""
+    return "a row for every reading" if interval.is_all else f"a row every {interval}"
 
 
 def destination_of(

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from cme_tui.push.wording import DAYS, label
+from cme_tui.push.wording import DAYS, label, spacing
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.widgets.bars import fitting
@@ -87,7 +87,7 @@ class CompletenessScreen(GatewayScreen):
                 (
                     (f" {label(self._profile)} ", "title"),
                     (f"{day:%B %Y}", "strong"),
-                    f", a row every {getattr(config.profiles, self._profile)}",
+                    f", {spacing(getattr(config.profiles, self._profile))}",
                 ),
                 (" ● delivered  ○ waiting  ! incomplete  ✗ given up  · nothing",),
                 (" " * mark, ("▼", "strong")),

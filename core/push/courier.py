@@ -7,8 +7,9 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
+from itertools import takewhile
 from typing import Final, TypeVar
 
 from core.clock import Clock
@@ -86,6 +87,10 @@ class Means:
     """Is told when a destination begins to fail (`FAILING_AFTER`), and when it is back."""
     chance: random.Random
     pause: Callable[[float], Awaitable[None]]
+    landed: Callable[[], None]
+    """Is told that what was on the wire to a destination of before is so no longer."""
+    on_the_wire: set[int] = field(default_factory=set)
+    """Notifications of which nobody knows yet whether they are taken: another destination does not get them now."""
 
     def address(self, report: str) -> Address | None:
         """Where a report goes now, `None` for nowhere."""
@@ -143,7 +148,8 @@ class Courier:
                 else:
                     begins = await self._rest(await self._try(batch))
             self.next_try_ms = None
-            self._at_once = False
+            if not self._news.is_set():  # else it may be meant for what came since the outbox was asked
+                self._at_once = False
             self.idle = True
 
     async def _due(self) -> list[Outgoing]:
@@ -151,7 +157,10 @@ class Courier:
         backlog = await self._kept(self._means.outbox.backlog)
         reports = [report for report in backlog if self._means.address(report) == self.address]
         most = 1 if self.failures else MOST
-        return await self._kept(lambda: self._means.outbox.waiting(reports, most, MOST_BYTES))
+        batch = await self._kept(lambda: self._means.outbox.waiting(reports, most, MOST_BYTES))
+        # While the store was asked, a report may have got another destination.
+        meant = (one for one in batch if self._means.address(one.report) == self.address)
+        return list(takewhile(lambda one: one.id not in self._means.on_the_wire, meant))
 
     async def _begin(self, batch: Sequence[Outgoing]) -> None:
         """Wait for the random start, unless a person waits for it."""
@@ -176,6 +185,14 @@ class Courier:
 
     async def _try(self, batch: Sequence[Outgoing]) -> float:
         """Try to deliver, note what came of it; seconds until the next connection."""
+        try:
+            return await self._attempt(batch)
+        finally:
+            self._means.on_the_wire.difference_update(one.id for one in batch)
+            if any(self._means.address(one.report) != self.address for one in batch):
+                self._means.landed()
+
+    async def _attempt(self, batch: Sequence[Outgoing]) -> float:
         self.sending = True
         self.next_try_ms = None
         began = time.monotonic()
@@ -212,6 +229,9 @@ class Courier:
         sizes: dict[int, int] = {}
 
         async def frames() -> list[bytes]:
+            if any(self._means.address(one.report) != self.address for one in batch):
+                raise DeliveryError("The destination was changed while it was called; the new one gets it.")
+            self._means.on_the_wire.update(one.id for one in batch)
             made = []
             for one in batch:
                 route = routes[one.report] or first

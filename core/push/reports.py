@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from itertools import islice
@@ -19,9 +20,11 @@ from core.errors import CmeError
 from core.meter import Meter
 from core.profiles import MeterRows
 from core.push import payload
-from core.store import Event, Log, ProfileRow, Store
+from core.store import Event, Log, ProfileRow, Store, StoreError
 from core.store.outbox import NewNotification, ReportState
 from core.store.outbox.records import LARGEST_BODY
+
+log = logging.getLogger(__name__)
 
 PROFILES: Final[dict[Report, int]] = {"load_profile_1": 1, "load_profile_2": 2, "billing_profile": 3}
 """Number in the store of the profile that a report sends."""
@@ -220,13 +223,20 @@ class Reports:
     async def _try_to_cut(
         self, report: Report, device: int | None, found: Sequence[ProfileRow] | Sequence[Event]
     ) -> list[_Made] | None:
-        """As `_cut`; None also where something does not fit, which is then a problem."""
+        """As `_cut`; None also where that is not possible, which is then a problem of this device only."""
+        meter = self._meter(device)
+        name = meter.name if meter else "The gateway"
         try:
             return await self._cut(report, device, found)
         except EncodeError as error:
-            meter = self._meter(device)
-            self.problems[report, device] = f"{meter.name if meter else 'The gateway'}: {error}"
-            return None
+            self.problems[report, device] = f"{name}: {error}"
+        except StoreError:
+            raise
+        except Exception as error:
+            # Whatever it is, the other devices must not wait for ever, and somebody must see it.
+            log.exception("What %s has for %s could not be worked out", name, report)
+            self.problems[report, device] = f"{name}: could not be worked out: {error!r}; please report this."
+        return None
 
     def forget_problems(self, report: str, devices: Collection[int | None] | None = None) -> None:
         """Forget what was a problem of a report, of some `devices` only, where given."""

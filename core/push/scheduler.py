@@ -91,7 +91,7 @@ class PushScheduler:
             await asyncio.sleep(_TURN_S)
 
     async def turn(self) -> None:
-        """Make what is due now. Raises `StoreError`; what was due is still due then."""
+        """Make what is due now. Raises `StoreError`, that of the first report that cannot be made; it is still due."""
         async with self._making:
             enabled = {report.type: report for report in self._push().reports if report.enabled}
             for gone in {*self._states, *self._begun} - {*enabled}:
@@ -100,11 +100,14 @@ class PushScheduler:
                 self._begun.discard(gone)
                 self._unfinished.discard(gone)
                 self._reports.forget_problems(gone)
+            problem: Exception | None = None
             for report in enabled.values():
-                if report.type == ON_INSTALLATION:
-                    await self._tell_of_installation()
-                elif await self._has_begun(report.type):
-                    await self._make_due(report)
+                try:
+                    await self._make(report)
+                except Exception as error:  # a report that cannot be made must not keep the others waiting
+                    problem = problem or error
+            if problem is not None:
+                raise problem
 
     async def send_now(self, report: PushReportConfig, devices: Collection[int | None] | None = None) -> bool:
         """Make a report now, beside its schedule; of some devices only, where given. False where the outbox is full.
@@ -131,6 +134,12 @@ class PushScheduler:
         async with self._telling:
             if wanted and self._pending() is None:
                 await self._keep(ON_INSTALLATION, ReportState(pending_ms=self._clock.now_ms()))
+
+    async def _make(self, report: PushReportConfig) -> None:
+        if report.type == ON_INSTALLATION:
+            await self._tell_of_installation()
+        elif await self._has_begun(report.type):
+            await self._make_due(report)
 
     def _pending(self) -> int | None:
         state = self._states.get(ON_INSTALLATION)

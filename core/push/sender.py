@@ -80,6 +80,7 @@ class Sender:
             self._tell,
             chance or random.SystemRandom(),
             pause,
+            self.wake,
         )
         self._couriers: dict[Address | None, Courier] = {}
         self._tasks: dict[Address | None, asyncio.Task[None]] = {}
@@ -119,7 +120,7 @@ class Sender:
 
     async def send_beside(self, batch: Sequence[Outgoing], destination: Destination) -> None:
         """Deliver what is not in the outbox, once, over one connection. Raises `CmeError` where it is not taken."""
-        means = replace(self._means, destinations=lambda _: destination)
+        means = replace(self._means, destinations=lambda _: destination, on_the_wire=set())
         await Courier(destination.address, means).send(batch)
 
     async def states(self) -> list[DestinationState]:
@@ -142,6 +143,7 @@ class Sender:
         while True:
             await self._news.wait()
             self._news.clear()
+            hurried = self._hurried
             for report in await kept(self._outbox.backlog, self._means.pause):
                 address = self._means.address(report)
                 if address not in self._couriers:
@@ -149,7 +151,8 @@ class Sender:
                     if self._hurried:
                         courier.try_again(at_once=True)
                     self._tasks[address] = asyncio.create_task(courier.run(), name=f"push {address}")
-            self._hurried = False
+            if hurried:  # else somebody hurries since the outbox was asked: the next look is for that
+                self._hurried = False
             for courier in self._couriers.values():
                 courier.wake()
 

@@ -19,6 +19,7 @@ from core.errors import CmeError
 from core.interval import Interval
 from core.mbus.telegram import decode
 from core.meter import Meter
+from core.profiles import MeterRows
 from core.push import notification
 from core.store import Event, Log
 from core.store.outbox import NotificationState
@@ -180,6 +181,33 @@ async def test_a_row_that_fits_into_no_notification_waits_and_stops_nobody_else(
     found = [each for each in await plant.turn(MOMENT + 2 * MINUTE) if each.type == LP1]
     assert times(found) == [MOMENT, MOMENT + MINUTE]
     assert plant.reports.problems == {}
+
+
+async def test_a_device_whose_rows_cannot_be_worked_out_stops_nobody_else(
+    plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even for a reason that nobody foresaw; it is told which device, and all follows when the cause is gone."""
+    (other,) = await plant.install(1)
+    plant.clock.ms = MOMENT
+    await plant.read(*plant.meters)
+    whole = plant.rows
+
+    def rows(meter: Meter, profile: int) -> MeterRows:
+        if meter is not other:
+            raise ZeroDivisionError
+        return whole(meter, profile)
+
+    plant.rows = rows  # type: ignore[method-assign]
+    await plant.start()
+    (found,) = await plant.turn()
+    assert found.meter == "ELS20000002070A"
+    assert plant.meters[0].name in plant.reports.problems[LP1, plant.meters[0].key]
+    assert "ZeroDivisionError" in caplog.text
+    plant.rows = whole  # type: ignore[method-assign]
+    await plant.start()
+    (found,) = await plant.turn(MOMENT + MINUTE)
+    assert times([found]) == [MOMENT]
+    assert found.meter == "ELS20000001070A"
 
 
 async def test_no_notification_is_larger_than_its_receiver_takes(plant: Plant) -> None:

@@ -364,6 +364,27 @@ async def test_neither_a_disk_that_fails_nor_a_fault_in_a_report_ends_the_schedu
     assert "unforeseen" in caplog.text
 
 
+@pytest.mark.parametrize("error", [StoreError("A page of the database is damaged."), ZeroDivisionError()])
+async def test_a_report_that_cannot_be_made_keeps_no_other_waiting(plant: Plant, error: Exception) -> None:
+    """Those behind it are made in the same turn; it is made when it can be."""
+    plant.report(LP1)
+    plant.report("load_profile_2")
+    assert await plant.read_and_turn(at("2025-10-24 10:08")) == []
+    begin = plant.store.outbox.unsent
+
+    async def failing(report: str) -> dict[int | None, int]:
+        if report == LP1:
+            raise error
+        return await begin(report)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plant.store.outbox, "unsent", failing)
+        with pytest.raises(type(error)):
+            await plant.turn(at("2025-10-24 10:15"))
+        assert [each.type for each in await plant.taken()] == ["load_profile_2"]
+    assert [each.type for each in await plant.turn()] == [LP1]
+
+
 async def test_changes_of_the_meter_list_make_one_notification_after_three_minutes(plant: Plant) -> None:
     """Three minutes after the first of them; a later one makes its own; over a restart as well."""
     plant.report("on_installation")

@@ -7,8 +7,11 @@ import random
 import socket
 import sqlite3
 import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,13 +30,13 @@ from push_plant import (
 from core.cosem import datetime as cosem_time
 from core.dlms.admission import Policy
 from core.dlms.axdr import octet_string
-from core.push import notification
+from core.push import delivery, notification
 from core.push.behaviour import parse
 from core.push.courier import MOST, RETENTION_MS, Destination
-from core.push.delivery import Delivered, Limits
+from core.push.delivery import Delivered, Limits, deliver
 from core.push.sender import DestinationState, Sender
 from core.store import Store
-from core.store.outbox import NewNotification, NotificationState
+from core.store.outbox import NewNotification, NotificationState, Outgoing
 
 ZONE = ZoneInfo("Europe/Stockholm")
 LIMITS = Limits(connect_s=10, write_s=10, close_s=0.3, reset_s=0.1)
@@ -319,6 +322,93 @@ async def test_a_corrected_host_name_delivers_the_backlog_at_once(plant: Plant) 
         await until(idle)
 
 
+async def test_what_gets_another_destination_while_the_outbox_is_read_goes_there_only(plant: Plant) -> None:
+    """The head-end of before hears of nothing that is no longer meant for it."""
+    async with Head() as before, Head() as after:
+        plant.route(before)
+        ids = await put(plant.store, range(5))
+        ask, asked = plant.store.outbox.waiting, count(1)
+
+        async def waiting(*arguments: Any) -> list[Outgoing]:
+            found = await ask(*arguments)
+            if next(asked) == 2:  # the first time is before the random start
+                plant.route(after)
+            return found
+
+        plant.store.outbox.waiting = waiting  # type: ignore[method-assign]
+        plant.sender.start()
+
+        async def turned() -> bool:
+            return plant.routes[REPORT].port == after.receiver.port
+
+        await until(turned)
+        plant.sender.changed()
+        await until_sent(plant.store)
+        assert [number for number, _ in after.arrivals] == ids
+        assert before.arrivals == []
+
+
+async def test_a_destination_that_is_changed_while_it_is_called_gets_nothing(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But the new one does, once."""
+    async with Head() as before, Head() as after:
+        plant.route(before)
+        connect = delivery._connect
+
+        async def connected(*arguments: Any) -> socket.socket:
+            link = await connect(*arguments)
+            plant.route(after)
+            return link
+
+        monkeypatch.setattr(delivery, "_connect", connected)
+        ids = await put(plant.store, range(5))
+        plant.sender.start()
+        await until_sent(plant.store)
+        assert [number for number, _ in after.arrivals] == ids
+        assert before.arrivals == []
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_is_on_the_wire_goes_nowhere_else_unless_it_fails(plant: Plant, taken: bool) -> None:
+    """Where the destination is changed meanwhile: the new one gets it only where the old one did not take it."""
+    plant.limits = PATIENT
+    plant.new_sender()
+    arrived, closes, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        arrived.set()
+        await closes.wait()
+        if taken:
+            writer.close()
+        else:
+            reset(writer)
+
+    server = await asyncio.start_server(slow, "127.0.0.1")
+    ask = plant.store.outbox.waiting
+
+    async def waiting(*arguments: Any) -> list[Outgoing]:
+        found = await ask(*arguments)
+        if arrived.is_set():
+            looked.set()
+        return found
+
+    plant.store.outbox.waiting = waiting  # type: ignore[method-assign]
+    plant.held = lambda seconds: seconds > 1
+    async with server, Head() as after, asyncio.timeout(60):
+        plant.routes[REPORT] = Destination(*server.sockets[0].getsockname())
+        ids = await put(plant.store, range(5))
+        plant.sender.start()
+        await arrived.wait()
+        plant.route(after)
+        plant.sender.changed()
+        await looked.wait()
+        closes.set()
+        await until_sent(plant.store)
+        assert [number for number, _ in after.arrivals] == ([] if taken else ids)
+
+
 async def test_a_person_who_waits_sees_it_tried_at_once(plant: Plant) -> None:
     """Neither the delay nor the random start is waited for; a test push has no random start at all."""
     plant.held = lambda seconds: seconds >= 2
@@ -434,6 +524,35 @@ async def test_a_person_waits_for_no_random_start_where_nothing_has_gone_yet(pla
         plant.sender.hurry()
         await until_sent(plant.store)
         assert all(wait < 2 for wait in plant.waits)
+
+
+@pytest.mark.parametrize("question", ["backlog", "waiting"])
+async def test_who_hurries_while_the_outbox_is_read_waits_for_no_random_start(
+    plant: Plant, question: str
+) -> None:
+    """Where what was put in came a moment too late to be seen."""
+    plant.held = lambda seconds: seconds >= 2
+    ask, late = getattr(plant.store.outbox, question), iter([1])
+
+    async def asked(*arguments: Any) -> Any:
+        found = await ask(*arguments)
+        for number in late if not found else ():
+            await put(plant.store, [number])
+            plant.sender.hurry()
+        return found
+
+    setattr(plant.store.outbox, question, asked)
+    async with Head() as head:
+        plant.route(head, randomisation_s=1e9)
+        if question == "waiting":
+            await put(plant.store, [0], manual=True)
+        plant.sender.start()
+
+        async def arrived() -> bool:
+            return 1 in head.bodies() or any(wait >= 2 for wait in plant.waits)
+
+        await until(arrived)
+        assert 1 in head.bodies()
 
 
 async def test_what_nobody_takes_is_given_up_after_its_retention(plant: Plant) -> None:
@@ -595,6 +714,38 @@ async def test_a_head_end_that_closes_before_it_read_anything_took_nothing(
     """Also where all fits into the buffers of the system, so that every write succeeds."""
     reason = await deliver_to(plant, _closes_at_once, how, size=10)
     assert "ended before everything was taken" in reason
+
+
+async def test_a_head_end_that_talks_without_pause_stops_nobody_else(plant: Plant) -> None:
+    """While what it says is read, everybody has a turn after each piece."""
+    said = 4 << 20
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            link, _ = server.accept()
+            with link:
+                link.recv(1)
+                link.sendall(bytes(said))
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async def frames() -> list[bytes]:
+            return [b"x"]
+
+        beside = asyncio.create_task(others())
+        limits = Limits(reset_s=60)
+        await deliver(*server.getsockname(), frames, Delivered.WRITTEN, limits)
+        beside.cancel()
+        talking.join()
+    assert turns >= said // 4096
 
 
 async def test_every_address_of_a_name_is_tried(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from recorded import NOW_MS, RecordedGateway
 from recorded_push import DAY, REFUSED, failed
 
+from cme_tui.push.wording import spacing
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.completeness import CompletenessScreen
 from cme_tui.screens.confirm import ConfirmScreen
@@ -20,6 +21,7 @@ from cme_tui.screens.report import ReportScreen
 from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.hexview import HexView
 from core.config import PushReportConfig
+from core.interval import Interval
 from core.store.outbox import NotificationState
 
 MIDNIGHT = NOW_MS - DAY // 2
@@ -400,6 +402,12 @@ async def test_a_day_is_sent_again(session):
         await s.press("end", "r")
         assert "no row on 08 January" in s.status
         assert isinstance(s.screen, CompletenessScreen)
+
+
+def test_a_profile_of_all_readings_says_that_each_makes_a_row():
+    """And not that it has one every all."""
+    assert spacing(Interval.parse("all")) == "a row for every reading"
+    assert spacing(Interval.parse("1 h")) == "a row every 1 h"
 
 
 async def test_the_calendar_of_another_profile(session):
