@@ -9,6 +9,7 @@ import asyncio
 import os
 import tempfile
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -32,6 +33,9 @@ SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
 NOON_MS: Final = 1_767_960_150_000
 """2026-01-09 12:02:30 UTC, between two readouts."""
+
+_LOOKS: Final = 3
+"""A screen asks, is answered, and may ask for more about that."""
 
 POSED: Final = Secrets(
     "a-password-of-this-picture", bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
@@ -83,7 +87,7 @@ def run(directory: Path) -> int:
         gateway = _start(Path(place))
         try:
             for shot in SHOTS:
-                picture = asyncio.run(_take(shot, cast("Gateway", _Posing(gateway))))
+                picture = asyncio.run(_take(shot, _Posing(gateway)))
                 (directory / f"{shot.name}.svg").write_text(picture, encoding="utf-8")
                 print(f"{shot.name}.svg")
         finally:
@@ -104,6 +108,8 @@ class _Posing:
 
     def __init__(self, gateway: RunningGateway) -> None:
         self._gateway = gateway
+        self.asked: list[Future[Any]] = []
+        """What the screens wait for."""
 
     def snapshot(self) -> Snapshot:
         seen = self._gateway.snapshot()
@@ -113,7 +119,15 @@ class _Posing:
         return POSED
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._gateway, name)
+        call = getattr(self._gateway, name)
+
+        def ask(*arguments: Any, **named: Any) -> Any:
+            answer = call(*arguments, **named)
+            if isinstance(answer, Future):
+                self.asked.append(answer)
+            return answer
+
+        return ask
 
 
 def _start(place: Path) -> RunningGateway:
@@ -127,23 +141,29 @@ def _start(place: Path) -> RunningGateway:
     return gateway
 
 
-async def _take(shot: Shot, gateway: Gateway) -> str:
+async def _take(shot: Shot, gateway: _Posing) -> str:
     """The picture as SVG."""
     # Textual reads the environment when it is imported.
     from cme_tui.app import CmeApp
 
-    app = CmeApp(gateway, clock=lambda: NOON_MS, profile=shot.profile)
+    app = CmeApp(cast("Gateway", gateway), clock=lambda: NOON_MS, profile=shot.profile)
     async with app.run_test(size=shot.size) as pilot:
         for key in shot.keys:
             await pilot.press(key)
-            await _settled(app, pilot)
+            await _settled(app, pilot, gateway)
         app.pull()
-        await _settled(app, pilot)
+        await _settled(app, pilot, gateway)
         return app.export_screenshot(title="cme-tui")
 
 
-async def _settled(app: CmeApp, pilot: Pilot[None]) -> None:
+async def _settled(app: CmeApp, pilot: Pilot[None], gateway: _Posing) -> None:
     """Return when the last key has done its work: where the next one leads depends on what has been loaded."""
+    for _ in range(_LOOKS):
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        waiting, gateway.asked = gateway.asked, []
+        await asyncio.gather(*map(asyncio.wrap_future, waiting), return_exceptions=True)
+        app.pull()
     await pilot.pause()
     await app.workers.wait_for_complete()
     await pilot.pause()
