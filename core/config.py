@@ -244,6 +244,9 @@ class LineConfig:
     """Added to the answer time-out of every meter on this line."""
     repeats: Annotated[int, _whole(0, 2)] = 2
     """How often a request is repeated before the meter counts as silent."""
+    transparent_port: Annotated[int, _whole(0, 65535)] = 0
+    """TCP port on which other M-Bus software reaches this line; 0 = none."""
+    transparent_host: Annotated[str, _matching(r"\S{1,255}", "a host name or an IP address")] = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,8 @@ class MeterConfig:
     """Given at the first start with this meter and then kept; `None` before."""
     margin_ms: Annotated[int, _MARGIN] = 0
     """Added to the answer time-out of this meter."""
+    baud: Annotated[int | None, _one_of(*BAUD_RATES)] = None
+    """Rate at which it speaks, `None` = that of its line."""
 
 
 @dataclass(frozen=True, slots=True)
