@@ -57,9 +57,6 @@ class _SerialProtocol(TransportProtocol):
     def resume_writing(self) -> None:
         self._written.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport.lose(self._gone)
-
     def _end(self) -> None:
         if self._stream.is_closing():
             return
@@ -73,7 +70,7 @@ class _SerialProtocol(TransportProtocol):
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await self._written.wait()
                 if self._stream.is_closing():
-                    raise LineError(self._gone)
+                    raise LineError(self.gone)
                 # A descriptor of its own: the port may be closed, and its number taken, while the thread waits.
                 await asyncio.to_thread(_drain_and_set_baud, os.dup(self._port.fileno()), baud)
         except TimeoutError as error:
