@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from core.mbus.rfc2217 import open_rfc2217
@@ -10,6 +11,8 @@ from core.mbus.serial_port import open_serial
 from core.mbus.simulator import SimulatedBus, SimulationError, load_meters, open_simulated
 from core.mbus.tcp import TcpProtocol, connect
 from core.mbus.transport import LineError, Transport
+
+_LOOK = 2.0  # s between two looks for a device that is unplugged
 
 
 async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None) -> Transport:
@@ -32,6 +35,23 @@ async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None
     raise LineError(
         f"{url!r} names no line: use serial:/dev/ttyUSB0, tcp:HOST:PORT, rfc2217:HOST:PORT or sim:."
     )
+
+
+async def wait_to_open(url: str, delay: float) -> bool:
+    """Wait `delay` s until a line is tried again, or until the serial device that it lacks is there: then True."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + delay
+    scheme, _, device = url.partition(":")
+    missing = False
+    while (left := until - loop.time()) > 0:
+        if scheme == "serial":
+            there = os.path.exists(device)  # noqa: ASYNC240 - /dev is in memory
+            if there and missing:
+                return True
+            missing = not there
+            left = min(left, _LOOK)
+        await asyncio.sleep(left)
+    return False
 
 
 async def _simulated_bus(folder: str) -> SimulatedBus:
