@@ -21,13 +21,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.errors import CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
+from core.mbus.transport import BAUD_RATES
 from core.push.schedule import Schedule, ScheduleError
 
 FIRST_LOGICAL_DEVICE = 16
 """Address of the first meter's logical device; the next meter takes the next free one."""
-
-BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
-"""Bits per second that EN 13757-2 knows."""
 
 Authentication = Literal["none", "low", "high"]
 Policy = Literal["none", "authenticated-encrypted"]
@@ -246,6 +244,9 @@ class LineConfig:
     """Added to the answer time-out of every meter on this line."""
     repeats: Annotated[int, _whole(0, 2)] = 2
     """How often a request is repeated before the meter counts as silent."""
+    transparent_port: Annotated[int, _whole(0, 65535)] = 0
+    """TCP port on which other M-Bus software reaches this line; 0 = none."""
+    transparent_host: Annotated[str, _matching(r"\S{1,255}", "a host name or an IP address")] = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,8 @@ class MeterConfig:
     """Given at the first start with this meter and then kept; `None` before."""
     margin_ms: Annotated[int, _MARGIN] = 0
     """Added to the answer time-out of this meter."""
+    baud: Annotated[int | None, _one_of(*BAUD_RATES)] = None
+    """Rate at which it speaks, `None` = that of its line."""
 
 
 @dataclass(frozen=True, slots=True)

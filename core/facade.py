@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.config import Config, Report
+from core.config import Config, MeterConfig, Report
+from core.diagnosis import LineDiagnosis, LineTraceEntry
 from core.events import EventPage
 from core.mapping.model import MappingFile
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.mbus.commands import Command
 from core.push.service import NotificationDetail
+from core.searching import SearchEstimate, SearchRequest
 from core.secrets import Secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
@@ -167,3 +170,61 @@ class Gateway(Protocol):
 
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
         """What happened on the DLMS port lately, oldest first."""
+
+    def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
+        """Write meters to config.toml, in this order, and begin to read them; how many those were.
+
+        All or none: fails with `CmeError` where one of them cannot be, also where its address is taken already.
+        """
+
+    def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
+        """Save keys of a [[meter]], `None` for a default; one whose address changes goes on with its history.
+
+        Fails with `CmeError`, and then nothing has changed; as do the next ones.
+        """
+
+    def remove_meters(self, keys: Collection[int]) -> Future[int]:
+        """Take meters out of config.toml; their readings stay in the store. How many those were."""
+
+    def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
+        """Save keys of a [[line]], `None` for a default; without a name, add a line."""
+
+    def remove_line(self, name: str) -> Future[None]:
+        """Take a line out of config.toml. Fails with `CmeError` while meters are installed on it."""
+
+    def estimate_search(self, request: SearchRequest) -> Future[SearchEstimate]:
+        """How long a search would take. Fails with `CmeError` where it cannot be made."""
+
+    def start_search(self, request: SearchRequest) -> Future[None]:
+        """Begin a search; `LineView.search` tells how it goes. Readouts go on between its probes.
+
+        Fails with `CmeError`, also where one runs on that line.
+        """
+
+    def pause_search(self, line: str) -> Future[None]:
+        """Have a search rest until `resume_search`. Fails with `CmeError` where none runs; as do the next ones."""
+
+    def resume_search(self, line: str) -> Future[None]:
+        """Go on with a search that rests or was stopped, also one of before a restart."""
+
+    def stop_search(self, line: str) -> Future[None]:
+        """End a search; what it found stays."""
+
+    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
+        """Tell a meter, installed or not, something, and check by reading it again; what has come of it, a sentence.
+
+        A new primary address or baud rate of an installed meter goes into config.toml as well. Fails with `CmeError`
+        where the address is ambiguous, the meter does not do it, or that cannot be known.
+        """
+
+    def diagnosis(self, line: str) -> Future[LineDiagnosis]:
+        """How a line and its meters do. Fails with `CmeError` where there is no such line; as do the next ones."""
+
+    def reset_diagnosis(self, line: str) -> Future[None]:
+        """Count from now."""
+
+    def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
+        """What went over a line after that entry, oldest first; the last ones are always kept."""
+
+    def record_line(self, line: str, path: Path | None) -> Future[None]:
+        """Write all that goes over a line to a file, from now until None; `cme-tui simulate --replay` plays it."""

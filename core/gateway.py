@@ -38,7 +38,8 @@ from core.mapping import workshop
 from core.mapping.folder import last_change
 from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
-from core.mbus.master import MbusError, Readout
+from core.mbus.errors import MbusError
+from core.mbus.link import Readout
 from core.meter import Meter
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from core.clock import Clock
 from core.config import LineConfig
 from core.errors import CmeError
-from core.mbus.master import Master, MbusError, Readout
+from core.mbus.errors import MbusError
+from core.mbus.link import Readout
+from core.mbus.master import Master
 from core.meter import Meter
 from core.reader import LineReader
 from core.snapshot import LineState, LineView

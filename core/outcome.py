@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from core.mbus.master import (
+from core.mbus.errors import (
     Garbled,
     Incomplete,
     LineDown,
     MbusError,
     NoAnswer,
     NoData,
-    Readout,
+    RateRefused,
     WrongMeter,
 )
+from core.mbus.link import Readout
 from core.mbus.telegram import Telegram, TelegramError
 from core.meter import Meter
 from core.snapshot import MeterState
@@ -26,6 +27,7 @@ _STATES: Final[dict[type[MbusError], MeterState]] = {
     Incomplete: MeterState.GARBLED,
     WrongMeter: MeterState.WRONG_METER,
     LineDown: MeterState.LINE_DOWN,
+    RateRefused: MeterState.LINE_DOWN,
 }
 
 

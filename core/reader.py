@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from core.clock import Clock
 from core.errors import CmeError
-from core.mbus.master import Master, MbusError, Readout
+from core.mbus.errors import MbusError
+from core.mbus.link import Readout
+from core.mbus.master import Master
 from core.meter import Meter
 from core.snapshot import MeterState, SweepView
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.searching import SearchView
+
 
 class LineState(StrEnum):
     """State of one M-Bus line."""
@@ -43,6 +45,31 @@ class SweepView:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """What the schedule of a line costs, by what its readouts took or, before that, by the wire's formula."""
+
+    interval: str  # the shortest readout interval on the line, "15 min"
+    interval_s: float
+    cost_s: float  # of all readouts that fall into it
+    fits: bool
+    sentence: str  # "15 min cycle, this line needs 17 min"; "" where it fits
+
+
+@dataclass(frozen=True, slots=True)
+class TransparentView:
+    """The transparent TCP port of a line."""
+
+    host: str
+    port: int
+    listening: bool
+    reason: str  # why it does not listen, "" while it does
+    client: str  # "192.0.2.7:51034", "" for none
+    since_ms: int | None  # of the client
+    sent: int  # bytes from the client to the line
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
 class LineView:
     """One M-Bus line."""
 
@@ -55,6 +82,10 @@ class LineView:
     meters: int
     sweep: SweepView | None  # the running sweep, else the last one
     next_sweep_ms: int | None
+    schedule: ScheduleView | None = None  # None without an enabled meter
+    search: SearchView | None = None  # the running search, else the last one
+    transparent: TransparentView | None = None  # None where there is no such port
+    health: str = ""  # the bus doctor's verdict where something is wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-from core.mbus.serial_port import BAUD_RATES
 from core.mbus.simulator import (
     SimulatedBus,
     SimulatedMeter,
@@ -17,6 +16,7 @@ from core.mbus.simulator import (
     load_meters,
     serve_tcp,
 )
+from core.mbus.transport import BAUD_RATES
 
 _HOST = "127.0.0.1"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from core.mbus.frame import BITS_PER_BYTE, LONGEST, Frame, FrameReader, Garbage, Kind
 from core.mbus.transport import Transport
@@ -30,6 +31,15 @@ class Disturbance(Exception):  # noqa: N818
         self.reason = reason
 
 
+@dataclass(slots=True)
+class Heard:
+    """What the line brought after a request."""
+
+    received: bytearray = field(default_factory=bytearray)  # without the echo
+    echo: bool = False
+    delay: float | None = None  # s until its first byte, from the end of the request on the wire
+
+
 class Exchange:
     """Asks and listens on one transport; one question at a time.
 
@@ -44,6 +54,8 @@ class Exchange:
         self._byte = BITS_PER_BYTE * self._bit
         self._margin = transport.margin if margin is None else margin
         self._reader = FrameReader()
+        self.heard = Heard()
+        """What came after the last request."""
         self._settled = True
         self._sent = 0.0  # loop time at which the last request is out on the wire
         self._heard = 0.0  # loop time of the last byte received
@@ -62,6 +74,7 @@ class Exchange:
 
         Raises `Silence`, `Disturbance`, or the transport's `LineError`.
         """
+        self.heard = Heard()
         await self._settle()
         now = self._now()
         self._settled = False
@@ -76,7 +89,11 @@ class Exchange:
             found = self._reader.feed(data)
             for item in found:
                 if item.raw == request:
-                    continue  # the echo of a level converter
+                    self.heard.echo = True  # of a level converter
+                    continue
+                self.heard.received += item.raw
+                if self.heard.delay is None:
+                    self.heard.delay = max(0.0, self._heard - len(item.raw) * self._byte - self._sent)
                 if isinstance(item, Frame) and accept(item) and not (refused and item.kind is Kind.ACK):
                     self._settled = item is found[-1] and not self._reader.missing
                     return item
@@ -86,6 +103,7 @@ class Exchange:
             deadline = max(first, self._heard + pause)
         rest = self._reader.flush()
         if rest:
+            self.heard.received += rest.raw
             reason = reason or rest.reason
             refused += rest.raw
         if refused:

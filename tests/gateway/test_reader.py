@@ -12,7 +12,9 @@ from core.clock import SystemClock
 from core.config import MeterConfig
 from core.errors import CmeError
 from core.mapping.simplified import Site
-from core.mbus.master import LineDown, Master, MbusError, Readout
+from core.mbus.errors import LineDown, MbusError
+from core.mbus.link import Readout
+from core.mbus.master import Master
 from core.mbus.simulator import Misfortune, SimulatedBus, load_meters, open_simulated
 from core.mbus.transport import LineError, Transport
 from core.meter import Meter

@@ -10,16 +10,9 @@ import pytest
 
 from core.mbus import master as master_module
 from core.mbus.address import PrimaryAddress, SecondaryAddress
+from core.mbus.errors import Garbled, Incomplete, LineDown, NoAnswer, NoData, WrongMeter
 from core.mbus.frame import ACK, Frame, long_frame, req_ud2, select, snd_nke
-from core.mbus.master import (
-    Garbled,
-    Incomplete,
-    LineDown,
-    Master,
-    NoAnswer,
-    NoData,
-    WrongMeter,
-)
+from core.mbus.master import Master
 from core.mbus.simulator import (
     Answer,
     Misfortune,

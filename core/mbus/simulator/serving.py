@@ -35,11 +35,16 @@ class Wire:
         """`fast` leaves out all times but those of late meters."""
         self._bus = bus
         self._send = send
-        self._byte = 0.0 if fast else BITS_PER_BYTE / baud
-        self._delay = 0.0 if fast else DELAY_BITS / baud + DELAY_SECONDS
+        self._fast = fast
+        self.set_baud(baud)
         self._reader = FrameReader()
         self._arrived = 0.0  # loop time at which the last byte of the master is on the wire
         self._talks: list[_Talk] = []  # answers that have begun or wait, in their order
+
+    def set_baud(self, baud: int) -> None:
+        """Change the rate, from the next bytes on."""
+        self._byte = 0.0 if self._fast else BITS_PER_BYTE / baud
+        self._delay = 0.0 if self._fast else DELAY_BITS / baud + DELAY_SECONDS
 
     def feed(self, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
@@ -104,8 +109,12 @@ def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
 
 def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
     """A line to `bus` in this event loop."""
+
+    async def change_baud(rate: int) -> None:
+        wire.set_baud(rate)
+
     wire = Wire(bus, baud, lambda data: transport.deliver(data), fast=fast)
-    transport = Transport(wire.feed, wire.close, _MARGIN)
+    transport = Transport(wire.feed, wire.close, _MARGIN, change_baud)
     return transport
 
 

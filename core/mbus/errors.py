@@ -1,0 +1,51 @@
+"""What a readout, or anything else that is asked of a meter, can end in."""
+
+from __future__ import annotations
+
+from core.errors import CmeError
+from core.mbus.address import SecondaryAddress
+
+
+class MbusError(CmeError):
+    """A readout that failed."""
+
+
+class NoAnswer(MbusError):  # noqa: N818 - an outcome by name, as are those below
+    """The meter is silent."""
+
+
+class NoData(MbusError):  # noqa: N818
+    """The meter acknowledges, but has no telegram to send."""
+
+
+class Garbled(MbusError):  # noqa: N818
+    """Bytes came, but no valid answer: noise, or several meters at once. `raw` is the last that came."""
+
+    def __init__(self, message: str, raw: bytes) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class WrongMeter(MbusError):  # noqa: N818
+    """Another meter than the one wanted answered: `found`, with its telegram in `frames`."""
+
+    def __init__(self, message: str, found: SecondaryAddress, frames: tuple[bytes, ...]) -> None:
+        super().__init__(message)
+        self.found = found
+        self.frames = frames
+
+
+class Incomplete(MbusError):  # noqa: N818
+    """The telegrams of a readout repeat themselves or never end. `frames` are those that came."""
+
+    def __init__(self, message: str, frames: tuple[bytes, ...]) -> None:
+        super().__init__(message)
+        self.frames = frames
+
+
+class LineDown(MbusError):  # noqa: N818
+    """The line is not connected."""
+
+
+class RateRefused(MbusError):  # noqa: N818
+    """The line cannot be switched to another baud rate."""

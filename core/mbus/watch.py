@@ -1,0 +1,48 @@
+"""What goes over a line, for those who look on: statistics, trace, recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    """Why the master speaks."""
+
+    READ = "read"
+    SEARCH = "search"
+    COMMAND = "command"
+    FOREIGN = "transparent port"  # other software, through the transparent port
+
+
+class Fault(StrEnum):
+    """What was wrong with an answer."""
+
+    SILENCE = "no answer"
+    NOISE = "noise"  # bytes that make no frame
+    CHECKSUM = "checksum error"
+    COLLISION = "collision"
+    CUT = "broken off"
+    UNEXPECTED = "unexpected answer"  # a valid frame that answers something else
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One request on the wire and what came back."""
+
+    time_ms: int  # when it was sent, ms since 1970-01-01 UTC
+    baud: int
+    purpose: Purpose
+    address: str  # of the meter that is meant, "" for none
+    number: int  # 1 = the first try of this request
+    request: bytes
+    received: bytes  # without the echo of the request
+    echo: bool  # the line repeated the request
+    fault: Fault | None  # None for a good answer
+    delay: float | None  # s from the end of the request on the wire to the first byte of the answer
+    busy: float  # s for which the wire was taken
+
+
+Watch = Callable[[Try], None]
+"""Gets every try as it ends. Must be quick and must not raise."""
