@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -41,11 +40,11 @@ class Bus(SimulatedBus):
 class Line:
     """A simulated line with its master and its transparent port."""
 
-    def __init__(self) -> None:
+    def __init__(self, baud: int = 38400) -> None:
         self.bus = Bus()
         self.plugged = True
         self.transport: Transport
-        self.master = Master("sim:", 38400, open_line=self._open)
+        self.master = Master("sim:", baud, open_line=self._open)
         self._changed = asyncio.Event()
         self.port = TransparentPort(
             self.master, "127.0.0.1", free_port(), on_change=self._changed.set, now_ms=lambda: 1
@@ -103,14 +102,21 @@ class Client:
         self.writer.close()
 
 
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    line = Line()
+@contextlib.asynccontextmanager
+async def opened(line: Line) -> AsyncIterator[Line]:
     line.master.start()
     line.port.start()
-    yield line
-    await line.port.close()
-    await line.master.close()
+    try:
+        yield line
+    finally:
+        await line.port.close()
+        await line.master.close()
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[Line]:
+    async with opened(Line()) as line:
+        yield line
 
 
 def free_port() -> int:
@@ -239,24 +245,22 @@ async def test_client_that_has_said_all_still_gets_its_answer(line: Line) -> Non
     client.close()
 
 
-async def test_flood_is_held_back(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flood_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit on the wire stays with the client; the schedule has its turns meanwhile."""
     monkeypatch.setattr(transparent, "TURN", 0.1)
-    monkeypatch.setattr(transparent, "LEASE", 0.1)
-    client = await line.connect()
-    start = time.monotonic()
-    client.writer.write(bytes(20_000_000))
-    flooding = asyncio.create_task(client.writer.drain())
-    await line.until(lambda: bool(line.port.view().client))
-    await line.read()
-    assert not flooding.done(), "the port swallowed it all"
-    bytes_a_second = 38400 / 11
-    assert line.port.view().sent < (time.monotonic() - start) * bytes_a_second + 2000
-    flooding.cancel()
-    at_once = struct.pack("ii", 1, 0)  # what the system has not sent yet is dropped
-    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-    client.writer.transport.abort()
-    await line.until(lambda: not line.port.view().client)
+    monkeypatch.setattr(transparent, "_CHATTER", 0.1)
+    async with opened(Line(300)) as line:
+        client = await line.connect()
+        start = time.monotonic()
+        client.writer.write(bytes(20_000_000))
+        flooding = asyncio.create_task(client.writer.drain())
+        await line.until(lambda: bool(line.port.view().sent))
+        for _ in range(2):
+            assert identification(await line.read()) == "12345678"
+        assert not flooding.done(), "the port swallowed it all"
+        assert line.port.view().sent < 1500 + (time.monotonic() - start) * 300 / 11
+        flooding.cancel()
+        client.writer.transport.abort()
 
 
 async def test_client_that_does_not_listen_is_let_go(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
