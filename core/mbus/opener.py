@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 from core.mbus.rfc2217 import open_rfc2217
 from core.mbus.serial_port import open_serial
-from core.mbus.simulator import SimulatedBus, SimulationError, load_meters, open_simulated
+from core.mbus.simulator import SimulatedBus, SimulationError, open_simulated, planned_bus
 from core.mbus.tcp import TcpProtocol, connect
 from core.mbus.transport import LineError, Transport
 
@@ -16,11 +15,11 @@ _LOOK = 2.0  # s between two looks for a device that is unplugged
 
 
 async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None) -> Transport:
-    """Open `serial:/dev/ttyUSB0`, `tcp:host:port`, `rfc2217:host:port`, `sim:` or `sim:folder`.
+    """Open `serial:/dev/ttyUSB0`, `tcp:host:port`, `rfc2217:host:port`, `sim:`, `sim:folder` or `sim:folder?item&item`.
 
     `baud` is the rate on the bus, 300..38400; a level converter behind `tcp:` must be set to the same. `sim:` leads
-    to `bus`, by default one of all telegrams that come with the program; with a folder of .hex files to those.
-    Raises `LineError`.
+    to `bus`, by default one of all telegrams that come with the program; with a folder of .hex files to those, with
+    items to misfortunes and fleets (`core.mbus.simulator.planned_bus`). Raises `LineError`.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "serial" and rest:
@@ -31,7 +30,7 @@ async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None
     if scheme == "rfc2217":
         return await open_rfc2217(*_split_host_port(url, rest), baud)
     if scheme == "sim":
-        return open_simulated(bus or await _simulated_bus(rest), baud)
+        return open_simulated(bus or await _simulated_bus(rest, baud), baud)
     raise LineError(
         f"{url!r} names no line: use serial:/dev/ttyUSB0, tcp:HOST:PORT, rfc2217:HOST:PORT or sim:."
     )
@@ -54,9 +53,9 @@ async def wait_to_open(url: str, delay: float) -> bool:
     return False
 
 
-async def _simulated_bus(folder: str) -> SimulatedBus:
+async def _simulated_bus(plan: str, baud: int) -> SimulatedBus:
     try:
-        return SimulatedBus(await asyncio.to_thread(load_meters, Path(folder) if folder else None))
+        return await asyncio.to_thread(planned_bus, plan, baud)
     except SimulationError as error:
         raise LineError(str(error)) from error
 
