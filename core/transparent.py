@@ -14,6 +14,7 @@ from core.mbus.frame import BITS_PER_BYTE, LONGEST
 from core.mbus.link import Link
 from core.mbus.master import Master
 from core.mbus.tcp import keep_alive
+from core.mbus.watch import Fault, Purpose, Try
 from core.snapshot import TransparentView
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ _RETRY = 5.0  # s until a port that is taken is tried again
 _CHUNK = 512  # bytes to the line at once; the longest frame has 261
 _MOST_LEAVING = 8  # clients that have said all and wait for their turn
 _MOST_UNSENT = 4096  # bytes that wait for the line, about
+_MOST_KEPT = 1024  # bytes of an answer to be looked at
 _MOST_UNREAD = 65_536  # bytes that wait for a client
 
 
@@ -132,7 +134,7 @@ class TransparentPort:
                 try:
                     async with self._master.session() as link:
                         try:
-                            await _Turn(self._master, link, client, self._on_change).run(data)
+                            await _Turn(self._master, link, client, self._on_change, self._now_ms).run(data)
                         finally:
                             link.forget()
                 except CmeError as error:
@@ -180,14 +182,22 @@ class _Client:
 class _Turn:
     """The line in the hands of a client: until it is silent or has gone, or others have waited for long enough."""
 
-    def __init__(self, master: Master, link: Link, client: _Client, on_change: Callable[[], None]) -> None:
-        self._master, self._line, self._client = master, link.transport, client
+    def __init__(
+        self,
+        master: Master,
+        link: Link,
+        client: _Client,
+        on_change: Callable[[], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._master, self._link, self._line, self._client = master, link, link.transport, client
         self._on_change = on_change
+        self._now_ms = now_ms
         self._baud = link.baud
         self._end = self._now() + TURN  # all in the loop's time
         self._until = 0.0  # when it is over, if nothing more comes
         self._latest = math.inf  # when it is over whatever comes, once the client has no more to say
-        self._answered = False  # the last byte was one of the line
+        self._asked: _Asked | None = None
 
     async def run(self, data: bytes) -> None:
         """Begin with `data`. Raises `LineError` where the line is lost."""
@@ -199,11 +209,13 @@ class _Turn:
             while (now := self._now()) < self._until and not self._is_over(self._end + _CHATTER):
                 if heard := await self._line.read(min(self._until, now + _LOOK)):
                     self._client.write(heard)
-                    self._answered = True
+                    if self._asked:
+                        self._asked.hear(heard, self._now())
                     self._extend(LEASE if self._latest == math.inf else _HANG_UP)
         finally:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
+            self._tell()
             self._on_change()
 
     async def _pass_on(self, data: bytes) -> None:
@@ -215,15 +227,21 @@ class _Turn:
             data = await self._client.read()
             self._send(data)
         self._latest = self._now() + LEASE + _wire_time(bytes(LONGEST), self._baud)
-        if self._answered:
+        if self._asked and self._asked.heard:
             self._until = self._now() + _HANG_UP
 
     def _send(self, data: bytes) -> None:
         self._line.write(data)
         if data:
             self._client.sent += len(data)
-            self._answered = False
-            self._extend(_wire_time(data, self._baud) + LEASE)
+            self._tell()
+            out = _wire_time(data, self._baud)
+            self._asked = _Asked(data, self._now_ms(), self._now(), self._now() + out)
+            self._extend(out + LEASE)
+
+    def _tell(self) -> None:
+        if self._asked:
+            self._link.tell(self._asked.as_try(self._baud))
 
     def _extend(self, seconds: float) -> None:
         self._until = min(max(self._until, self._now() + seconds), self._latest)
@@ -234,6 +252,38 @@ class _Turn:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+class _Asked:
+    """What a client sent at once, and what came back until it sent again."""
+
+    def __init__(self, request: bytes, time_ms: int, begin: float, out: float) -> None:
+        """`begin` and `out` are when it goes to the wire and when all of it is there, in the loop's time."""
+        self.heard = bytearray()
+        self._request, self._time_ms = request, time_ms
+        self._begin, self._out, self._end = begin, out, out
+        self._first: float | None = None
+
+    def hear(self, data: bytes, now: float) -> None:
+        if self._first is None:
+            self._first = now
+        self._end = max(self._end, now)
+        self.heard += data[: _MOST_KEPT - len(self.heard)]
+
+    def as_try(self, baud: int) -> Try:
+        return Try(
+            self._time_ms,
+            baud,
+            Purpose.FOREIGN,
+            address="",
+            number=1,
+            request=self._request,
+            received=bytes(self.heard.removeprefix(self._request)),
+            echo=self.heard.startswith(self._request),
+            fault=None if self.heard else Fault.SILENCE,
+            delay=None if self._first is None else max(0.0, self._first - self._out),
+            busy=self._end - self._begin,
+        )
 
 
 def _wire_time(data: bytes, baud: int) -> float:

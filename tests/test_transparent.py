@@ -17,6 +17,7 @@ from core.mbus.master import Master
 from core.mbus.simulator import Answer, SimulatedBus, load_meters, open_simulated
 from core.mbus.telegram import decode
 from core.mbus.transport import LineError, Transport
+from core.mbus.watch import Fault, Purpose, Try
 from core.transparent import TransparentPort
 
 LIMIT = 20.0  # seconds
@@ -44,7 +45,8 @@ class Line:
         self.bus = Bus()
         self.plugged = True
         self.transport: Transport
-        self.master = Master("sim:", baud, open_line=self._open)
+        self.tries: list[Try] = []
+        self.master = Master("sim:", baud, open_line=self._open, watch=self.tries.append)
         self._changed = asyncio.Event()
         self.port = TransparentPort(
             self.master, "127.0.0.1", free_port(), on_change=self._changed.set, now_ms=lambda: 1
@@ -208,6 +210,24 @@ async def test_line_that_chatters_is_taken_back(line: Line, monkeypatch: pytest.
     async with asyncio.timeout(LIMIT):
         await chatter()
     assert identification(await reading) == "12345678"
+    client.close()
+
+
+async def test_those_who_watch_a_line_see_what_other_software_does(line: Line) -> None:
+    """Each request with its answer, told from the gateway's own; also one that nobody answers."""
+    client = await line.connect()
+    frame = await client.read()
+    client.writer.write(snd_nke(77))
+    client.writer.write_eof()
+    await line.until(lambda: not line.port.view().client)
+    await line.read()
+    foreign = [item for item in line.tries if item.purpose is Purpose.FOREIGN]
+    assert [(item.request, item.received, item.fault) for item in foreign] == [
+        (snd_nke(5), ACK, None),
+        (req_ud2(5, True), frame, None),
+        (snd_nke(77), b"", Fault.SILENCE),
+    ]
+    assert len(line.tries) > len(foreign)
     client.close()
 
 

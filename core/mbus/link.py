@@ -137,6 +137,10 @@ class Link:
         self._deselected = False
         self._exchange.distrust()
 
+    def tell(self, item: Try) -> None:
+        """Let those who watch the line know of what went over it past this link."""
+        self._watch(item)
+
     async def read(self, address: Address, expected: SecondaryAddress | None = None) -> Readout:
         """Read all telegrams of one meter, as `Master.read` says."""
         self._tries = 1
