@@ -94,23 +94,30 @@ class TransparentPort:
     async def _listen(self) -> None:
         while True:
             try:
-                server = await asyncio.start_server(
+                self._server = await asyncio.start_server(
                     self._accept, self._host, self._port, limit=_CHUNK, start_serving=False
                 )
                 # Handed down to connections: what is sent too fast stays with the client.
-                for listener in server.sockets:
+                for listener in self._server.sockets:
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MOST_UNSENT)
-                await server.start_serving()
+                await self._server.start_serving()
             except OSError as error:
-                reason = _explain(error)
-                log.warning("Transparent port %s:%s: %s", self._host, self._port, reason)
-                self._reason = f"The transparent port {self._host}:{self._port} cannot be opened: {reason}."
-                self._on_change()
+                if self._server:
+                    self._server.close()
+                    self._server = None
+                self._tell(
+                    f"The transparent port {self._host}:{self._port} cannot be opened: {_explain(error)}."
+                )
                 await asyncio.sleep(_RETRY)
             else:
-                self._server, self._reason = server, ""
-                self._on_change()
+                self._tell("")
                 return
+
+    def _tell(self, reason: str) -> None:
+        if reason and reason != self._reason:
+            log.warning(reason)
+        self._reason = reason
+        self._on_change()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
@@ -139,9 +146,9 @@ class TransparentPort:
                             link.forget()
                 except CmeError as error:
                     log.debug("Transparent port %s: %s", self._port, error)
-                    await asyncio.sleep(_wire_time(data, self._master.baud))  # as lost on the wire
+                    await asyncio.sleep(_wire_time(len(data), self._master.baud))  # as lost on the wire
         finally:
-            log.info("Transparent port %s: %s has gone.", self._port, client.name)
+            log.debug("Transparent port %s: %s has gone.", self._port, client.name)
             client.drop()
             self._on_change()
 
@@ -221,23 +228,23 @@ class _Turn:
     async def _pass_on(self, data: bytes) -> None:
         """Send what the client has to say until its turn is over; what it says later waits."""
         while data:
-            await asyncio.sleep(_wire_time(data, self._baud))  # so that bytes pile up nowhere
+            await asyncio.sleep(_wire_time(len(data), self._baud))  # so that bytes pile up nowhere
             if self._is_over(self._end):
                 return
             data = await self._client.read()
-            self._send(data)
-        self._latest = self._now() + LEASE + _wire_time(bytes(LONGEST), self._baud)
+            if data:
+                self._send(data)
+        self._latest = self._now() + LEASE + _wire_time(LONGEST, self._baud)
         if self._asked and self._asked.heard:
             self._until = self._now() + _HANG_UP
 
     def _send(self, data: bytes) -> None:
         self._line.write(data)
-        if data:
-            self._client.sent += len(data)
-            self._tell()
-            out = _wire_time(data, self._baud)
-            self._asked = _Asked(data, self._now_ms(), self._now(), self._now() + out)
-            self._extend(out + LEASE)
+        self._client.sent += len(data)
+        self._tell()
+        out = _wire_time(len(data), self._baud)
+        self._asked = _Asked(data, self._now_ms(), self._now(), self._now() + out)
+        self._extend(out + LEASE)
 
     def _tell(self) -> None:
         if self._asked:
@@ -286,8 +293,8 @@ class _Asked:
         )
 
 
-def _wire_time(data: bytes, baud: int) -> float:
-    return len(data) * BITS_PER_BYTE / baud
+def _wire_time(count: int, baud: int) -> float:
+    return count * BITS_PER_BYTE / baud
 
 
 def _explain(error: OSError) -> str:

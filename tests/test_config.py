@@ -52,6 +52,8 @@ url = "tcp:192.0.2.7:10001"
 baud = 9600
 margin_ms = 200
 repeats = 1
+transparent_port = 10001
+transparent_host = "192.0.2.1"
 
 [[meter]]
 line = "cellar"
@@ -171,6 +173,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(text: str, says: str
         ("[[line]]\nbaud = 2400.0", "must be one of 300"),
         ('[[line]]\nurl = "tcp:host"', '"tcp:host:port"'),
         ('[[line]]\nurl = "tcp:host:65536"', '"tcp:host:port"'),
+        ('[[line]]\nurl = "rfc2217:host"', '"rfc2217:host:port"'),
+        ("[[line]]\ntransparent_port = 65536", "65535"),
         ('[[line]]\nurl = "/dev/ttyUSB0"', '"serial:/dev/ttyUSB0"'),
         ('[gateway]\nserial = "16000000"', "10 digits"),
         ("[gateway]\nserial = 16000000", "10 digits"),

@@ -34,7 +34,11 @@ async def open_serial(device: str, baud: int) -> Transport:
     # Opening a port may block for as long as its driver likes.
     port = await asyncio.to_thread(_open, device, baud)
     protocol = _SerialProtocol(port, _MARGIN, gone)
-    await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
+    try:
+        await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
+    except (OSError, termios.error) as error:
+        port.close()
+        raise LineError(gone) from error
     await protocol.made.wait()
     return protocol.transport
 
@@ -88,10 +92,10 @@ def _open(device: str, baud: int) -> serial.Serial:
     parity = serial.PARITY_NONE if pseudo else serial.PARITY_EVEN
     try:
         port = serial.Serial(device, baud, serial.EIGHTBITS, parity, serial.STOPBITS_ONE, exclusive=True)
-        if not pseudo:  # where it would last longer than we do, as the other end keeps it open
-            fcntl.ioctl(
-                port.fileno(), termios.TIOCEXCL
-            )  # programs that look at no lock cannot open it from now on
+        # Programs that look at no lock cannot open it from now on. On a pseudo terminal, whose other end keeps it
+        # open, that would outlast us.
+        if not pseudo:
+            fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
     except (OSError, ValueError, termios.error) as error:  # serial.SerialException is an OSError
         raise LineError(_explain(device, error)) from error
     other = _other_program(device)
