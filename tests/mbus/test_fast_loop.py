@@ -9,8 +9,9 @@ import pytest
 from fast_loop import START, fast, run_fast, wall_clock
 
 from core.mbus.address import PrimaryAddress
+from core.mbus.errors import NoAnswer
 from core.mbus.frame import req_ud2
-from core.mbus.master import Master, NoAnswer
+from core.mbus.master import Master
 from core.mbus.simulator import Misfortune, SimulatedBus, SimulatedMeter, open_simulated, read_telegrams
 from core.mbus.transport import Transport
 from tests.conftest import TELEGRAMS
