@@ -25,7 +25,7 @@ from core import VERSION
 from core.errors import CmeError
 from core.mbus.address import SELECTED
 from core.mbus.frame import ACK, BITS_PER_BYTE, CI_SELECT, FCB, FCV, REQ_UD2, SND_NKE, Frame, Kind
-from core.mbus.simulator.bus import Answer
+from core.mbus.simulator.bus import Answer, SimulatedBus
 from core.mbus.simulator.serving import DELAY_BITS, DELAY_SECONDS
 from core.mbus.watch import Fault, Purpose, Try
 
@@ -171,16 +171,18 @@ def load_recording(path: Path) -> RecordedBus:
     return RecordedBus(read_recording(path).tries)
 
 
-class RecordedBus:
+class RecordedBus(SimulatedBus):
     """Answers as a recorded line did. No I/O and no waiting: `respond` says what would be heard.
 
     The same request gets its recorded answers in their order, and then from the first one on again. A request to the
     address of selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
-    count bit as well, because a recording may begin in the middle of a conversation.
+    count bit as well, because a recording may begin in the middle of a conversation. It has no meters; the line may
+    get an echo, noise on the idle line or a broken cable.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:
+        super().__init__(())
         self._answers: defaultdict[tuple[bytes, bytes], list[Try]] = defaultdict(list)
         self._next: defaultdict[tuple[bytes, bytes], count[int]] = defaultdict(count)
         self._selection = b""
@@ -194,6 +196,8 @@ class RecordedBus:
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence."""
+        if self.broken:
+            return None
         self._selection, key = _context(self._selection, frame.raw)
         if key not in self._answers:
             if frame.kind is Kind.SHORT and frame.control == SND_NKE and frame.address in self._alive:
