@@ -121,9 +121,9 @@ class SimulatedBus:
         selection = _selection(frame)
         for index, slave in enumerate(self._slaves):
             fate = slave.meter.misfortune
-            data = (
-                self._ask(slave, frame, selection) if not fate.dead and self._understood_by(slave) else None
-            )
+            if fate.dead or not self._understood_by(slave):
+                continue
+            data = self._ask(slave, frame, selection)
             if data is not None:
                 slave.trial_ends = slave.trial_ends if _switches_rate(frame) else None
                 if frame.address != BROADCAST:
@@ -139,7 +139,8 @@ class SimulatedBus:
         Ask again when that time is over.
         """
         share = self.misfortune.noise
-        chatty = [index for index, slave in enumerate(self._slaves) if slave.meter.misfortune.chatty]
+        fates = [meter.misfortune for meter in self.meters]
+        chatty = [index for index, fate in enumerate(fates) if fate.chatty and not fate.dead]
         if chatty and (not share or self._random.random() < 0.5):
             index = self._random.choice(chatty)
             meter = self._slaves[index].meter
@@ -190,9 +191,7 @@ class SimulatedBus:
         if not obey(slave.meter, frame.ci, frame.payload, now):
             return None
         if _switches_rate(frame):
-            if slave.trial_ends is None:
-                slave.rate_before = rate
-            slave.trial_ends = now + FALLBACK
+            slave.rate_before, slave.trial_ends = rate, now + FALLBACK
         if frame.ci == CI_RESET:
             slave.primary.begin()
             slave.secondary.begin()
