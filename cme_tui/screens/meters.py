@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line
@@ -32,6 +33,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         OPEN,
         FILTER,
         Binding("s", "sort", "Sort", tooltip="next order: name, state, age, medium, identification"),
+        Binding("b", "doctor", "Bus", tooltip="the bus doctor: how the line of this meter does, and why"),
         READ,
         READ_ALL,
     ]
@@ -99,6 +101,13 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
 
     def on_table_moved(self) -> None:
         self.update_view()
+
+    def action_doctor(self) -> None:
+        lines = self.cme.current.lines
+        if not lines:
+            self.cme.say("There is no line yet; the Overview (F2) says what to do.")
+            return
+        self.cme.push_screen(DoctorScreen(self.meter.line if self.meter else lines[0].name))
 
     def action_sort(self) -> None:
         self._order = (self._order + 1) % len(ORDERS)
