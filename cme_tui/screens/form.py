@@ -232,9 +232,5 @@ class FormScreen(GatewayScreen):
         text = self.values[field.name]
         wrong = field.wrong(text)
         mark = ("✗", "bad") if wrong else ("*", "strong") if text != field.value else ""
-        was = (
-            f"was {field.value or field.empty}"
-            if text != field.value and (field.value or field.empty)
-            else ""
-        )
+        was = f"was {field.value}" if text != field.value and field.value else ""
         return mark, field.label, text or (field.empty, "faint"), (was, "faint")

@@ -152,4 +152,4 @@ def _said(line: LineView, now_ms: int, coarse: bool) -> list[tuple[str, str]]:
     port = line.transparent
     if port is not None and port.listening and not port.client:
         said.append((f"transparent port {port.host}:{port.port}, nobody connected", "faint"))
-    return said or [("nothing to say about this line", "faint")]
+    return said or [(f"{line.state.value} for {age(line.since_ms, now_ms, coarse)}", "faint")]

@@ -125,7 +125,8 @@ class OverviewScreen(MeterTableScreen):
         )
 
     def offered(self) -> list[tuple[str, str, str]]:
-        return fitting(super().offered(), self.size.width, ("R",))
+        keys = [key for key in super().offered() if self.meters or key[0] not in ("Enter", "r", "R")]
+        return fitting(keys, self.size.width, ("R",))
 
     def on_table_moved(self) -> None:
         self.update_status()

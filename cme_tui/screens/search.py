@@ -88,16 +88,16 @@ class SearchScreen(GatewayScreen):
                 Column("", 1),
                 Column("Verdict", 12),
                 Column("Address", 18),
-                Column("Mfr", 3),
+                Column("Mfr", 3, wide=True),
                 Column("Medium", 12),
                 Column("Primary", 7, right=True, wide=True),
                 Column("Baud", 5, right=True),
                 Column("Name", 0),
-                Column("Installed", 9),
+                Column("Inst.", 5),
             ],
             id="found",
         )
-        yield Table([Column("Troubles", 0)], id="troubles")
+        yield Table([Column("Troubles (Tab)", 0)], id="troubles")
         yield Lines(id="detail")
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
@@ -123,7 +123,7 @@ class SearchScreen(GatewayScreen):
             return (" There has been no search on this line; n begins one",)
         new = len(installable(view))
         if self._marked:
-            return (f" {len(self._marked)} marked; i installs them",)
+            return (f" {len(self._marked)} marked; i installs only what is marked",)
         if new:
             return (f" {count(new, 'meter')} to install: i installs {'it' if new == 1 else 'them'}",)
         if view.state in RESTING:
