@@ -140,7 +140,7 @@ async def test_every_key_that_the_overview_shows_works(session, profile):
 
 async def test_every_key_that_the_list_shows_works(session):
     """Each key of the key bar does what it says."""
-    async with session(size=(130, 40)) as s:
+    async with session(size=(150, 40)) as s:
         await s.press("f6")
         assert isinstance(s.screen, MetersScreen)
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
