@@ -32,7 +32,7 @@ class MeterScreen(GatewayScreen):
         "Below, the telegram as it was received. Moving over the values marks the bytes of that record; Tab goes to "
         "the list of parts, where each part's bytes are marked and the status line says what they mean. A readout "
         "of more than one telegram is stepped through with t.\n"
-        "r reads this meter now, in front of a running sweep. c tells it something: another primary address, another "
+        "r reads this meter now, in front of a running sweep. w tells it something: another primary address, another "
         "baud rate, the time, an application reset or select; each is verified by reading the meter again. n and p go "
         "to the next and the previous meter, e to the events of this one."
     )
@@ -51,7 +51,7 @@ class MeterScreen(GatewayScreen):
             "t", "next_telegram", "Telegram", tooltip="next telegram, where the readout has more than one"
         ),
         Binding("e", "events", "Events", tooltip="the events of this meter"),
-        Binding("c", "tell", "Tell", tooltip="give it an address, a baud rate, the time, or reset it"),
+        Binding("w", "write", "Write", tooltip="give it an address, a baud rate, the time, or reset it"),
         Binding("n", "step(1)", "Next", tooltip="next meter of the list", show=False),
         Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list", show=False),
     ]
@@ -159,7 +159,7 @@ class MeterScreen(GatewayScreen):
     def action_events(self) -> None:
         self.cme.open_events(self._key)
 
-    def action_tell(self) -> None:
+    def action_write(self) -> None:
         meter = next((m for m in self.cme.current.meters if m.key == self._key), None)
         if meter is not None:
             address = meter.address.removeprefix("primary ")

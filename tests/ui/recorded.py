@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import tomli_w
+from recorded_installation import RecordedInstallation
 from recorded_lines import RecordedLines
 from recorded_push import RecordedPush
 
@@ -130,7 +131,7 @@ REMOVED: Final = StoredMeter(999, "main", "99", "11490378", "ACW", 20, 7, NOW_MS
 """A meter that is no longer installed."""
 
 
-class RecordedGateway(RecordedPush, RecordedLines):
+class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
     """Implements `core.facade.Gateway` with fixed views.
 
     `meters` repeats the recorded meters up to that number; `clients` are connected DLMS clients; without `lines` it is
@@ -159,6 +160,7 @@ class RecordedGateway(RecordedPush, RecordedLines):
         self.happened = tuple(_event(number) for number in range(len(EVENTS)))
         self.logged = [_logged(number) for number in range(len(LOGGED))]
         self.current = _snapshot(tuple(d.meter for d in self._details.values()), clients, lines)
+        self.set_up()
 
     def clock(self) -> int:
         """The recorded moment."""
@@ -460,7 +462,7 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
         demo=False,
         readout_interval="15 min",
         dlms=DlmsView(True, "0.0.0.0", 4059, True, "", "low", "none", 1266, len(meters) + 1),
-        lines=(line,) * lines,
+        lines=tuple(replace(line, name=line.name if not n else f"line {n + 1}") for n in range(lines)),
         meters=meters,
         associations=tuple(
             AssociationView(

@@ -109,7 +109,7 @@ async def test_without_a_line_the_key_says_what_to_do(session):
     async with session(lines=0) as s:
         await s.press("f6", "b")
         assert isinstance(s.screen, MetersScreen)
-        assert "There is no line yet" in s.status
+        assert "There is no M-Bus line yet" in s.status
 
 
 async def test_the_trace_shows_request_and_answer_in_words(session):

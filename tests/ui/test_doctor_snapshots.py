@@ -37,9 +37,9 @@ def test_line_try(looks_as_accepted, profile):
 
 def test_what_a_meter_can_be_told(looks_as_accepted):
     """A list."""
-    assert looks_as_accepted("f6", "down", "enter", "c")
+    assert looks_as_accepted("f6", "down", "enter", "w")
 
 
 def test_the_question_before_a_command(looks_as_accepted):
     """Names meter and effect."""
-    assert looks_as_accepted("f6", "down", "enter", "c", "enter", *"17", "enter")
+    assert looks_as_accepted("f6", "down", "enter", "w", "enter", *"17", "enter")
