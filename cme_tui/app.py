@@ -202,7 +202,7 @@ class CmeApp(App[None]):
     async def read_all(self) -> None:
         """Start a sweep of all lines."""
         if not self.current.meters:
-            self.say("There is no meter to read. Add one to config.toml, then press c on the Overview.")
+            self.say("There is no meter to read; f on Meters (F6) finds them.")
             return
         if await self.answer(self.gateway.read_all(), "Starting a sweep"):
             self.say(

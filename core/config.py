@@ -417,9 +417,13 @@ def allowed_value(section: str, key: str) -> str:
 
 
 def wanted_instead(section: str, key: str, value: Any) -> str:
-    """`allowed_value` where `value` is not allowed, whatever the other keys say; "" where it is."""
+    """`allowed_value` where `value` is not allowed, whatever the other keys say; "" where it is.
+
+    `section` may be "line" or "meter" as well.
+    """
+    kinds = {**SECTIONS, "line": LineConfig, "meter": MeterConfig}
     try:
-        (_obis if section == "obis" else _CHECKS[SECTIONS[section]][key])(value)
+        (_obis if section == "obis" else _CHECKS[kinds[section]][key])(value)
     except _WrongValueError as wrong:
         return str(wrong)
     return ""

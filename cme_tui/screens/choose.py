@@ -47,7 +47,7 @@ class ChooseScreen(ModalScreen[int | None]):
             field = Input(placeholder="words to find", id="answer", compact=True, select_on_focus=False)
             field.cursor_blink = False
             yield field
-            table = Table([Column("", 22), Column("", 0), Column("", 4, right=True)], id="options")
+            table = Table([Column("", 22), Column("", 0), Column("", 5, right=True)], id="options")
             table.can_focus = False
             yield table
             yield Static("Up Down and Enter choose, Esc leaves all as it is", id="ask-keys", markup=False)

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
 from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.commission import Target, commission
 from cme_tui.widgets.hexview import HexView
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
@@ -31,8 +32,9 @@ class MeterScreen(GatewayScreen):
         "Below, the telegram as it was received. Moving over the values marks the bytes of that record; Tab goes to "
         "the list of parts, where each part's bytes are marked and the status line says what they mean. A readout "
         "of more than one telegram is stepped through with t.\n"
-        "r reads this meter now, in front of a running sweep. n and p go to the next and the previous meter, "
-        "e to the events of this one."
+        "r reads this meter now, in front of a running sweep. w tells it something: another primary address, another "
+        "baud rate, the time, an application reset or select; each is verified by reading the meter again. n and p go "
+        "to the next and the previous meter, e to the events of this one."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -49,7 +51,8 @@ class MeterScreen(GatewayScreen):
             "t", "next_telegram", "Telegram", tooltip="next telegram, where the readout has more than one"
         ),
         Binding("e", "events", "Events", tooltip="the events of this meter"),
-        Binding("n", "step(1)", "Next", tooltip="next meter of the list"),
+        Binding("w", "write", "Write", tooltip="give it an address, a baud rate, the time, or reset it"),
+        Binding("n", "step(1)", "Next", tooltip="next meter of the list", show=False),
         Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list", show=False),
     ]
 
@@ -155,6 +158,12 @@ class MeterScreen(GatewayScreen):
 
     def action_events(self) -> None:
         self.cme.open_events(self._key)
+
+    def action_write(self) -> None:
+        meter = next((m for m in self.cme.current.meters if m.key == self._key), None)
+        if meter is not None:
+            address = meter.address.removeprefix("primary ")
+            commission(self.cme, Target(meter.line, address, meter.name, installed=True))
 
     def action_step(self, by: int) -> None:
         installed = {meter.key for meter in self.cme.current.meters}

@@ -7,8 +7,18 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.meters.fields import installed
+from cme_tui.screens.choose import ChooseScreen, Option
+from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
+from cme_tui.screens.lines import LinesScreen
+from cme_tui.screens.meter_form import MeterFormScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
+from cme_tui.screens.search import open_search
+from cme_tui.settings import secrets
+from cme_tui.settings.secrets import NEW_METER_KEY
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, meter_identity, moment, state, value
@@ -16,6 +26,8 @@ from core.snapshot import MeterState, MeterView, Snapshot
 
 ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
+GIVES_WAY = ("R", "d", "l", "s", "x", "F12", "Enter", "b")
+"""Keys that a narrow footer leaves out, the first ones first; F1 tells all of them."""
 
 
 class MetersScreen(FilteredScreen, MeterTableScreen):
@@ -26,12 +38,22 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         "Every installed meter with its state, its main value and the age of that value.\n"
         "/ filters: a meter stays in the list if all words are found in its name, identification, manufacturer, "
         "medium, state, line or address. Enter keeps the filter, Esc removes it.\n"
-        "s changes the order: name, state (what needs attention first), age (oldest first), medium, identification."
+        "s changes the order: name, state (what needs attention first), age (oldest first), medium, identification.\n"
+        "f finds the meters on a line and installs them; a installs one by hand. c changes what config.toml says about "
+        "the meter under the cursor, x takes it out: its logical device disappears for head-end systems, its readings "
+        "stay. d sets the key of a meter that encrypts its telegrams. l shows the lines."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         OPEN,
         FILTER,
         Binding("s", "sort", "Sort", tooltip="next order: name, state, age, medium, identification"),
+        Binding("b", "doctor", "Bus", tooltip="the bus doctor: how the line of this meter does, and why"),
+        Binding("f", "find", "Find", tooltip="find the meters on a line, and install them"),
+        Binding("a", "add", "Add", tooltip="install a meter by hand"),
+        Binding("c", "change", "Change", tooltip="change address, name, baud rate or interval of the meter"),
+        Binding("x", "remove", "Remove", tooltip="take the meter out of config.toml; asks first"),
+        Binding("d", "decrypt", "Key", tooltip="set the key of a meter that encrypts its telegrams"),
+        Binding("l", "lines", "Lines", tooltip="the M-Bus lines: add, change, remove"),
         READ,
         READ_ALL,
     ]
@@ -73,7 +95,8 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
             position = (f"  at {table.cursor + 1}", "faint")
         title: Line = ((f" Meters {numbers}", "title"), (f"  by {order}", "faint"), position)
         if not total:
-            title = ((" Meters 0", "title"), "  none installed; the Overview (F2) says what to do")
+            next_step = "f finds them, a installs one by hand" if snapshot.lines else "l adds a line first"
+            title = ((" Meters 0", "title"), f"  none installed; {next_step}")
         elif not meters:
             title = (*title, "  no meter matches")
         self.show_list_title(title)
@@ -97,8 +120,99 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
             ),
         )
 
+    def offered(self) -> list[tuple[str, str, str]]:
+        keys = super().offered()
+        if not self.meters:
+            keys = [key for key in keys if key[0] not in ("Enter", "c", "x", "d", "r")]
+        return fitting(keys, self.size.width, GIVES_WAY)
+
     def on_table_moved(self) -> None:
         self.update_view()
+
+    def action_doctor(self) -> None:
+        lines = self.cme.current.lines
+        if lines:
+            self.cme.push_screen(DoctorScreen(self.meter.line if self.meter else lines[0].name))
+        else:
+            self._say_no_line()
+
+    def action_find(self) -> None:
+        lines = self.cme.current.lines
+
+        def chosen(number: int | None) -> None:
+            if number is not None:
+                open_search(self.cme, lines[number])
+
+        if len(lines) > 1:
+            options = [Option(number, line.name, line.url) for number, line in enumerate(lines)]
+            at = next(
+                (number for number, line in enumerate(lines) if self.meter and line.name == self.meter.line),
+                0,
+            )
+            self.cme.push_screen(ChooseScreen("Find meters on which line?", options, at), chosen)
+        elif lines:
+            open_search(self.cme, lines[0])
+        else:
+            self._say_no_line()
+
+    def action_add(self) -> None:
+        lines = self.cme.gateway.config().lines
+        if lines:
+            line = self.meter.line if self.meter else lines[0].name
+            self.cme.push_screen(MeterFormScreen(lines, line))
+        else:
+            self._say_no_line()
+
+    def action_change(self) -> None:
+        meter, config = self.meter, self.cme.gateway.config()
+        said = installed(config, meter) if meter else None
+        if meter is not None and said is not None:
+            self.cme.push_screen(MeterFormScreen(config.lines, said.line, meter, said))
+
+    def action_remove(self) -> None:
+        meter = self.meter
+        if meter is None:
+            return
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(self._remove(meter))
+
+        question = (
+            f"Remove {meter.name}, {meter.address} on {meter.line}? It is no longer read, and logical device "
+            f"{meter.logical_device} disappears for head-end systems; its readings stay."
+        )
+        self.cme.push_screen(ConfirmScreen(question, "Remove"), decided)
+
+    def action_decrypt(self) -> None:
+        meter = self.meter
+        if meter is None:
+            return
+        if meter.identification:
+            secrets.replace(self.cme, f"{NEW_METER_KEY}{meter.identification}", self._take_key)
+        else:
+            self.cme.say(
+                f"{meter.name} has not told its identification yet, which its key goes with; r reads it"
+            )
+
+    def action_lines(self) -> None:
+        self.cme.push_screen(LinesScreen())
+
+    async def _remove(self, meter: MeterView) -> None:
+        if await self.cme.answer(self.cme.gateway.remove_meters([meter.key]), "Removing"):
+            self.cme.say(f"● {meter.name} is removed; its readings stay", "good")
+        self.cme.pull()
+
+    def _take_key(self, name: str, key: str) -> None:
+        self.run_worker(self._keep_key(name, key))
+
+    async def _keep_key(self, name: str, key: str) -> None:
+        if await self.cme.answer(self.cme.gateway.set_secrets({name: key}), "Saving"):
+            self.cme.say(f"● {secrets.title(name)} is saved and in force; r reads the meter with it", "good")
+        self.cme.pull()
+
+    def _say_no_line(self) -> None:
+        self.cme.say("There is no M-Bus line yet; l shows the lines, and a adds one there")
 
     def action_sort(self) -> None:
         self._order = (self._order + 1) % len(ORDERS)

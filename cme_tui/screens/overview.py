@@ -7,9 +7,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 
+from cme_tui.meters.wording import in_short, notes
 from cme_tui.push.wording import summary
+from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import (
@@ -25,12 +29,15 @@ from cme_tui.wording import (
     until,
     value,
 )
+from core.searching import SearchState
 from core.snapshot import AssociationView, LineState, LineView, MeterState, MeterView, Snapshot
 
 QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
 MAX_ALARM_ROWS = 4
 MAX_LINES = 4
 MAX_CLIENTS = 3
+ROOMY = 36
+"""Rows of a terminal from which on each of several lines has a second line of remarks."""
 FRAUD_MS = 24 * 3_600_000
 """So long the newest event of the fraud log is pointed at."""
 
@@ -44,6 +51,8 @@ class OverviewScreen(MeterTableScreen):
         "A line shows its running sweep with the number of meters read and the time left, then when the next one "
         "starts. Under DLMS server stand the clients that are connected, with the logical device that each has "
         "selected and how it authenticated. The last line tells of the pushes, what is wrong with them first.\n"
+        "! below a line is what the bus doctor says, or a schedule that the line is too slow for; l shows it in full, "
+        "and adds, changes and removes lines.\n"
         "After a change in config.toml or in mappings, c applies it without a restart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -56,6 +65,7 @@ class OverviewScreen(MeterTableScreen):
             "Reload config",
             tooltip="read config.toml and mappings again and apply what changed",
         ),
+        Binding("l", "lines", "Lines", tooltip="the M-Bus lines: add, change, remove, find meters"),
     ]
 
     def body(self) -> ComposeResult:
@@ -84,7 +94,7 @@ class OverviewScreen(MeterTableScreen):
         coarse = self.cme.profile == "basic"
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
         self.query_one("#alarms", Lines).show(_alarms(snapshot, now_ms, coarse, self.size.width))
-        self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width))
+        self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size))
         self.meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
         self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
         table = self.query_one("#meters", Table)
@@ -114,8 +124,15 @@ class OverviewScreen(MeterTableScreen):
             ),
         )
 
+    def offered(self) -> list[tuple[str, str, str]]:
+        keys = [key for key in super().offered() if self.meters or key[0] not in ("Enter", "r", "R")]
+        return fitting(keys, self.size.width, ("R",))
+
     def on_table_moved(self) -> None:
         self.update_status()
+
+    def action_lines(self) -> None:
+        self.cme.push_screen(LinesScreen())
 
     def action_reload(self) -> None:
         self.run_worker(self.cme.reload())
@@ -151,35 +168,47 @@ def _alarms(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[L
     return lines + rows
 
 
-def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[Line]:
+def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, size: Size) -> list[Line]:
     lines: list[Line] = [((" Lines", "title"), (f"  readout every {snapshot.readout_interval}", "faint"))]
     ordered = list(snapshot.lines)
     if len(ordered) > MAX_LINES:
         ordered.sort(key=lambda line: line.state is LineState.UP)
+    below = 2 if len(ordered) <= 2 or size.height >= ROOMY else 1
     for line in ordered[:MAX_LINES]:
-        lines += _line(line, now_ms, coarse, width)
+        lines += [_line(line, now_ms, coarse), *_below(line, now_ms, coarse, size.width)[:below]]
     hidden = ordered[MAX_LINES:]
     if hidden:
         down = sum(line.state is not LineState.UP for line in hidden)
         lines.append(((f"  and {len(hidden)} more, {down} of them not up", "faint"),))
     if not snapshot.lines:
-        lines.append(("  none yet",))
+        lines.append(("  none yet; l adds one",))
     return lines
 
 
-def _line(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
+def _line(line: LineView, now_ms: int, coarse: bool) -> Line:
     symbol, tone = SYMBOLS[line.state]
-    first: Line = (
+    return (
         (f" {symbol} {line.state.value:<10} ", tone),
         (f"{line.name:<10} ", "strong"),
         f"{line.url}  {line.baud} baud  {count(line.meters, 'meter')}",
         (f"  for {age(line.since_ms, now_ms, coarse)}", "faint"),
     )
-    if not line.meters and not line.reason:
-        return [first, (("   no meter on this line yet", "faint"),)]
-    if line.reason:
-        return [first, (f"   {line.reason}",)]
-    return [first, _sweep(line, now_ms, coarse, width)]
+
+
+def _below(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
+    """What there is to say about a line, the most urgent first, two lines at most."""
+    searching = in_short(line, now_ms, coarse, 20 if width < 100 else 30)
+    noted = notes(line, now_ms, coarse)
+    said: list[Line] = [(f"   {line.reason}",)] if line.reason else []
+    if noted:
+        said.append(("   ", noted[0], (f"  (and {len(noted) - 1} more, l)", "faint") if noted[1:] else ""))
+    if searching:
+        said.insert(0 if line.search and line.search.state is SearchState.RUNNING else len(said), searching)
+    if not line.meters and not said:
+        said.append((("   no meter on this line yet", "faint"),))
+    elif not line.reason and not searching:
+        said.append(_sweep(line, now_ms, coarse, width))
+    return said
 
 
 def _sweep(line: LineView, now_ms: int, coarse: bool, width: int) -> Line:
@@ -235,22 +264,28 @@ def _advice(snapshot: Snapshot) -> list[Line]:
     config = f"{snapshot.state_dir}/config.toml"
     if not snapshot.lines:
         return [
-            ("  This gateway has no M-Bus line yet. Describe one in",),
-            ((f"    {config}", "strong"),),
-            ("  and press c to apply it:",),
+            ("  This gateway has no M-Bus line yet.",),
+            (
+                ("    l", "strong"),
+                "   then ",
+                ("a", "strong"),
+                " adds one: a serial port, or a level converter behind TCP",
+            ),
+            (("    F6", "strong"), "  then ", ("f", "strong"), " finds the meters on it and installs them"),
+            (f"  Or write it by hand into {config}",),
             (("    [[line]]", "strong"),),
-            (('    name = "main"', "strong"),),
             (('    url = "serial:/dev/ttyUSB0"    # or "tcp:192.0.2.10:10001"', "strong"),),
-            (("    baud = 2400", "strong"),),
+            ("  and press c to apply it.",),
             ("  To look around first: cme-tui --demo has a simulated line with meters.",),
         ]
     return [
-        ("  No meter is installed yet. Describe each one in",),
-        ((f"    {config}", "strong"),),
-        ("  and press c to apply it:",),
+        ("  No meter is installed yet.",),
+        (("    F6", "strong"), "  then ", ("f", "strong"), " finds the meters on a line and installs them"),
+        (("    F6", "strong"), "  then ", ("a", "strong"), " installs one by hand"),
+        (f"  Or write it by hand into {config}",),
         (("    [[meter]]", "strong"),),
-        (('    name = "water kitchen"', "strong"),),
         (('    address = 5        # primary, or secondary: "12345678"', "strong"),),
+        ("  and press c to apply it.",),
     ]
 
 

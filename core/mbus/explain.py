@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from core.mbus import vif
+from core.mbus.address import HEADER_LENGTH, SecondaryAddress
+from core.mbus.medium import medium_name
 from core.mbus.record import Record, Template
 from core.mbus.structure import Walk
 from core.mbus.telegram import Telegram, TelegramError, decode
@@ -29,6 +31,23 @@ _CI_FIELDS: Final = {
     0x7A: "variable data, short header",
     0x90: "authentication and fragmentation layer",
 }
+_REQUESTS: Final = {
+    0x40: "SND_NKE, reset the link",
+    0x5A: "REQ_UD1, ask for alarms",
+    0x5B: "REQ_UD2, ask for data",
+}
+"""C fields of short frames, with FCB 0."""
+_COMMANDS: Final = {
+    0x50: "application reset or select",
+    0x51: "data for the meter",
+    0x52: "select by secondary address",
+    0x55: "data for the meter, most significant byte first",
+    0x56: "select by secondary address, most significant byte first",
+    **{0xB8 + n: f"switch to {300 << n} baud" for n in range(8)},
+}
+"""CI fields of what a master sends (EN 13757-3, table of CI fields)."""
+_ACK: Final = 0xE5
+_FCB: Final = 0x20
 _STATUS_BITS: Final = (
     (0x04, "power low"),
     (0x08, "permanent error"),
@@ -65,6 +84,10 @@ def explain(source: Telegram | bytes) -> tuple[TelegramPart, ...]:
     if isinstance(source, Telegram):
         return _explain_telegram(source)
     frame = bytes(source)
+    if frame == bytes((_ACK,)):
+        return (TelegramPart(0, 1, "acknowledgement", "received, nothing to send", None),)
+    if len(frame) == 5 and frame[0] == 0x10:
+        return _explain_short(frame)
     try:
         return _explain_telegram(decode(frame))
     except TelegramError as error:
@@ -133,6 +156,18 @@ def _explain_telegram(telegram: Telegram) -> tuple[TelegramPart, ...]:
     return tuple(parts.parts)
 
 
+def _explain_short(frame: bytes) -> tuple[TelegramPart, ...]:
+    parts = _Parts(frame)
+    count = ", frame count bit 1" if frame[1] & _FCB and frame[1] != 0x40 else ""
+    right = (frame[1] + frame[2]) & 0xFF
+    parts.add(1, "start", "begin of a short frame")
+    parts.add(1, "C field", f"{_REQUESTS.get(frame[1] & ~_FCB, 'control')}{count}")
+    parts.add(1, "A field", _address_words(frame[2]))
+    parts.add(1, "checksum", "right" if frame[3] == right else f"wrong, the bytes give {right:02X}h")
+    parts.add(1, "stop", "end of the frame" if frame[4] == 0x16 else "not 16h")
+    return tuple(parts.parts)
+
+
 def _explain_broken(frame: bytes, error: str) -> tuple[TelegramPart, ...]:
     parts = _Parts(frame)
     if frame[:1] != b"\x68" or frame[3:4] not in (b"\x68", b""):
@@ -143,7 +178,9 @@ def _explain_broken(frame: bytes, error: str) -> tuple[TelegramPart, ...]:
     end = len(frame) - _TAIL if whole else len(frame)
     if end > _LINK_END:
         ci = frame[_LINK_END]
-        parts.add(1, "CI field", _CI_FIELDS.get(ci, "not known"))
+        parts.add(1, "CI field", _CI_FIELDS.get(ci, _COMMANDS.get(ci, "not known")))
+        if ci in _COMMANDS:
+            _command(parts, ci, end)
         length = {0x72: 12, 0x76: 12, 0x78: 0, 0x7A: 4}.get(ci)
         if length is not None:
             parts.add(min(length, end - parts.at), "header", "identification, status and the like")
@@ -164,8 +201,34 @@ def _link(parts: _Parts) -> None:
     if len(frame) > 4:
         parts.add(1, "C field", _C_FIELDS.get(frame[4], "control"))
     if len(frame) > 5:
-        address = frame[5]
-        parts.add(1, "A field", "selected meter" if address == 253 else f"primary address {address}")
+        parts.add(1, "A field", _address_words(frame[5]))
+
+
+def _address_words(address: int) -> str:
+    names = {
+        253: "the selected meter",
+        254: "every meter, which all answer",
+        255: "every meter, none answers",
+    }
+    return names.get(address, f"primary address {address}")
+
+
+def _command(parts: _Parts, ci: int, end: int) -> None:
+    """What a master's frame says after its CI field."""
+    if ci in (0x52, 0x56) and end - parts.at >= HEADER_LENGTH:
+        wanted = SecondaryAddress.from_header(parts.frame[parts.at : parts.at + HEADER_LENGTH])
+        for length, label, meaning in (
+            (4, "identification", f"{wanted.identification}, F for any digit"),
+            (2, "manufacturer", wanted.manufacturer or "any"),
+            (1, "version", "any" if wanted.version is None else str(wanted.version)),
+            (1, "medium", "any" if wanted.medium is None else medium_name(wanted.medium)),
+        ):
+            parts.add(length, label, meaning)
+    elif ci == 0x50:
+        parts.add(1, "subcode", "which application")
+    if ci in (0x51, 0x52, 0x56):
+        walk = Walk(parts.frame, parts.at, end, msb_first=False)
+        _records(parts, tuple(walk.templates), end, "no record")
 
 
 def _tail(parts: _Parts) -> None:

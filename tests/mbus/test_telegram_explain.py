@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from telegram_frames import HEADER, INVALID, all_recorded, frame, long_frame, read_hex
 
+from core.mbus.address import SecondaryAddress
 from core.mbus.explain import explain
+from core.mbus.frame import long_frame as link_frame
+from core.mbus.frame import select, snd_nke
 from core.mbus.telegram import decode
 from core.snapshot import TelegramPart
 
@@ -109,3 +112,46 @@ def test_other_telegrams_have_their_own_words() -> None:
     fixed = said(frame("73 78563412 0A 00 E9 7E 01000000 35010000"))
     assert ("e97e", "medium and units", "water") in fixed
     assert ("35010000", "data", "0.135 m3") in fixed
+
+
+def test_an_acknowledgement_and_a_request_are_explained() -> None:
+    """What goes over a line beside telegrams."""
+    assert said(b"\xe5") == [("e5", "acknowledgement", "received, nothing to send")]
+    assert said(bytes.fromhex("107b057f16")) == [  # the checksum is 80h
+        ("10", "start", "begin of a short frame"),
+        ("7b", "C field", "REQ_UD2, ask for data, frame count bit 1"),
+        ("05", "A field", "primary address 5"),
+        ("7f", "checksum", "wrong, the bytes give 80h"),
+        ("16", "stop", "end of the frame"),
+    ]
+    assert said(snd_nke(253))[1:3] == [
+        ("40", "C field", "SND_NKE, reset the link"),
+        ("fd", "A field", "the selected meter"),
+    ]
+
+
+def test_a_selection_is_explained_with_its_wildcards() -> None:
+    """Digit by digit, and the fields that are left open."""
+    assert said(select(SecondaryAddress("12F4567F", "HYD")))[4:11] == [
+        ("53", "C field", "SND_UD, data to the meter"),
+        ("fd", "A field", "the selected meter"),
+        ("52", "CI field", "select by secondary address"),
+        ("7f56f412", "identification", "12F4567F, F for any digit"),
+        ("2423", "manufacturer", "HYD"),
+        ("ff", "version", "any"),
+        ("ff", "medium", "any"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ci", "payload", "meanings"),
+    [
+        (0x51, "017A07", ["data for the meter", "8-bit integer, instantaneous", "address", "address"]),
+        (0xBB, "", ["switch to 2400 baud"]),
+        (0x50, "10", ["application reset or select", "which application"]),
+    ],
+)
+def test_a_command_is_explained(ci: int, payload: str, meanings: list[str]) -> None:
+    """Address, baud rate, application."""
+    raw = link_frame(0x53, 5, ci, bytes.fromhex(payload))
+    assert [part.meaning for part in explain(raw)][6:-2] == meanings

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import tomli_w
+from recorded_installation import RecordedInstallation
+from recorded_lines import RecordedLines
 from recorded_push import RecordedPush
 
 from core.config import Config, parse_config
@@ -129,7 +131,7 @@ REMOVED: Final = StoredMeter(999, "main", "99", "11490378", "ACW", 20, 7, NOW_MS
 """A meter that is no longer installed."""
 
 
-class RecordedGateway(RecordedPush):
+class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
     """Implements `core.facade.Gateway` with fixed views.
 
     `meters` repeats the recorded meters up to that number; `clients` are connected DLMS clients; without `lines` it is
@@ -139,7 +141,8 @@ class RecordedGateway(RecordedPush):
     def __init__(
         self, meters: int = len(INSTALLED), clients: int = 1, lines: int = 1, *, push: bool = True
     ) -> None:
-        super().__init__(push=push and lines > 0)
+        RecordedPush.__init__(self, push=push and lines > 0)
+        RecordedLines.__init__(self)
         self._details = {key: _detail(key) for key in range(1, meters + 1)} if lines else {}
         self.set_values: dict[str, Any] = {
             "gateway.serial": "0016000000",
@@ -152,12 +155,12 @@ class RecordedGateway(RecordedPush):
         self.active = self.previous = MappingSet(ready_mappings())
         self.last_change = ""
         self.now_ms = NOW_MS
-        self.commands: list[str] = []
         self.watched = 0  # how often somebody looked at the trace
         self.apdus = tuple(_traced(number) for number in range(len(APDUS)))
         self.happened = tuple(_event(number) for number in range(len(EVENTS)))
         self.logged = [_logged(number) for number in range(len(LOGGED))]
         self.current = _snapshot(tuple(d.meter for d in self._details.values()), clients, lines)
+        self.set_up()
 
     def clock(self) -> int:
         """The recorded moment."""
@@ -459,7 +462,7 @@ def _snapshot(meters: tuple[MeterView, ...], clients: int, lines: int) -> Snapsh
         demo=False,
         readout_interval="15 min",
         dlms=DlmsView(True, "0.0.0.0", 4059, True, "", "low", "none", 1266, len(meters) + 1),
-        lines=(line,) * lines,
+        lines=tuple(replace(line, name=line.name if not n else f"line {n + 1}") for n in range(lines)),
         meters=meters,
         associations=tuple(
             AssociationView(

@@ -8,11 +8,17 @@ from dataclasses import replace
 import pytest
 from recorded import NOW_MS, RecordedGateway
 
+from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.help import HelpScreen
+from cme_tui.screens.line_form import LineScreen
+from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter import MeterScreen
+from cme_tui.screens.meter_form import MeterFormScreen
 from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
+from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.hexview import HexView
 from core.snapshot import LineState, MeterState
@@ -46,22 +52,29 @@ async def test_what_needs_attention_stands_first(session):
 
 
 async def test_a_gateway_without_a_line_says_what_to_do(session):
-    """The file to write and the key to press are named."""
+    """The keys that lead on are named and work; so are the file to write by hand and the key that applies it."""
     async with session(lines=0, clients=0) as s:
         advice = s.lines("#next")
+        assert "l   then a adds one" in advice
         assert "/var/lib/cme-tui/config.toml" in advice
         assert "[[line]]" in advice
         await s.press("c")
         assert s.gateway.commands == ["reload"]
         assert "read again" in s.status
+        await s.press("l", "a")
+        assert isinstance(s.screen, LineScreen)
 
 
 async def test_a_gateway_without_a_meter_says_what_to_do(session):
-    """With a line and no meter the next step is a [[meter]] table."""
+    """With a line and no meter the next step is a search; no key is offered that needs a meter."""
     async with session(meters=0) as s:
+        assert "F6  then f finds the meters" in s.lines("#next")
         assert "[[meter]]" in s.lines("#next")
+        assert [key for key, _, _ in s.screen.query_one(KeyBar).keys] == ["F1", "c", "l", "F12", "F10"]
         await s.press("R")
         assert "no meter to read" in s.status
+        await s.press("f6", "f")
+        assert isinstance(s.screen, SearchFormScreen)
 
 
 async def test_a_server_that_cannot_listen_says_why(session):
@@ -111,14 +124,16 @@ async def test_every_key_that_the_overview_shows_works(session, profile):
     """Each key of the key bar does what it says."""
     async with session(profile=profile) as s:
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
-        assert shown == ["F1", "Enter", "r", "R", "c", "F12", "F10"]
+        assert shown == ["F1", "Enter", "r", "c", "l", "F12", "F10"]
         await s.press("f1")
         assert isinstance(s.screen, HelpScreen)
         await s.press("escape", "enter")
         assert isinstance(s.screen, MeterScreen)
         await s.press("escape", "down", "r", "R", "c")
         assert s.gateway.commands == ["read 1", "read all", "reload"]
-        await s.press("f12")
+        await s.press("l")
+        assert isinstance(s.screen, LinesScreen)
+        await s.press("escape", "f12")
         assert s.app.profile != profile
         await s.press("f10")
         assert isinstance(s.screen, ConfirmScreen)
@@ -126,11 +141,23 @@ async def test_every_key_that_the_overview_shows_works(session, profile):
 
 async def test_every_key_that_the_list_shows_works(session):
     """Each key of the key bar does what it says."""
-    async with session() as s:
+    async with session(size=(150, 40)) as s:
         await s.press("f6")
         assert isinstance(s.screen, MetersScreen)
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
-        assert shown == ["F1", "Enter", "/", "s", "r", "R", "F12", "F10"]
+        assert shown == ["F1", "Enter", "/", "s", "b", "f", "a", "c", "x", "d", "l", "r", "R", "F12", "F10"]
+        for key, screen in (
+            ("b", DoctorScreen),
+            ("f", SearchFormScreen),
+            ("a", MeterFormScreen),
+            ("c", MeterFormScreen),
+            ("x", ConfirmScreen),
+            ("d", AskScreen),
+            ("l", LinesScreen),
+        ):
+            await s.press(key)
+            assert isinstance(s.screen, screen)
+            await s.press("escape")
         await s.press("f1")
         assert isinstance(s.screen, HelpScreen)
         await s.press("escape", "s")
@@ -148,7 +175,7 @@ async def test_every_key_that_a_meter_shows_works(session):
     async with session() as s:
         await s.press("f6", "end", "enter")
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
-        assert shown == ["F1", "Esc", "Tab", "r", "e", "n", "F12", "F10"]
+        assert shown == ["F1", "Esc", "Tab", "r", "e", "w", "F12", "F10"]
         await s.press("tab")
         assert s.app.focused is s.table("#parts")
         await s.press("r")

@@ -1,0 +1,300 @@
+"""Lines and meters that are added, changed and removed with keys; what the Overview says about lines."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+from recorded import NOW_MS, RecordedGateway
+
+from cme_tui.screens.ask import AskScreen
+from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.line_form import LineScreen
+from cme_tui.screens.lines import LinesScreen
+from cme_tui.screens.meter_form import MeterFormScreen
+from cme_tui.screens.meters import MetersScreen
+from cme_tui.widgets.bars import KeyBar
+from core.config import LineConfig
+from core.secrets import shown_fingerprint
+from core.snapshot import LineState, MeterState, ScheduleView, TransparentView
+
+TOO_SLOW = ScheduleView("15 min", 900, 1020, fits=False, sentence="15 min cycle, this line needs 17 min")
+FITS = ScheduleView("15 min", 900, 200, fits=True, sentence="")
+HEALTH = "Two meters answer at primary address 3: give one of them another address."
+CLIENT = TransparentView("127.0.0.1", 10001, True, "", "192.0.2.9:40000", NOW_MS - 180_000, 12, 240)
+
+
+def question(s):
+    """The question of a dialogue."""
+    return str(s.screen.query_one("#question Static").render())
+
+
+# Lines
+
+
+async def test_a_line_is_added_from_the_overview(session):
+    """The first step of a new gateway: name and connection are typed, the rest is as usual."""
+    async with session(lines=0, clients=0) as s:
+        await s.press("l", "a", "enter", *"cellar", "down", "right", "s")
+        assert isinstance(s.screen, LinesScreen)
+        assert s.gateway.config().lines == (LineConfig("cellar", "tcp:192.0.2.10:10001"),)
+        assert "● cellar is saved" in s.status
+        assert "○ connecting cellar" in s.table("#lines-list").text_of(0)
+        s.gateway.show_line(
+            "cellar", state=LineState.DOWN, reason="192.0.2.10 refuses port 10001: is it switched on?"
+        )
+        s.app.pull()
+        assert "✗ down" in s.table("#lines-list").text_of(0)
+        assert "192.0.2.10 refuses port 10001: is it switched on?" in s.lines("#line-notes")
+
+
+async def test_only_what_was_changed_of_a_line_is_saved(session):
+    """An emptied field is the default again."""
+    async with session() as s:
+        await s.press("f6", "l", "enter", "down", "down", "right", "down", "enter", "backspace", "down", "s")
+        assert s.gateway.commands == ["change line main {'baud': 4800, 'margin_ms': None}"]
+        assert s.gateway.config().lines[0].baud == 4800
+
+
+async def test_a_line_that_cannot_be_keeps_what_was_typed(session):
+    """The refusal of the gateway stands below the form until something is changed."""
+    async with session(lines=2) as s:
+        await s.press("l", "down", "enter", "enter", *["backspace"] * 6, *"main", "enter", "s")
+        assert isinstance(s.screen, LineScreen)
+        said = " ".join(s.lines("#outcome").split())
+        assert 'two [[line]] tables have the name "main"; give each its own.' in said
+        assert s.screen.values["name"] == "main"
+        await s.press("enter", *" 2", "enter")
+        assert "two [[line]]" not in s.lines("#outcome")
+        await s.press("s")
+        assert [line.name for line in s.gateway.config().lines] == ["main", "main 2"]
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "sentence"),
+    [
+        (1, "x", "Connection must be"),
+        (3, "1", ""),
+        (3, "x", "must be a whole number"),
+        (5, "123456", "65535"),
+    ],
+)
+async def test_fields_of_a_line_are_checked_when_they_are_left(session, row, text, sentence):
+    """By the rules of config.toml."""
+    async with session() as s:
+        await s.press("l", "a", *["down"] * row, "enter", "home", *text, "down")
+        assert s.table("#form").cursor == min(row + 1, 6)
+        await s.press("up")
+        assert (sentence or "Milliseconds more") in s.lines("#about")
+
+
+async def test_leaving_a_form_with_changes_asks(session):
+    """Esc, F-keys and F10 say what would be lost; n leaves all as it was typed."""
+    async with session() as s:
+        await s.press("l", "enter", "enter", *"x", "enter")
+        for key in ("escape", "f2", "f10"):
+            await s.press(key)
+            assert isinstance(s.screen, ConfirmScreen)
+            assert "1 change of this form" in question(s)
+            await s.press("n")
+            assert s.screen.values["name"] == "mainx"
+        await s.press("escape", "y")
+        assert isinstance(s.screen, LinesScreen)
+        assert s.gateway.commands == []
+
+
+async def test_esc_in_a_field_leaves_it_as_it_was(session):
+    """And not the form."""
+    async with session() as s:
+        await s.press("l", "enter", "enter", *"xyz", "escape")
+        assert isinstance(s.screen, LineScreen)
+        assert s.screen.values["name"] == "main"
+
+
+async def test_a_line_with_meters_is_not_taken_out(session):
+    """The meters come first; a line without any asks."""
+    async with session(lines=2) as s:
+        await s.press("l", "x")
+        assert "7 meters are installed on main; remove them first" in s.status
+        s.gateway.show_line("line 2", meters=0)
+        s.app.pull()
+        await s.press("down", "x")
+        assert "The gateway disconnects from it" in question(s)
+        await s.press("y")
+        assert [line.name for line in s.gateway.config().lines] == ["main"]
+        assert "line 2 is taken out" in s.status
+
+
+async def test_the_lines_say_what_is_known_about_each(session):
+    """Reason, bus doctor, schedule, transparent port: in full sentences."""
+    gateway = RecordedGateway()
+    gateway.show_line(health=HEALTH, schedule=TOO_SLOW, transparent=CLIENT)
+    async with session(gateway) as s:
+        await s.press("l")
+        said = s.lines("#line-notes")
+        assert HEALTH in said
+        assert "15 min cycle, this line needs 17 min" in said
+        assert "transparent port 10001: 192.0.2.9:40000 for 3 min" in said
+        s.gateway.show_line(health="", schedule=FITS, transparent=replace(CLIENT, client=""))
+        s.app.pull()
+        assert "readouts take 3 min of every 15 min" in s.lines("#line-notes")
+        assert "transparent port 127.0.0.1:10001, nobody connected" in s.lines("#line-notes")
+
+
+# Overview
+
+
+async def test_the_overview_warns_of_a_line(session):
+    """The most urgent in its own line, and how many more there are."""
+    gateway = RecordedGateway()
+    gateway.show_line(schedule=TOO_SLOW)
+    async with session(gateway) as s:
+        assert "! 15 min cycle, this line needs 17 min" in s.lines("#lines")
+        assert "4/7, 1 failed" in s.lines("#lines")
+        s.gateway.show_line(health=HEALTH, transparent=CLIENT)
+        s.app.pull()
+        assert f"! {HEALTH[:60]}" in s.lines("#lines")
+
+
+@pytest.mark.parametrize("height", [24, 40])
+async def test_many_lines_in_trouble_leave_room_for_the_meters(session, height):
+    """Each says its most urgent trouble, and the meters are still in view."""
+    gateway = RecordedGateway(lines=8)
+    for line in gateway.current.lines:
+        gateway.show_line(line.name, health=HEALTH, schedule=TOO_SLOW)
+    async with session(gateway, size=(80, height)) as s:
+        assert s.lines("#lines").count("Two meters answer at primary address 3") == 4
+        assert "and 4 more" in s.lines("#lines")
+        assert s.table("#meters").size.height >= 3
+
+
+# Meters
+
+
+async def test_a_meter_is_installed_by_hand(session):
+    """Line and address are enough; digits up to three are a primary address."""
+    async with session() as s:
+        await s.press("f6", "a", "down", "enter", *"42", "down", "enter", *"laundry", "enter", "s")
+        assert isinstance(s.screen, MetersScreen)
+        meter = s.gateway.config().meters[-1]
+        assert (meter.line, meter.address, meter.name) == ("main", 42, "laundry")
+        assert (meter.baud, meter.interval, meter.enabled) == (None, None, True)
+        assert "laundry is installed" in s.status
+        assert "laundry" in " ".join(s.table("#list").text_of(row) for row in range(8))
+
+
+async def test_all_of_a_meter_can_be_set(session):
+    """A secondary address, another baud rate and interval, and switched off."""
+    async with session() as s:
+        keys = ("enter", *"12345678", "enter", "down", "down", "right", "down", "right", "right", "right")
+        await s.press(
+            "f6",
+            "a",
+            "down",
+            *keys,
+            "down",
+            "enter",
+            "end",
+            "backspace",
+            *"120",
+            "enter",
+            "down",
+            "space",
+            "s",
+        )
+        meter = s.gateway.config().meters[-1]
+        assert (meter.address, meter.baud, str(meter.interval)) == ("12345678", 300, "15 min")
+        assert (meter.margin_ms, meter.enabled) == (120, False)
+
+
+async def test_an_address_that_is_taken_is_refused_and_kept(session):
+    """The sentence of the gateway, and what was typed."""
+    async with session() as s:
+        await s.press("f6", "a", "down", "enter", *"3", "enter", "s")
+        assert isinstance(s.screen, MeterFormScreen)
+        assert "address 3 on main is that of meter number 3 already" in " ".join(s.lines("#outcome").split())
+        assert s.screen.values["address"] == "3"
+
+
+async def test_a_meter_without_an_address_is_not_installed(session):
+    """The form goes to the field."""
+    async with session() as s:
+        await s.press("f6", "a", "s")
+        assert "Address has to be corrected first" in s.status
+        assert "Address must be a primary address from 1 to 250" in s.lines("#about")
+        assert s.gateway.commands == []
+
+
+async def test_a_meter_is_changed(session):
+    """Only what differs goes to the gateway; what it is called stands in the list at once."""
+    async with session() as s:
+        await s.press("f6", "end", "c")
+        assert "Meter water kitchen  device 2" in s.lines("#form-title")
+        await s.press("down", "down", "enter", *" old", "enter", "s")
+        assert s.gateway.commands == ["change meter 1 {'name': 'water kitchen old'}"]
+        assert "water kitchen old is saved" in s.status
+        await s.press("c", "s")
+        assert "Nothing is changed" in s.status
+
+
+async def test_a_meter_is_removed_after_a_question_that_names_the_effect(session):
+    """Its logical device disappears, its readings stay."""
+    async with session() as s:
+        await s.press("f6", "end", "x")
+        assert "logical device 2 disappears for head-end systems; its readings stay" in question(s)
+        await s.press("n", "x", "y")
+        assert s.gateway.commands == ["remove 1"]
+        assert len(s.gateway.current.meters) == 6
+
+
+async def test_the_key_of_a_meter_is_typed_hidden_and_twice(session):
+    """It is shown nowhere; set or not, with a fingerprint."""
+    key = "00112233445566778899AABBCCDDEEFF"
+    async with session() as s:
+        await s.press("f6", "end", "c")
+        assert "Decryption key not set" in s.lines("#outcome")
+        await s.press("escape", "d", *key, "enter")
+        assert isinstance(s.screen, AskScreen)
+        assert s.screen.query_one("#answer").password
+        await s.press(*key, "enter")
+        assert s.gateway.commands == ["set secrets meter_keys.92752244"]
+        assert key not in s.status
+        await s.press("c")
+        assert f"set, fingerprint {shown_fingerprint(bytes.fromhex(key))}" in s.lines("#outcome")
+
+
+async def test_a_meter_that_never_told_who_it_is_gets_no_key(session):
+    """What to do first is said."""
+    gateway = RecordedGateway()
+    first = replace(gateway.current.meters[0], identification="", state=MeterState.WAITING)
+    gateway.current = replace(gateway.current, meters=(first,))
+    async with session(gateway) as s:
+        await s.press("f6", "d")
+        assert isinstance(s.screen, MetersScreen)
+        assert "has not told its identification yet" in s.status
+
+
+async def test_a_slow_save_shows_progress(session):
+    """After a moment, and the form is gone when it is done."""
+    gateway = RecordedGateway()
+    slow = Future()
+    gateway.remove_meters = lambda keys: slow
+    async with session(gateway) as s:
+        await s.pilot.press("f6", "x", "y")
+        while "Removing ..." not in s.status:
+            await s.pilot.pause(0.02)
+        slow.set_result(1)
+        await s.settle()
+        assert "is removed" in s.status
+
+
+@pytest.mark.parametrize("size", [(20, 5), (80, 24), (120, 40)])
+async def test_any_size_is_no_error_and_the_key_bar_fits(session, size):
+    """Lists, forms and help."""
+    async with session(size=size, lines=3) as s:
+        for keys in (["l"], ["enter"], ["f1"], ["f6"], ["a"], ["f6"], ["c"], ["enter"]):
+            await s.press(*keys)
+            bar = s.screen.query_one(KeyBar)
+            if size[0] >= 80:
+                assert sum(len(f" {key} {label} ") for key, label, _ in bar.keys) <= size[0]
