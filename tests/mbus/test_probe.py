@@ -7,9 +7,10 @@ from fast_loop import fast
 from line_rig import HEAT_ID, WATER, WATER_ID, Line, recorded, running, three_meters
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress
-from core.mbus.frame import ACK, Frame, Kind, req_ud2, select, snd_nke
+from core.mbus.frame import ACK, Frame, FrameReader, Kind, req_ud2, select, snd_nke
 from core.mbus.link import Probe, ProbeResult
 from core.mbus.simulator import Answer, SimulatedMeter
+from core.mbus.simulator.bus import overlay
 from core.mbus.simulator.shaping import renamed
 
 ANYBODY = SecondaryAddress("FFFFFFFF")
@@ -33,15 +34,15 @@ async def test_silence_costs_one_request() -> None:
 
 @fast
 async def test_lone_meter_is_found_with_its_identity_and_telegram() -> None:
-    """Two requests, by primary address or by any mask that means it alone."""
+    """Two requests; where it was found by a mask, a third one that selects it by its own address."""
     async with running() as line:
-        for address in (WATER, WATER_ID, SecondaryAddress("1FFFFFFF")):
+        for address, requests in ((WATER, 2), (WATER_ID, 2), (SecondaryAddress("1FFFFFFF"), 3)):
             line.bus.heard.clear()
             found = await probe(line, address)
             assert found.result is ProbeResult.ONE
             assert found.found == WATER_ID
             assert found.frame[7:15] == WATER_ID.to_bytes()
-            assert len(line.bus.heard) == 2
+            assert len(line.bus.heard) == requests
 
 
 @fast
@@ -64,7 +65,7 @@ def test_several_meters_of_one_kind_are_several(address: Address) -> None:
         SimulatedMeter(
             [renamed(raw, SecondaryAddress("12345678", "PAD", 1, 7), fabrication=number)], address=5
         )
-        for number in ("00012345", "00012346")
+        for number in ("00012345", "00067890")
     ]
 
     @fast
@@ -75,6 +76,24 @@ def test_several_meters_of_one_kind_are_several(address: Address) -> None:
             assert found.raw
 
     look()
+
+
+@fast
+async def test_telegrams_that_happen_to_make_a_valid_one_together_are_several() -> None:
+    """The meter that such a telegram names is not there: it does not answer to its own address."""
+    raw = recorded("frame2")
+    one, other = (renamed(raw, SecondaryAddress(digits)) for digits in ("00000001", "00000002"))
+    both = overlay((one, other))
+    assert FrameReader().feed(both) == FrameReader().feed(renamed(raw, SecondaryAddress("00000000")))
+
+    def answer(frame: Frame) -> Answer | None:
+        if frame.kind is Kind.LONG:
+            return Answer(ACK) if frame.raw == select(ANYBODY) else None
+        return Answer(both)
+
+    async with running() as line:
+        line.bus.instead = answer
+        assert await probe(line, ANYBODY) == Probe(ProbeResult.SEVERAL, raw=both)
 
 
 @fast
