@@ -55,7 +55,7 @@ class RunningGateway:
         return self._thread.submit(self._core.read_all())
 
     def reload(self) -> Future[None]:
-        return self._thread.submit(self._core.reload())
+        return self._thread.submit(self._core.changes.reload())
 
     def config(self) -> Config:
         return self._core.config
@@ -67,19 +67,19 @@ class RunningGateway:
         return self._thread.submit(self._core.check(values))
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
-        return self._thread.submit(self._core.configure(values))
+        return self._thread.submit(self._core.changes.configure(values))
 
     def undo(self) -> Future[Mapping[str, Any]]:
-        return self._thread.submit(self._core.undo())
+        return self._thread.submit(self._core.changes.undo())
 
     def replaced(self) -> Future[Mapping[str, Any]]:
-        return self._thread.submit(self._core.replaced())
+        return self._thread.submit(self._core.changes.replaced())
 
     def secrets(self) -> Secrets:
         return self._core.secrets
 
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
-        return self._thread.submit(self._core.set_secrets(values))
+        return self._thread.submit(self._core.changes.set_secrets(values))
 
     def mappings(self) -> Future[Mappings]:
         return self._thread.submit(self._core.mappings())
