@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from core.config import Config
-from core.config_file import ConfigFile, Given
-from core.fleet import place_of
+from core.config import Config, Place
+from core.config_file import ConfigFile, Edit, Given
+from core.fleet import NOWHERE
 from core.security import NOTHING
 
 T = TypeVar("T")
@@ -19,9 +19,16 @@ class Apply(Protocol):
     """Puts a configuration to use: first all that can fail, then `save`, and only then what clients see."""
 
     async def __call__(
-        self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
+        self,
+        config: Config,
+        save: Callable[[], Config] | None = None,
+        secrets: Mapping[str, str] = NOTHING,
+        moved: Mapping[int, Place] = NOWHERE,
     ) -> None:
-        """`secrets` are changes as `core.secrets.changed_secrets` takes them. Raises `CmeError`, changing nothing."""
+        """`secrets` are changes as `core.secrets.changed_secrets` takes them; `moved`: meters that change their place.
+
+        Raises `CmeError`, changing nothing.
+        """
 
 
 class Changes:
@@ -50,7 +57,7 @@ class Changes:
         """Apply what config.toml and secrets.toml say now."""
 
         async def change() -> None:
-            await self._apply(await self._prepared())
+            await self._apply(await self.prepared())
 
         await self.alone(change)
 
@@ -62,7 +69,7 @@ class Changes:
         """Save settings, as `ConfigFile.save` takes them, and apply them."""
 
         async def change() -> None:
-            await self._prepared()
+            await self.prepared()
             config = await self.planned(values)
             await self._apply(config, save=lambda: self._file.save(values))
 
@@ -72,7 +79,7 @@ class Changes:
         """Take back the last save of settings, and apply that; what was put back, None for a default."""
 
         async def change() -> Mapping[str, Any]:
-            await self._prepared()
+            await self.prepared()
             values = await self.replaced()
             await self._apply(await self.planned(values), save=self._file.undo)
             return values
@@ -87,7 +94,7 @@ class Changes:
         """Save password and keys; they hold at once."""
 
         async def change() -> None:
-            await self._apply(await self._prepared(), secrets=values)
+            await self._apply(await self.prepared(), secrets=values)
 
         await self.alone(change)
 
@@ -107,11 +114,17 @@ class Changes:
         if not task.cancelled():
             task.exception()  # who asked was told, or is gone
 
-    async def _prepared(self) -> Config:
+    async def edit(self, edit: Edit, moved: Mapping[int, Place] = NOWHERE) -> None:
+        """Save a change of lines or meters, and apply it; to be called by a change that is alone."""
+        given = self._given()
+        config = await asyncio.to_thread(self._file.edited, edit, given, write=False)
+        await self._apply(config, save=lambda: self._file.edited(edit, given), moved=moved)
+
+    async def prepared(self) -> Config:
         """What config.toml says, with what the gateway gave itself."""
         return await asyncio.to_thread(self._file.prepare, self._given())
 
     def _given(self) -> Given:
         now = self._current()
-        devices = {place_of(meter): meter.logical_device or 0 for meter in now.meters}
+        devices = {meter.place: meter.logical_device or 0 for meter in now.meters}
         return Given(now.gateway.serial, devices)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from core import VERSION, demo, views
 from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
-from core.config import Config, system_title, system_zone
+from core.config import Config, Place, system_title, system_zone
 from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
@@ -31,7 +31,8 @@ from core.events.power import PowerWatch
 from core.events.security import SecurityLog
 from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
-from core.fleet import Fleet, Plan
+from core.fleet import NOWHERE, Fleet, Plan
+from core.installation import Installation
 from core.lines import Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
@@ -104,6 +105,7 @@ class Core:
         self._publishing: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.changes = Changes(state.config, lambda: self._config, self._apply)
+        self.installation = Installation(self.changes, self._fleet)
         self._parts = AsyncExitStack()
         self._started_ms: int
         self._signature: bytes
@@ -302,19 +304,26 @@ class Core:
         return [views.installed_meter(meter, site) for meter in self._fleet]
 
     async def _apply(
-        self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
+        self,
+        config: Config,
+        save: Callable[[], Config] | None = None,
+        secrets: Mapping[str, str] = NOTHING,
+        moved: Mapping[int, Place] = NOWHERE,
     ) -> None:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
         spoken = await self._find_dialect(config)
         facts = self._make_facts(config, spoken)
-        moved = await self._open_server(config)
+        listens_anew = await self._open_server(config)
         try:
             try:
-                plan = await self._fleet.plan(self.store, config)
+                plan = await self._fleet.plan(self.store, config, moved)
                 await self._security.reload(save, secrets)
             except BaseException:
-                if moved:
+                if listens_anew:
                     await self._reopen_server()
+                if moved:
+                    back = {key: self._fleet.meter(key).config.place for key in moved}
+                    await self._fleet.plan(self.store, self._config, back)
                 raise
             await self._take(config, spoken, facts, plan)
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from core import demo
 from core.clock import Clock, SystemClock
-from core.config import Config, Report
+from core.config import Config, MeterConfig, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
 from core.events import EventPage
@@ -142,6 +142,21 @@ class RunningGateway:
 
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
         return self._thread.submit(self._core.association_log())
+
+    def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
+        return self._thread.submit(self._core.installation.install_meters(meters))
+
+    def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_meter(key, values))
+
+    def remove_meters(self, keys: Collection[int]) -> Future[int]:
+        return self._thread.submit(self._core.installation.remove_meters(keys))
+
+    def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_line(name, values))
+
+    def remove_line(self, name: str) -> Future[None]:
+        return self._thread.submit(self._core.installation.remove_line(name))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""
