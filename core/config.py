@@ -21,13 +21,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.errors import CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
+from core.mbus.transport import BAUD_RATES
 from core.push.schedule import Schedule, ScheduleError
 
 FIRST_LOGICAL_DEVICE = 16
 """Address of the first meter's logical device; the next meter takes the next free one."""
-
-BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
-"""Bits per second that EN 13757-2 knows."""
 
 Authentication = Literal["none", "low", "high"]
 Policy = Literal["none", "authenticated-encrypted"]
