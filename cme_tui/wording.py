@@ -13,6 +13,8 @@ SYMBOLS: Final[dict[MeterState | LineState, tuple[str, str]]] = {
     MeterState.NO_ANSWER: ("✗", "bad"),
     MeterState.GARBLED: ("✗", "bad"),
     MeterState.UNDECODABLE: ("!", "warn"),
+    MeterState.NO_KEY: ("!", "warn"),
+    MeterState.WRONG_KEY: ("!", "warn"),
     MeterState.WRONG_METER: ("!", "warn"),
     MeterState.LINE_DOWN: ("✗", "bad"),
     MeterState.DISABLED: ("-", "faint"),

@@ -185,6 +185,7 @@ class Core:
             await self._push.meters_changed()
         self._spawn(self._power.keep())
         self._spawn(self._tick())
+        self._spawn(self._unseal())
 
     async def _start_events(self) -> None:
         self._events = await Events.open(self.store, self._clock)
@@ -313,6 +314,7 @@ class Core:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
         spoken = await self._find_dialect(config)
         facts = self._make_facts(config, spoken)
+        keys = self._security.secrets.meter_keys
         listens_anew = await self._open_server(config)
         try:
             try:
@@ -326,6 +328,8 @@ class Core:
                     await self._fleet.plan(self.store, self._config, back)
                 raise
             await self._take(config, spoken, facts, plan)
+            if self._security.secrets.meter_keys != keys:
+                self._spawn(self._unseal())
         finally:
             self._devices.show()  # also readings that came meanwhile
 
@@ -440,6 +444,12 @@ class Core:
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
 
+    async def _unseal(self) -> None:
+        """A key that comes opens what was read before it."""
+        for meter in tuple(self._fleet):
+            if await self._fleet.unseal(meter) and meter in self._fleet:
+                self._show(meter)
+
     def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
         interval = meter.config.interval or self._config.readout.interval
         return interval.span(now_ms, self._facts.zone)
@@ -527,6 +537,8 @@ class Core:
             if meter.state is MeterState.WRONG_METER:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
+            elif meter.state in (MeterState.NO_KEY, MeterState.WRONG_KEY):
+                yield f"{meter.name}: {meter.reason}"
             elif meter.reading is not None and meter.mapping is None:
                 way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
                 yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."

@@ -27,6 +27,8 @@ class MeterState(StrEnum):
     NO_ANSWER = "no answer"
     GARBLED = "garbled"  # bytes came, but no valid telegram
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
+    NO_KEY = "no key"  # its telegrams are encrypted, and become values when its key is given
+    WRONG_KEY = "wrong key"  # the key that it was given does not open them
     WRONG_METER = "wrong meter"  # another meter answers at this address
     LINE_DOWN = "line down"
     DISABLED = "disabled"
