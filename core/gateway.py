@@ -531,6 +531,8 @@ class Core:
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:

@@ -67,8 +67,9 @@ class TransparentView:
     reason: str  # why it does not listen, "" while it does
     client: str  # "192.0.2.7:51034", "" for none
     since_ms: int | None  # of the client
-    sent: int  # bytes from the client to the line
+    sent: int  # bytes from the client, else the last one, to the line
     received: int
+    refused: int = 0  # clients that came while there was one
 
 
 @dataclass(frozen=True, slots=True)
