@@ -26,6 +26,7 @@ class MeterState(StrEnum):
     OK = "ok"
     NO_ANSWER = "no answer"
     GARBLED = "garbled"  # bytes came, but no valid telegram
+    COLLISION = "collision"  # more than one meter answers at this address
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
     NO_KEY = "no key"  # its telegrams are encrypted, and become values when its key is given
     WRONG_KEY = "wrong key"  # the key that it was given does not open them

@@ -212,7 +212,9 @@ class SimulatedBus:
         slave.sent += 1
         answer = link.answer
         if fate.wrong_checksum and (slave.sent - 1) % fate.wrong_checksum == 0:
-            answer = answer[:-2] + bytes((answer[-2] ^ 0xFF,)) + answer[-1:]
+            # A bit that was disturbed on the way, another one each time.
+            at = 7 + self._random.randrange(len(answer) - 9)
+            answer = answer[:at] + bytes((answer[at] ^ 0x10,)) + answer[at + 1 :]
         return answer[: fate.cut or None]
 
     def _telegram(self, slave: _Slave, page: int) -> bytes:
