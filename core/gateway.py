@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from core import VERSION, demo, views
 from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
+from core.commissioning import Commissioning
 from core.config import Config, Place, system_title, system_zone
 from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
@@ -117,6 +118,7 @@ class Core:
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
+        self.commissioning: Commissioning
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -173,6 +175,10 @@ class Core:
         await self._load_mappings(self._config)
         self._devices.show()
         self._parts.push_async_callback(self._lines.close)
+        self.commissioning = Commissioning(
+            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+        )
+        self._parts.push_async_callback(self.commissioning.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)

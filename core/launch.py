@@ -21,6 +21,7 @@ from core.mapping.folder import add_file, remove_file, undo_change
 from core.mapping.model import MappingFile, dump
 from core.mapping.ready import ready_mappings
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.mbus.commands import Command
 from core.push.service import NotificationDetail
 from core.runtime import CoreThread
 from core.secrets import Secrets, ensure_secrets
@@ -157,6 +158,9 @@ class RunningGateway:
 
     def remove_line(self, name: str) -> Future[None]:
         return self._thread.submit(self._core.installation.remove_line(name))
+
+    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
+        return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""
