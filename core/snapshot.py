@@ -28,6 +28,8 @@ class MeterState(StrEnum):
     GARBLED = "garbled"  # bytes came, but no valid telegram
     COLLISION = "collision"  # more than one meter answers at this address
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
+    NO_KEY = "no key"  # its telegrams are encrypted, and become values when its key is given
+    WRONG_KEY = "wrong key"  # the key that it was given does not open them
     WRONG_METER = "wrong meter"  # another meter answers at this address
     LINE_DOWN = "line down"
     DISABLED = "disabled"
