@@ -3,8 +3,8 @@
 The schedule reads every meter once in each of its intervals. Of those that are due, the one goes first whose interval
 ends first: so a meter that is read every 5 min does not wait for those that are read once a day, and where a line
 cannot keep up, the meter that has waited longest is next, and none starves. Among equals those go first that speak at
-the rate that the line has now. What failed for noise is tried once more when all others have been read. A meter that is
-silent is tried last, and more and more rarely.
+the rate that the line has now, then those whose last readout is older. What failed for noise is tried once more when
+all others have been read. A meter that is silent is tried last, and more and more rarely.
 """
 
 from __future__ import annotations
@@ -265,13 +265,13 @@ class LineReader:
         waiting = self._sweep.waiting
         return self._turns[min(waiting, key=lambda key: self._rank(key, waiting[key], now))]
 
-    def _rank(self, key: int, wait: _Wait, now: int) -> tuple[int, int, bool, int]:
+    def _rank(self, key: int, wait: _Wait, now: int) -> tuple[int, int, bool, int, int]:
         """Sorts the meters that wait; equal ones keep the order of the configuration."""
         turn = self._turns[key]
         late = wait.deadline_ms <= now
         last = 0 if late else 2 if turn.silent else int(wait.again)
         baud = self._baud_of(turn)
-        return last, wait.deadline_ms, baud != self._baud, baud
+        return last, wait.deadline_ms, baud != self._baud, baud, turn.meter.last_try_ms or 0
 
     def _look(self) -> None:
         """Have the meters that are due wait for their turn."""
