@@ -50,7 +50,7 @@ def test_a_cycle_that_is_too_short_says_what_the_line_needs_and_what_to_do() -> 
 
 
 @pytest.mark.parametrize(
-    ("cost_s", "needs"), [(9.01, "16 min"), (71.4, "119 min"), (72.6, "2 h 1 min"), (72.0, "2 h")]
+    ("cost_s", "needs"), [(9.01, "16 min"), (71.3, "119 min"), (72.3, "2 h 1 min"), (72.0, "2 h")]
 )
 def test_what_a_line_needs_is_told_in_minutes_and_hours(cost_s: float, needs: str) -> None:
     view = schedule(demands(100, "15 min", cost_s))
