@@ -13,6 +13,7 @@ from fast_loop import fast, wall_clock
 from line_plant import HOUR, MINUTE, Plant, installed, next_boundary, plant
 
 from core.config import BAUD_RATES, LineConfig
+from core.mbus.address import PrimaryAddress
 from core.mbus.simulator import Misfortune, SimulatedBus, fleet, serials
 from core.snapshot import MeterState
 from core.timing import readout_s
@@ -203,6 +204,53 @@ async def test_a_line_that_cannot_be_switched_says_so_at_the_meters_that_need_it
         await line.until(line.clock.now_ms() + MINUTE)
         assert [meter.state is MeterState.OK for meter in line.fleet] == [True, True, False, True]
         assert "cannot be switched" in line.meter("m2").reason
+
+
+@fast
+async def test_who_asks_goes_before_the_sweep_and_the_probes_of_a_search(tmp_path: Path) -> None:
+    """Amid both, it waits for what is on the wire and for one probe that waits already."""
+    async with plant(tmp_path) as line:
+        await begin(line, 40)
+        master = next(iter(line.lines)).master
+        probes = 0
+
+        async def search() -> None:
+            nonlocal probes
+            while True:
+                async with master.session() as link:
+                    probes += 1
+                    await link.probe(PrimaryAddress(200))
+
+        await asyncio.sleep(1)
+        searching = asyncio.create_task(search())
+        for number in (35, 30, 25):
+            await asyncio.sleep(1)
+            recorded, before = len(line.log), probes
+            await line.lines.read(line.meter(f"m{number}"))
+            assert f"m{number}" in line.names()[recorded : recorded + 2]
+            assert probes - before <= 2
+        searching.cancel()
+        await line.until(line.clock.now_ms() + MINUTE)
+        assert sorted(set(line.names())) == sorted(line.names())
+
+
+@fast
+async def test_a_meter_that_is_removed_while_it_waits_for_the_line_is_not_read(tmp_path: Path) -> None:
+    """Somebody else has the line: nothing is read of the meter, and the others go on."""
+    async with plant(tmp_path) as line:
+        await begin(line, 3)
+        await line.until(line.clock.now_ms() + MINUTE)
+        parts = next(iter(line.lines))
+        before = len(line.log)
+        async with parts.master.session():
+            line.lines.sweep_now()
+            await asyncio.sleep(1)
+            parts.reader.set_meters([line.meter("m1")])
+        await line.until(line.clock.now_ms() + MINUTE)
+        assert line.names()[before:] == ["m1"]
+        sweep = parts.reader.sweep
+        assert sweep is not None
+        assert (sweep.total, sweep.done, sweep.finished_ms is None) == (1, 1, False)
 
 
 @fast

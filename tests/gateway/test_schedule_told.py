@@ -73,14 +73,16 @@ async def test_what_cannot_be_saved_is_not_weighed(gateway: RunningGateway) -> N
         await asyncio.wrap_future(gateway.misfits({"readout.interval": "7 min"}))
 
 
-async def test_the_command_tells_it_too(gateway: RunningGateway, tmp_path: Path) -> None:
-    """`status` as text and as JSON."""
-    await asyncio.wrap_future(gateway.configure(SHORT))
+async def test_the_commands_tell_it_too(gateway: RunningGateway, tmp_path: Path) -> None:
+    """`config set` when it has saved the interval, `status` as text and as JSON for as long as it holds."""
 
-    def status(*options: str) -> str:
-        command = [sys.executable, "-m", "cme_tui", "--state-dir", str(tmp_path), "status", *options]
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "cme_tui", "--state-dir", str(tmp_path), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    text, as_json = await asyncio.gather(asyncio.to_thread(status), asyncio.to_thread(status, "--json"))
+    saved = await asyncio.to_thread(run, "config", "set", "readout.interval", "5 min")
+    assert re.search(rf"^{SENTENCE}$", saved, re.MULTILINE)
+    text = await asyncio.to_thread(run, "status")
     assert re.search(r"^Line cellar .*; 5 min cycle, this line needs \d+ min\.", text, re.MULTILINE)
+    as_json = await asyncio.to_thread(run, "status", "--json")
     assert json.loads(as_json)["lines"][0]["schedule"]["fits"] is False
