@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.choose import ChooseScreen, Option
 from cme_tui.screens.confirm import ConfirmScreen
-from core.config import BAUD_RATES
 from core.mbus.commands import (
     ApplicationReset,
     Command,
@@ -16,6 +15,7 @@ from core.mbus.commands import (
     SetPrimaryAddress,
     SwitchBaud,
 )
+from core.mbus.transport import BAUD_RATES
 
 if TYPE_CHECKING:
     from cme_tui.app import CmeApp

@@ -21,7 +21,7 @@ from cme_tui.settings.secrets import NEW_METER_KEY
 from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import age, meter_identity, moment, state, value
+from cme_tui.wording import age, meter_identity, moment, state, trouble, value
 from core.snapshot import MeterState, MeterView, Snapshot
 
 ORDERS = ("name", "state", "age", "medium", "identification")
@@ -106,7 +106,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         if meter is None:
             return ()
         if meter.reason:
-            return (f" {meter.name}: {meter.reason}",)
+            return (f" {trouble(meter)}",)
         mapping = (
             f"{meter.mapped} objects by {meter.mapping}"
             if meter.mapping
