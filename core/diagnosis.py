@@ -19,6 +19,8 @@ class Statistics:
     noise: int = 0
     cut: int = 0
     unexpected: int = 0
+    late: int = 0
+    fcb_faults: int = 0
     echoes: int = 0
     repeated: int = 0  # answers that needed more than one try
     delay_min_s: float | None = None

@@ -4,7 +4,8 @@ A recording is text in UTF-8, one JSON object a line. The first is the header:
 `{"recording": "cme-tui line", "format": 1, "version": "0.1.0", "line": "cellar", "baud": 2400, "started": MS}`. Each
 further one is a request and what came back: `time` (ms since 1970-01-01 UTC), `baud`, `purpose`, `address` of
 the meter that was meant, `number` of the try, `request` and `received` (hex digits, without the echo of the request),
-`echo`, `fault` (null for a good answer), `delay` (s, null where nothing came), `busy` (s). Keys, passwords and names
+`echo`, `fault` (null for a good answer), `delay` (s, null where nothing came), `busy` (s), `before` (hex digits: what
+came unasked before the request). Keys, passwords and names
 of meters are not in it; the telegrams are those of the meters, with what these have counted.
 """
 
@@ -263,6 +264,7 @@ def _as_object(item: Try) -> dict[str, Any]:
         "fault": None if item.fault is None else item.fault.value,
         "delay": None if item.delay is None else round(item.delay, 6),
         "busy": round(item.busy, 6),
+        "before": item.before.hex(),
     }
 
 
@@ -284,6 +286,7 @@ def _try(path: Path, number: int, text: bytes) -> Try:
             fault=None if item["fault"] is None else Fault(item["fault"]),
             delay=None if delay is None else float(delay),
             busy=busy,
+            before=bytes.fromhex(item["before"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}, line {number}: {error!s} is missing or wrong; record anew.") from None
