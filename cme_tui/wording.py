@@ -12,6 +12,7 @@ SYMBOLS: Final[dict[MeterState | LineState, tuple[str, str]]] = {
     MeterState.WAITING: ("○", "faint"),
     MeterState.NO_ANSWER: ("✗", "bad"),
     MeterState.GARBLED: ("✗", "bad"),
+    MeterState.COLLISION: ("✗", "bad"),
     MeterState.UNDECODABLE: ("!", "warn"),
     MeterState.WRONG_METER: ("!", "warn"),
     MeterState.LINE_DOWN: ("✗", "bad"),

@@ -26,6 +26,7 @@ class MeterState(StrEnum):
     OK = "ok"
     NO_ANSWER = "no answer"
     GARBLED = "garbled"  # bytes came, but no valid telegram
+    COLLISION = "collision"  # more than one meter answers at this address
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
     WRONG_METER = "wrong meter"  # another meter answers at this address
     LINE_DOWN = "line down"
