@@ -27,6 +27,7 @@ from core.errors import CmeError
 from core.mbus.address import SELECTED
 from core.mbus.frame import ACK, BITS_PER_BYTE, CI_SELECT, FCB, FCV, REQ_UD2, SND_NKE, Frame, Kind
 from core.mbus.simulator.bus import Answer
+from core.mbus.simulator.misfortune import LineMisfortune
 from core.mbus.simulator.serving import DELAY_BITS, DELAY_SECONDS
 from core.mbus.watch import Fault, Purpose, Try
 
@@ -36,6 +37,9 @@ MOST_BYTES: Final = 100 << 20
 
 MOST_WAITING: Final = 4 << 20
 """Bytes that may wait for a disk that is slow."""
+
+_AFTERWARDS: Final = 0.02
+"""Seconds after the end of a try at which that is played which came before the next one."""
 
 _KIND: Final = "cme-tui line"
 
@@ -178,20 +182,26 @@ class RecordedBus:
     The same request gets its recorded answers in their order, and then from the first one on again. A request to the
     address of selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
-    count bit as well, because a recording may begin in the middle of a conversation.
+    count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
+    request comes late after the one before it.
     """
 
+    broken = False
+    rate: int | None = None
+    """At which the master speaks; a recording answers at any."""
+
     def __init__(self, tries: Iterable[Try]) -> None:
-        self._answers: defaultdict[tuple[bytes, bytes], list[Try]] = defaultdict(list)
+        tries = list(tries)
+        self.misfortune = LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
+        self._answers: defaultdict[tuple[bytes, bytes], list[Answer | None]] = defaultdict(list)
         self._next: defaultdict[tuple[bytes, bytes], count[int]] = defaultdict(count)
         self._selection = b""
+        heard = {item.request[2] for item in tries if item.fault is None and len(item.request) == 5}
+        self._alive = heard - {SELECTED}
         selection = b""
-        for item in tries:
+        for item, later in zip(tries, (*(after.before for after in tries[1:]), b""), strict=False):
             selection, key = _context(selection, item.request)
-            self._answers[key].append(item)
-        self._alive = {
-            key[1][2] for key, found in self._answers.items() if len(key[1]) == 5 and any(map(_good, found))
-        }
+            self._answers[key].append(_answer(item, later))
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence."""
@@ -200,14 +210,12 @@ class RecordedBus:
             if frame.kind is Kind.SHORT and frame.control == SND_NKE and frame.address in self._alive:
                 return Answer(ACK)
             key = (key[0], _other_fcb(frame.raw))
-        if key not in self._answers:
-            return None
-        found = self._answers[key]
-        return _answer(found[next(self._next[key]) % len(found)])
+        found = self._answers.get(key)
+        return found[next(self._next[key]) % len(found)] if found else None
 
-
-def _good(item: Try) -> bool:
-    return item.fault is None
+    def unasked(self) -> tuple[float, Answer] | None:
+        """Nothing: what came unasked follows an answer."""
+        return None
 
 
 def _context(selection: bytes, request: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
@@ -226,16 +234,15 @@ def _other_fcb(request: bytes) -> bytes:
     return bytes((request[0], control, request[2], (control + request[2]) & 0xFF, request[4]))
 
 
-def _answer(item: Try) -> Answer | None:
-    data = (item.request if item.echo else b"") + item.received
-    if not data:
-        return None
-    byte = BITS_PER_BYTE / item.baud
+def _answer(item: Try, later: bytes) -> Answer | None:
+    """What came after a request, and `later` what came when nobody waited any more."""
     usual = DELAY_BITS / item.baud + DELAY_SECONDS
-    late = -usual if item.delay is None else item.delay - usual
-    if item.echo:
-        late = max(-usual, late - len(item.request) * byte)  # the echo comes first
-    return Answer(data, late)
+    if item.received:
+        return Answer(item.received + later, (item.delay or 0.0) - usual)
+    if not later:
+        return None
+    request = len(item.request) * BITS_PER_BYTE / item.baud
+    return Answer(later, max(0.0, item.busy - request) + _AFTERWARDS - usual)
 
 
 def _create(path: Path) -> BinaryIO:
