@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from statistics import median
 from typing import Final
 
 from core.diagnosis import Finding, Severity
 from core.mbus.address import SecondaryAddress
 from core.mbus.exchange import ANSWER_BITS, ANSWER_SECONDS
-from core.mbus.tally import Asked, Beat, LineTally, MeterTally, Sample, Unasked
+from core.mbus.tally import Asked, Beat, LineTally, MeterTally, Sample, Stray, Unasked
 from core.mbus.watch import Fault
 
 SILENT: Final = 3
@@ -36,6 +36,9 @@ LINE_FEW: Final = 8
 LINE_SHARE: Final = 0.08
 """Bad answers of a whole line: with one in a hundred, eight in a hundred do not happen in ten thousand years."""
 
+LATE: Final = 3
+"""Answers that came too late."""
+
 NEAR: Final = 0.7
 """Of the time in which a meter has to answer: the standard's limit holds at every temperature and age, so a meter
 that needs that much of it today will miss it one day."""
@@ -46,8 +49,8 @@ GROUP: Final = 3
 STRAYS: Final = 3
 """Times that something comes unasked; once it may be a late answer that was not recognised."""
 
-IDLE_NOISE: Final = 0.1
-"""Share of the requests in front of which noise was heard on the idle line."""
+REPEATED: Final = 2
+"""Telegrams that came twice where a further one was announced."""
 
 ENDLESS: Final = 30
 """Telegrams of one readout; no meter is known that has as many."""
@@ -69,18 +72,36 @@ _BROKEN: Final = (Fault.NOISE, Fault.CHECKSUM, Fault.COLLISION, Fault.CUT, Fault
 
 @dataclass(frozen=True)
 class Patient:
-    """A meter as the rules see it."""
+    """A meter as the rules see it, at one moment."""
 
     name: str
     address: str
     identity: SecondaryAddress | None  # that its telegrams should have
     baud: int
-    margin_ms: int  # for its answers, 0 = that of the way to the bus
-    tally: MeterTally
+    samples: Sequence[Sample]  # its last requests, oldest first
+    silent: int  # requests in a row without an answer
+    silent_since_ms: int | None
+    last_answer_ms: int | None
+    fcb_faults: int  # telegrams since the counters began
+    other_rates: Mapping[int, int]  # rate at which it answered too -> when, ms
 
-    @cached_property
-    def samples(self) -> Sequence[Sample]:
-        return tuple(self.tally.samples)
+    @classmethod
+    def of(
+        cls, name: str, address: str, identity: SecondaryAddress | None, baud: int, tally: MeterTally
+    ) -> Patient:
+        """What a tally has now."""
+        return cls(
+            name=name,
+            address=address,
+            identity=identity,
+            baud=baud,
+            samples=tuple(tally.samples),
+            silent=tally.silent,
+            silent_since_ms=tally.silent_since_ms,
+            last_answer_ms=tally.last_answer_ms,
+            fcb_faults=tally.counters.faults[Fault.FCB],
+            other_rates=dict(tally.other_rates),
+        )
 
     @cached_property
     def faults(self) -> Counter[Fault | None]:
@@ -88,8 +109,20 @@ class Patient:
 
     @cached_property
     def delays(self) -> list[float]:
-        """Of good answers, s; those that came in a later try count from the first one."""
-        return [s.since_first + s.delay for s in self.samples if s.fault in _GOOD and s.delay is not None]
+        """Of answers that came at once, s."""
+        good = (s for s in self.samples if s.fault in _GOOD and s.number == 1 and not s.late)
+        return [sample.delay for sample in good if sample.delay is not None]
+
+    @property
+    def longest_s(self) -> float:
+        """After which its latest answer was there, also where that was in a later try or when nobody waited."""
+        known = [s.late_s or s.since_first + (s.delay or 0.0) for s in self.samples if s.late_s or s.delay]
+        return max(known, default=2 * self.limit)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its answers come when nobody waits for them any more."""
+        return sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
 
     @property
     def heard(self) -> int:
@@ -98,14 +131,14 @@ class Patient:
 
     @property
     def is_silent(self) -> bool:
-        return self.tally.silent >= SILENT
+        return self.silent >= SILENT
 
     @property
     def limit(self) -> float:
         """Seconds in which it has to answer (EN 13757-2), without any margin."""
         return ANSWER_BITS / self.baud + ANSWER_SECONDS
 
-    def of(self, *faults: Fault) -> int:
+    def count(self, *faults: Fault) -> int:
         return sum(self.faults[fault] for fault in faults)
 
     def asked(self, what: Asked) -> list[Sample]:
@@ -114,13 +147,37 @@ class Patient:
 
 @dataclass(frozen=True)
 class Case:
-    """A line as the rules see it."""
+    """A line as the rules see it, at one moment."""
 
-    name: str
     now_ms: int
-    tally: LineTally
+    since_ms: int  # when the counters began
+    baud: int
     patients: Sequence[Patient]
+    beats: Sequence[Beat]
+    strays: Sequence[Stray]
+    blackouts: Sequence[int]
+    load: float
+    foreign: float  # share of the load that other software made
     clock: Callable[[int], str]  # ms -> the local time as people read it
+
+    @classmethod
+    def of(
+        cls, tally: LineTally, patients: Sequence[Patient], now_ms: int, clock: Callable[[int], str]
+    ) -> Case:
+        """What a tally has now."""
+        load, foreign = tally.load(now_ms)
+        return cls(
+            now_ms=now_ms,
+            since_ms=tally.since_ms,
+            baud=tally.baud,
+            patients=patients,
+            beats=tuple(tally.beats),
+            strays=tuple(tally.strays),
+            blackouts=tuple(tally.blackouts),
+            load=load,
+            foreign=foreign,
+            clock=clock,
+        )
 
     @cached_property
     def asked(self) -> list[Patient]:
@@ -130,10 +187,6 @@ class Case:
     @cached_property
     def silent(self) -> list[Patient]:
         return [patient for patient in self.asked if patient.is_silent]
-
-    @cached_property
-    def beats(self) -> Sequence[Beat]:
-        return tuple(self.tally.beats)
 
 
 def diagnose(case: Case) -> tuple[list[Finding], dict[str, list[Finding]]]:
@@ -146,9 +199,12 @@ def diagnose(case: Case) -> tuple[list[Finding], dict[str, list[Finding]]]:
     group = _group(case) if not faults & _DEAD_LINE else []
     if group:
         line.append(_partly_cut(case, group))
-    if not faults & {CHATTY, MASTER} and (noisy := _noisy(case)):
+    late = any(patient.is_late for patient in case.asked)
+    if not faults & {CHATTY, MASTER} and not late and (noisy := _noisy(case)):
         line.append(noisy)
     faults = {finding.fault for finding in line}
+    if late:
+        faults.add(SLOW)  # its late answers fall into those of others
     explained = {patient.address for patient in (case.asked if faults & _DEAD_LINE else group)}
     meters = {
         patient.address: [finding]
@@ -197,9 +253,7 @@ def _dead_line(case: Case) -> Finding | None:
     if len(case.asked) < 2 or len(case.silent) < len(case.asked):
         return None
     number = len(case.asked)
-    last = [
-        tally.last_answer_ms for tally in (p.tally for p in case.asked) if tally.last_answer_ms is not None
-    ]
+    last = [p.last_answer_ms for p in case.asked if p.last_answer_ms is not None]
     if not last:
         tries = sum(len(patient.samples) for patient in case.asked)
         return Finding(
@@ -208,7 +262,7 @@ def _dead_line(case: Case) -> Finding | None:
             NOBODY,
             "No meter has ever answered: check the baud rate of the line, both wires from the level converter to the "
             "bus, and the addresses; a search at several baud rates finds meters that are there.",
-            f"{tries} requests to {number} meters at {case.tally.baud} baud, and no byte came back.",
+            f"{tries} requests to {number} meters at {case.baud} baud, and no byte came back.",
         )
     echo = any(beat.echo for beat in case.beats) and not case.beats[-1].echo
     converter = (
@@ -240,7 +294,7 @@ def _shorted(case: Case) -> Finding | None:
 
 
 def _loose(case: Case) -> Finding | None:
-    times = [time for time in case.tally.blackouts if case.now_ms - time < _BLACKOUTS_MS]
+    times = [time for time in case.blackouts if case.now_ms - time < _BLACKOUTS_MS]
     if len(times) < BLACKOUTS:
         return None
     return Finding(
@@ -255,21 +309,19 @@ def _loose(case: Case) -> Finding | None:
 
 def _group(case: Case) -> list[Patient]:
     """Silent meters that may have fallen silent at one moment, where those are many enough for one cause."""
-    gone = [patient for patient in case.silent if patient.tally.last_answer_ms is not None]
+    gone = [patient for patient in case.silent if patient.last_answer_ms is not None]
     if len(gone) < GROUP:
         return []
     # The moment lies between the last answer of each and its first silence; most share the one in which it was cut.
     best: list[Patient] = []
-    for moment in (patient.tally.silent_since_ms or 0 for patient in gone):
-        together = [
-            p for p in gone if (p.tally.last_answer_ms or 0) <= moment <= (p.tally.silent_since_ms or 0)
-        ]
+    for moment in (patient.silent_since_ms or 0 for patient in gone):
+        together = [p for p in gone if (p.last_answer_ms or 0) <= moment <= (p.silent_since_ms or 0)]
         best = max(best, together, key=len)
     return best if len(best) >= GROUP else []
 
 
 def _partly_cut(case: Case, group: Sequence[Patient]) -> Finding:
-    since = min(patient.tally.silent_since_ms or 0 for patient in group)
+    since = min(patient.silent_since_ms or 0 for patient in group)
     return Finding(
         Severity.FAULT,
         "",
@@ -284,12 +336,10 @@ def _noisy(case: Case) -> Finding | None:
     always = {patient.address for patient in case.asked if _always_broken(patient)}
     beats = [beat for beat in case.beats if beat.meter not in always and beat.fault is not Fault.SILENCE]
     bad = Counter(beat.meter for beat in beats if beat.fault in _BROKEN)
-    idle = sum(
-        stray.kind is Unasked.NOISE and stray.time_ms >= case.beats[0].time_ms for stray in case.tally.strays
-    )
+    idle = len(_unasked(case, Unasked.NOISE))
     answers = bad.total() >= max(LINE_FEW, LINE_SHARE * len(beats))
     spread = len(bad) >= max(2, len({beat.meter for beat in beats}) / 3)
-    if not (answers and spread) and idle < max(LINE_FEW, IDLE_NOISE * len(case.beats)):
+    if not answers or not spread:
         return None
     kinds = Counter(str(beat.fault) for beat in beats if beat.fault in _BROKEN)
     counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) or "none disturbed"
@@ -305,7 +355,7 @@ def _noisy(case: Case) -> Finding | None:
 
 def _unasked(case: Case, kind: Unasked) -> list[SecondaryAddress | None]:
     since = case.beats[0].time_ms if case.beats else 0
-    return [s.identity for s in case.tally.strays if s.kind is kind and s.time_ms >= since]
+    return [s.identity for s in case.strays if s.kind is kind and s.time_ms >= since]
 
 
 def _chatty(case: Case) -> Finding | None:
@@ -338,8 +388,8 @@ def _others(case: Case) -> Finding | None:
 
 
 def _loaded(case: Case) -> Finding | None:
-    load, foreign = case.tally.load(case.now_ms)
-    if case.now_ms - case.tally.since_ms < _LOOKED_MS:
+    load, foreign = case.load, case.foreign
+    if case.now_ms - case.since_ms < _LOOKED_MS:
         return None
     if foreign >= FOREIGN:
         return Finding(
@@ -399,7 +449,7 @@ _LINE_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
 )
 
 
-def _meter(patient: Patient, line: Container[str]) -> Finding | None:
+def _meter(patient: Patient, line: Set[str]) -> Finding | None:
     """The one finding that explains the meter best."""
     rules: list[Callable[[Patient], Finding | None]] = [
         _other_rate,
@@ -408,26 +458,25 @@ def _meter(patient: Patient, line: Container[str]) -> Finding | None:
         _endless,
         _wrong_sums,
     ]
-    if CHATTY not in line and MASTER not in line:
-        rules.append(_broken)
-        if NOISY not in line:
-            rules.append(_often_broken)
+    if not {CHATTY, MASTER} & line:
+        rules += [_late, _broken]
+        if not {NOISY, SLOW} & line:
+            rules += [_often_broken, _misses]
         if SLOW_WAY not in line:
             rules.append(_slow)
-        rules.append(_misses)
     rules.append(_silent)
     return next((finding for rule in rules if (finding := rule(patient))), None)
 
 
 def _other_rate(patient: Patient) -> Finding | None:
-    if not patient.tally.other_rates or not patient.is_silent:
+    if not patient.other_rates or not patient.is_silent:
         return None
-    baud = max(patient.tally.other_rates, key=lambda rate: patient.tally.other_rates[rate])
+    baud = max(patient.other_rates, key=lambda rate: patient.other_rates[rate])
     return _of(
         patient,
         BAUD,
         f"It speaks at {baud} baud and is asked at {patient.baud}: give it baud = {baud} in config.toml.",
-        f"It answered at {baud} baud, and not to {patient.tally.silent} requests at {patient.baud} baud.",
+        f"It answered at {baud} baud, and not to {patient.silent} requests at {patient.baud} baud.",
         Severity.FAULT,
     )
 
@@ -449,22 +498,32 @@ def _other_meter(patient: Patient) -> Finding | None:
 
 
 def _fcb(patient: Patient) -> Finding | None:
-    faults = patient.of(Fault.FCB)
-    if faults < 2:
+    if not patient.fcb_faults:
         return None
     return _of(
         patient,
         FCB_FAULT,
         "It does not follow the frame count bit: readouts may be old or lack telegrams. Ask its maker about it.",
-        f"{faults} of {len(patient.asked(Asked.DATA))} telegrams did not fit the bit of their request.",
+        f"Telegrams that did not fit the bit of their request: {patient.fcb_faults}.",
     )
 
 
 def _endless(patient: Patient) -> Finding | None:
-    good = (sample.asked is Asked.DATA and sample.fault in _GOOD for sample in patient.samples)
-    longest = max((len(list(run)) for is_data, run in groupby(good) if is_data), default=0)
-    single = any(sample.asked is not Asked.DATA for sample in patient.samples)
-    if longest < ENDLESS or not single:
+    again = sum(
+        sample.more and sample.content == before.content and sample.number == 1
+        for before, sample in pairwise(patient.samples)
+    )
+    if again >= REPEATED:
+        return _of(
+            patient,
+            ENDLESS_READOUT,
+            "It announces a further telegram and sends the same one again, so the rest of its readout is missing: "
+            "reset its application, or ask its maker for a correction.",
+            f"{again} telegrams came twice, though the second was asked for with the other frame count bit.",
+        )
+    runs = groupby(patient.samples, key=lambda sample: sample.more)
+    longest = max((len(list(run)) for more, run in runs if more), default=0)
+    if longest < ENDLESS:
         return None
     return _of(
         patient,
@@ -530,10 +589,10 @@ def _broken(patient: Patient) -> Finding | None:
 
 
 def _often_broken(patient: Patient) -> Finding | None:
-    number = patient.of(*_BROKEN)
+    number = patient.count(*_BROKEN)
     if number < max(FEW, OFTEN * patient.heard):
         return None
-    kinds = ", ".join(f"{patient.of(fault)} {fault}" for fault in _BROKEN if patient.of(fault))
+    kinds = ", ".join(f"{patient.count(fault)} {fault}" for fault in _BROKEN if patient.count(fault))
     return _of(
         patient,
         DISTURBED,
@@ -542,24 +601,35 @@ def _often_broken(patient: Patient) -> Finding | None:
     )
 
 
-def _slow(patient: Patient) -> Finding | None:
-    late = sum(sample.late for sample in patient.samples)
-    if late < max(SILENT, OFTEN * len(patient.samples) / 2) and not _is_slow(patient):
+def _late(patient: Patient) -> Finding | None:
+    if not patient.is_late:
         return None
-    longest = max(patient.delays, default=2 * patient.limit)
-    counted = f"{late} answers came when nobody waited any more; " if late else ""
-    typical = f"typically {median(patient.delays) * 1000:.0f} ms" if patient.delays else "none in time"
+    longest = patient.longest_s
+    late = sum(sample.late for sample in patient.samples)
     return _of(
         patient,
         SLOW,
-        f"It answers late: give it margin_ms = {_rounded_ms(longest)} in config.toml.",
-        f"{counted}{typical}, where {patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud.",
-        Severity.WARNING if late else Severity.NOTICE,
+        f"It answers too late: give it margin_ms = {_rounded_ms(longest)} in config.toml.",
+        f"{late} answers came when nobody waited any more; the longest took {longest * 1000:.0f} ms, where "
+        f"{patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud.",
+    )
+
+
+def _slow(patient: Patient) -> Finding | None:
+    if not _is_slow(patient):
+        return None
+    return _of(
+        patient,
+        SLOW,
+        f"It is slow to answer; if it is missed, give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml.",
+        f"Typically {median(patient.delays) * 1000:.0f} ms, where {patient.limit * 1000:.0f} ms are allowed at "
+        f"{patient.baud} baud.",
+        Severity.NOTICE,
     )
 
 
 def _misses(patient: Patient) -> Finding | None:
-    number = patient.of(Fault.SILENCE)
+    number = patient.count(Fault.SILENCE)
     if patient.is_silent or number < max(FEW, OFTEN * len(patient.samples)):
         return None
     return _of(
@@ -573,14 +643,14 @@ def _misses(patient: Patient) -> Finding | None:
 def _silent(patient: Patient) -> Finding | None:
     if not patient.is_silent:
         return None
-    before = patient.tally.last_answer_ms is not None
+    before = patient.last_answer_ms is not None
     return _of(
         patient,
         DEAD,
         "It has fallen silent: check its terminals, its cable and, where it has one, its battery."
         if before
         else "It has never answered: check its address, its baud rate and its terminals.",
-        f"{patient.tally.silent} requests in a row got no answer.",
+        f"{patient.silent} requests in a row got no answer.",
     )
 
 

@@ -10,11 +10,14 @@ from typing import Final
 
 from core.diagnosis import Statistics
 from core.mbus.address import SELECTED, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.answer import content_of
 from core.mbus.frame import (
     ACK,
+    BITS_PER_BYTE,
     CI_SELECT,
     FCB,
     FCV,
+    LONGEST,
     REQ_UD2,
     SND_NKE,
     Frame,
@@ -23,6 +26,7 @@ from core.mbus.frame import (
     Kind,
     identity_of,
 )
+from core.mbus.link import telegram_follows
 from core.mbus.watch import Fault, Purpose, Try
 
 WINDOW: Final = 50
@@ -35,6 +39,7 @@ LINE_WINDOW: Final = 200
 LOAD_MS: Final = 15 * 60_000
 _SLICE_MS: Final = 30_000
 _BLACKOUT: Final = 6  # requests in a row without an answer: two readouts with their repeats
+_LATEST_MS: Final = 5_000  # after a request; what comes later is no answer to it
 _DIRECTION: Final = 0x40  # C field: set in what a master sends (EN 13757-2)
 
 
@@ -57,12 +62,15 @@ class Sample:
     fault: Fault | None
     delay: float | None  # s
     number: int  # of the try
-    since_first: float  # s from the first try of this request to this one
+    since_first: float  # s from the first of the silent tries of this request to this one
     identity: SecondaryAddress | None = None  # that a telegram has
+    more: bool = False  # a telegram that announces another
+    content: bytes = b""  # of a telegram, but for the number that counts them
     sum_error: int | None = None  # wrong checksum exclusive-or the right one
     blank: bool = False  # nothing but zeros came
     after_garbage: bool = False  # an acknowledgement came, with something in front of it
     late: bool = False  # its answer came when nobody waited for it any more
+    late_s: float = 0.0  # after which it was there, where that is known
 
 
 @dataclass(slots=True)
@@ -134,9 +142,17 @@ class MeterTally:
     def count(self, item: Try) -> None:
         """Take a request to this meter."""
         self.counters.count(item)
-        sample = _sample(item, self._first_ms)
-        if item.number == 1:
+        if item.number == 1 or (self.samples and self.samples[-1].fault is not Fault.SILENCE):
             self._first_ms = item.time_ms
+        sample = _sample(item, self._first_ms)
+        if (
+            sample.asked is Asked.DATA
+            and item.received == ACK
+            and self.samples
+            and self.samples[-1].number > 1
+        ):
+            # A meter that has data does not acknowledge: that is the second answer to the request before.
+            sample.late = True
         self.samples.append(sample)
         if item.fault is Fault.SILENCE:
             self.silent += 1
@@ -145,6 +161,10 @@ class MeterTally:
         else:
             self.silent, self.silent_since_ms = 0, None
             self.last_answer_ms = item.time_ms
+
+    def fcb_fault(self) -> None:
+        """Note a telegram that did not fit the frame count bit, of which only a comparison tells."""
+        self.counters.faults[Fault.FCB] += 1
 
     def found_at(self, baud: int, time_ms: int) -> None:
         """Note that it answers at another rate."""
@@ -263,24 +283,31 @@ class LineTally:
         for part in (*reader.feed(item.before), reader.flush()):
             if part is None:
                 continue
-            if self._last and _answers(part, self._last):
-                self._mark_late(self._last.address)
-            else:
+            if not (self._last and _answers(part, self._last) and self._soon(item)):
                 self.strays.append(_stray(part, item.time_ms))
+            elif item.request != self._last.request or self._last.fault is Fault.SILENCE:
+                self._mark_late(self._last, item)
 
-    def _mark_late(self, address: str) -> None:
-        if (tally := self.meters.get(address)) and tally.samples:
-            tally.samples[-1].late = True
+    def _soon(self, item: Try) -> bool:
+        """Whether what came before this request can be an answer to the one before."""
+        latest = _LATEST_MS + 1000 * LONGEST * BITS_PER_BYTE / item.baud
+        return self._last is not None and 0 <= item.time_ms - self._last.time_ms < latest
+
+    def _mark_late(self, last: Try, item: Try) -> None:
+        if (tally := self.meters.get(last.address)) and tally.samples:
+            sample = tally.samples[-1]
+            sample.late = True
+            on_the_wire = (len(item.before) + len(last.request)) * BITS_PER_BYTE / item.baud
+            waited = (item.time_ms - last.time_ms) / 1000 - on_the_wire
+            sample.late_s = sample.since_first + max(0.0, waited)
 
 
 def _answers(part: Frame | Garbage, last: Try) -> bool:
     """Whether a frame is the late answer to this request, or the second one where the request was repeated."""
     if not isinstance(part, Frame) or part.kind is Kind.SHORT or not last.address:
         return False
-    if last.fault is None and last.number == 1:
-        return False
     if part.kind is Kind.ACK:
-        return True
+        return last.fault is Fault.SILENCE or last.number > 1
     wanted, identity = parse_address(last.address), identity_of(part)
     if isinstance(wanted, PrimaryAddress):
         return part.address == wanted.number
@@ -303,12 +330,15 @@ def _sample(item: Try, first_ms: int) -> Sample:
         fault=item.fault,
         delay=item.delay,
         number=item.number,
-        since_first=(item.time_ms - first_ms) / 1000 if item.number > 1 else 0.0,
+        since_first=(item.time_ms - first_ms) / 1000,
         late=item.fault is Fault.LATE,
     )
     if item.fault in (None, Fault.FCB) and item.received != ACK:
-        frames = (part for part in FrameReader().feed(item.received) if isinstance(part, Frame))
-        sample.identity = next((identity_of(frame) for frame in frames if frame.kind is Kind.LONG), None)
+        for frame in FrameReader().feed(item.received):
+            if isinstance(frame, Frame) and frame.kind is Kind.LONG:
+                sample.identity = identity_of(frame)
+                sample.more = telegram_follows(frame.raw)
+                sample.content = content_of(frame) if sample.more else b""
     elif item.fault is Fault.CHECKSUM:
         sample.sum_error = _sum_error(item.received)
     sample.after_garbage = item.fault is Fault.NOISE and item.received.endswith(ACK)
