@@ -230,6 +230,12 @@ class Gateway(Protocol):
     def reset_diagnosis(self, line: str) -> Future[None]:
         """Count from now."""
 
+    def start_check(self, line: str) -> Future[None]:
+        """Ask every meter of a line a few times between its readouts; `LineDiagnosis.check` tells how far it is."""
+
+    def stop_check(self, line: str) -> Future[None]:
+        """End that before its end; what was learned stays."""
+
     def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
         """What went over a line after that entry, oldest first; the last ones are always kept."""
 

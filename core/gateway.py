@@ -24,6 +24,7 @@ from core.dlms.limits import ServerLimits
 from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
 from core.dlms.xdlms import DataAccessResult
+from core.doctor import Doctor
 from core.errors import CmeError
 from core.events import EventCode, EventPage, Events, Log
 from core.events.clock import ClockSetter, ClockWatch
@@ -100,7 +101,8 @@ class Core:
         self._first_secrets = secrets, fresh
         self._options = options
         self._clock = GatewayClock(clock)
-        self._lines = Lines(self._clock, self._record, self._span, self._touch)
+        self._doctor = Doctor(self._clock, lambda: self._facts.zone, lambda name: self._lines.master(name))
+        self._lines = Lines(self._clock, self._record, self._span, self._touch, onlooker=self._doctor)
         self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
@@ -175,6 +177,7 @@ class Core:
         await self._install(await self._fleet.plan(self.store, self._config))
         await self._load_mappings(self._config)
         self._devices.show()
+        self._parts.push_async_callback(self._doctor.close)
         self._parts.push_async_callback(self._lines.close)
         self.commissioning = Commissioning(
             self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
@@ -190,6 +193,7 @@ class Core:
         await self._push.start()
         if {meter.key for meter in self._fleet} != known:
             await self._push.meters_changed()
+        self._spawn(self._doctor.keep())
         self._spawn(self._power.keep())
         self._spawn(self._tick())
         self._spawn(self._unseal())
@@ -244,6 +248,11 @@ class Core:
         if meter.state is not MeterState.OK:
             raise CmeError(meter.reason)
         return await self.detail(key)
+
+    @property
+    def doctor(self) -> Doctor:
+        """How the lines do."""
+        return self._doctor
 
     @property
     def push(self) -> Push:
@@ -537,7 +546,7 @@ class Core:
     def _line_view(self, line: Line) -> LineView:
         meters = self._fleet.on_line(line.config.name)
         self._lines.weigh(line, meters, self._config.readout.interval)
-        return line_view(line, len(meters))
+        return line_view(line, len(meters), self._doctor.health(line.config.name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)
@@ -553,6 +562,7 @@ class Core:
                 yield f"Line {line.config.name}: {reason}"
             if line.schedule and not line.schedule.fits:
                 yield misfit(line.config.name, line.schedule)
+        yield from self._doctor.alarms()
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from core.clock import Clock
 from core.config import Config, LineConfig, MeterConfig
@@ -15,6 +17,7 @@ from core.mbus.errors import MbusError
 from core.mbus.link import Readout
 from core.mbus.master import Master, Opener
 from core.mbus.opener import open_transport
+from core.mbus.watch import Try
 from core.meter import Meter
 from core.reader import LineReader
 from core.snapshot import LineState, LineView, ScheduleView
@@ -34,6 +37,16 @@ class Line:
     """What its schedule costs, as of the last `Lines.weigh`."""
 
 
+class Onlooker(Protocol):
+    """Sees everything that goes over the lines."""
+
+    def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
+        """These lines and meters are in use from now on."""
+
+    def watch(self, line: str, item: Try) -> None:
+        """This went over a line."""
+
+
 class Lines:
     """All lines by name. Belongs to the core's event loop."""
 
@@ -44,8 +57,10 @@ class Lines:
         span: Callable[[Meter, int], tuple[int, int]],
         on_change: Callable[[], None],
         open_line: Opener = open_transport,
+        onlooker: Onlooker | None = None,
     ) -> None:
         """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment."""
+        self._onlooker = onlooker
         self._clock = clock
         self._record = record
         self._span = span
@@ -60,6 +75,8 @@ class Lines:
     def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
         """Make the lines those of `configs`, with the meters that each has; one that did not change goes on."""
         wanted = {config.name: config for config in configs}
+        if self._onlooker:
+            self._onlooker.use(wanted.values(), meters_on)
         for name in [name for name, line in self._lines.items() if wanted.get(name) != line.config]:
             task = asyncio.ensure_future(_close(self._lines.pop(name)))
             self._closing.add(task)
@@ -68,6 +85,13 @@ class Lines:
             if name not in self._lines:
                 self._lines[name] = self._open(config)
             self._lines[name].reader.set_meters(meters_on(name))
+
+    def master(self, name: str) -> Master:
+        """Who speaks on a line. Raises `CmeError` if it is gone."""
+        line = self._lines.get(name)
+        if line is None:
+            raise CmeError(f"There is no line {name}.")
+        return line.master
 
     async def read(self, meter: Meter) -> None:
         """Read a meter now, in front of any sweep. Raises `CmeError` if its line is gone."""
@@ -140,6 +164,7 @@ class Lines:
             repeats=config.repeats,
             open_line=self._open_line,
             on_change=changed,
+            watch=partial(onlooker.watch, config.name) if (onlooker := self._onlooker) else _nobody,
             now=lambda: self._clock.now_ms() / 1000,
         )
         reader = LineReader(master, self._record, self._span, self._clock, self._on_change)
@@ -163,8 +188,8 @@ def misfit(name: str, view: ScheduleView) -> str:
     return f"Line {name}: {view.sentence}"
 
 
-def line_view(line: Line, meters: int) -> LineView:
-    """The line as screens show it, with how many `meters` hang on it."""
+def line_view(line: Line, meters: int, health: str = "") -> LineView:
+    """The line as screens show it, with how many `meters` hang on it and what the bus doctor says of it."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -177,7 +202,12 @@ def line_view(line: Line, meters: int) -> LineView:
         next_sweep_ms=line.reader.next_sweep_ms,
         transparent=line.transparent.view() if line.transparent else None,
         schedule=line.schedule,
+        health=health,
     )
+
+
+def _nobody(_item: Try) -> None:
+    """Nobody looks on."""
 
 
 async def _close(line: Line) -> None:
