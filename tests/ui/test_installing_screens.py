@@ -154,7 +154,7 @@ async def test_the_overview_warns_of_a_line(session):
         assert "4/7, 1 failed" in s.lines("#lines")
         s.gateway.show_line(health=HEALTH, transparent=CLIENT)
         s.app.pull()
-        assert f"! {HEALTH[:60]}" in s.lines("#lines")
+        assert f"(1 of 3, l) ! {HEALTH[:60]}" in s.lines("#lines")
 
 
 @pytest.mark.parametrize("height", [24, 40])
