@@ -36,6 +36,35 @@ each byte that is not shown. "event" is connected, associated, refused, not deci
 disconnected.
 """
 
+_SIMULATE_HELP = """\
+Plays a line of meters, until Ctrl+C: telegrams of real meters whose registers move on, with the times of a wire. In a
+terminal, keys turn misfortunes on and off while it runs; ? lists them.
+"""
+_SIMULATE_MORE = """\
+--misfortune NAME[:ARG][@METER], of all meters or of the one with this primary or secondary address (F: any digit):
+  dead               hears and says nothing
+  slow[:SECONDS]     answers late, but in time (0.1)
+  late[:SECONDS]     answers after the time-out (0.6)
+  checksum[:N]       every n-th telegram has a wrong one (1)
+  garbage[:HEX]      bytes in front of every answer (00FF6811)
+  cut[:N]            telegrams break off after n bytes (20)
+  twin               a second meter has the same addresses
+  impostor           its telegrams name another meter
+  fcb[:HOW]          the frame count bit is ignored, stuck or lost (ignored)
+  repeating          announces a further telegram and repeats itself
+  endless            announces further telegrams for ever
+  chatty[:SECONDS]   talks unasked, once in so many (2)
+  address:N          it has this primary address; two with one address collide
+  baud:N             it understands this rate only
+  encrypted[:MODE]   it encrypts in security mode 5 or 7 (5)
+or of the line:
+  echo               the converter repeats what the master sends
+  noise[:SHARE]      that many answers, and the idle line, are disturbed (0.2)
+  broken             the cable is broken
+  loose[:SECONDS]    the cable is whole and broken in turn, for so long (60)
+The same words stand in the URL of a gateway's line: sim:?meters:40&echo&late:0.3@5
+"""
+
 _LISTEN_HELP = """\
 Receives notifications as a head-end system does and prints them, until Ctrl+C: those of a gateway whose [push] names
 this machine and port. A connection is closed in order only when everything in it was printed; else it is reset, and
@@ -137,13 +166,37 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--json", action="store_true")
     decode.add_argument("--key", metavar="HEX", help="AES key of the meter, 32 hex digits")
 
-    simulate = commands.add_parser("simulate", help="a virtual M-Bus line, for training and tests")
+    simulate = commands.add_parser(
+        "simulate",
+        help="a virtual M-Bus line, for training and tests",
+        description=_SIMULATE_HELP,
+        epilog=_SIMULATE_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     where = simulate.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--tcp", type=_port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port"
     )
     where.add_argument("--pty", action="store_true", help="serve on a new pseudo terminal")
-    simulate.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
+    who = simulate.add_mutually_exclusive_group()
+    who.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
+    who.add_argument(
+        "--meters", type=int, metavar="N", help="a fleet of N meters whose numbers are nearly equal"
+    )
+    simulate.add_argument(
+        "--misfortune",
+        action="append",
+        default=[],
+        metavar="NAME[:ARG][@METER]",
+        help="what goes wrong, see below; may be repeated",
+    )
+    simulate.add_argument(
+        "--encrypted",
+        type=int,
+        choices=(5, 7),
+        metavar="5|7",
+        help="all meters that can encrypt in this security mode, with keys that are printed",
+    )
     simulate.add_argument("--baud", type=int, default=2400)
     simulate.add_argument("--fast", action="store_true", help="answer without the wire's delays")
 
@@ -395,6 +448,11 @@ def _run(arguments: argparse.Namespace) -> int:
                 telegrams=arguments.telegrams,
                 baud=arguments.baud,
                 fast=arguments.fast,
+                meters=arguments.meters,
+                items=[
+                    *arguments.misfortune,
+                    *([f"encrypted:{arguments.encrypted}"] if arguments.encrypted else []),
+                ],
             )
         case "mapping":
             return _run_mapping(arguments)

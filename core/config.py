@@ -21,13 +21,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.errors import CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
+from core.mbus.transport import BAUD_RATES
 from core.push.schedule import Schedule, ScheduleError
 
 FIRST_LOGICAL_DEVICE = 16
 """Address of the first meter's logical device; the next meter takes the next free one."""
-
-BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
-"""Bits per second that EN 13757-2 knows."""
 
 Authentication = Literal["none", "low", "high"]
 Policy = Literal["none", "authenticated-encrypted"]
@@ -43,6 +41,9 @@ Report = Literal[
 
 DIALECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
 """What the name of a dialect, and so of its file, looks like."""
+
+Place = tuple[str, str]
+"""Line and canonical address of a meter: one whose address is written another way is the same."""
 
 T = TypeVar("T")
 Check = Callable[[Any], Any]
@@ -269,6 +270,11 @@ class MeterConfig:
     """Added to the answer time-out of this meter."""
     baud: Annotated[int | None, _one_of(*BAUD_RATES)] = None
     """Rate at which it speaks, `None` = that of its line."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is. Raises `AddressError` where it has no address yet."""
+        return self.line, str(parse_address(str(self.address)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,7 +566,7 @@ def _meters_checked(meters: tuple[MeterConfig, ...], lines: list[str], path: Pat
                 missing = "add a [[line]] first" if not lines else f"name one of: {', '.join(lines)}"
                 raise ConfigError(f"{where} it has no line; {missing}.")
             raise ConfigError(f'{where} there is no line "{line}"{nearest(line, lines)}')
-        place = (line, str(parse_address(str(meter.address))))
+        place = dataclasses.replace(meter, line=line).place
         if place in addresses:
             raise ConfigError(
                 f"{where} address {place[1]} on {line} is that of meter number {addresses[place]} already; "

@@ -1,8 +1,8 @@
-"""Opens encrypted telegrams (EN 13757-7 security modes 5 and 7); believes what passes the 2F 2F check."""
+"""Opens and makes encrypted telegrams (EN 13757-7 security modes 5 and 7); believes what passes the 2F 2F check."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -67,8 +67,7 @@ def opened(
             "the telegram is encrypted but its short header lacks the identification that decryption needs",
         )
     if sealed.mode == 5:
-        vector = identity.manufacturer + identity.identification + bytes((identity.version, identity.medium))
-        vector += bytes([identity.access_number]) * 8
+        vector = _vector(identity)
         keys = [key]
     else:
         vector = bytes(_BLOCK)
@@ -80,6 +79,26 @@ def opened(
         if plain.startswith(_CHECK):
             return body[: sealed.start] + plain + body[sealed.stop :], ""
     return b"", "the telegram cannot be opened: the key of the meter is not the one it was encrypted with"
+
+
+def sealed(mode: Literal[5, 7], key: bytes, identity: Identity, records: bytes) -> bytes:
+    """Configuration word and encrypted records, as they follow the status byte of a header (CI 72h).
+
+    `key` must have 16 bytes; mode 7 uses it as it is, without a message counter. At most 238 bytes of records, so that
+    they fit into the 15 blocks that a configuration word can tell of.
+    """
+    plain = _CHECK + records
+    plain += b"\x2f" * (-len(plain) % _BLOCK)
+    vector = _vector(identity) if mode == 5 else bytes(_BLOCK)
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
+    word = bytes((len(plain) // _BLOCK << 4, mode)) + (b"" if mode == 5 else b"\x00")
+    return word + encryptor.update(plain) + encryptor.finalize()
+
+
+def _vector(identity: Identity) -> bytes:
+    """Initialisation vector of mode 5."""
+    header = identity.manufacturer + identity.identification + bytes((identity.version, identity.medium))
+    return header + bytes([identity.access_number]) * 8
 
 
 def _ephemeral(key: bytes, counter: bytes, identity: Identity) -> bytes:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
 
 from core.mbus.serial_port import open_serial
-from core.mbus.simulator import SimulatedBus, SimulationError, load_meters, open_simulated
+from core.mbus.simulator import SimulatedBus, SimulationError, open_simulated, planned_bus
 from core.mbus.transport import LineError, Transport, TransportProtocol
 
 _TCP_MARGIN = 0.5  # s; a level converter gathers bytes into packets, and networks take their time
@@ -15,11 +14,11 @@ _CONNECT_TIMEOUT = 5.0  # s
 
 
 async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None) -> Transport:
-    """Open `serial:/dev/ttyUSB0`, `tcp:host:port`, `sim:` or `sim:folder`.
+    """Open `serial:/dev/ttyUSB0`, `tcp:host:port`, `sim:`, `sim:folder` or `sim:folder?item&item`.
 
     `baud` is the rate on the bus, 300..38400; over TCP the level converter must be set to the same. `sim:` leads to
-    `bus`, by default one of all telegrams that come with the program; with a folder of .hex files to those.
-    Raises `LineError`.
+    `bus`, by default one of all telegrams that come with the program; with a folder of .hex files to those, with items
+    to misfortunes and fleets (`core.mbus.simulator.planned_bus`). Raises `LineError`.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "serial" and rest:
@@ -27,13 +26,13 @@ async def open_transport(url: str, baud: int, *, bus: SimulatedBus | None = None
     if scheme == "tcp":
         return await _open_tcp(*_split_host_port(url, rest))
     if scheme == "sim":
-        return open_simulated(bus or await _simulated_bus(rest), baud)
+        return open_simulated(bus or await _simulated_bus(rest, baud), baud)
     raise LineError(f"{url!r} names no line: use serial:/dev/ttyUSB0, tcp:HOST:PORT or sim:.")
 
 
-async def _simulated_bus(folder: str) -> SimulatedBus:
+async def _simulated_bus(plan: str, baud: int) -> SimulatedBus:
     try:
-        return SimulatedBus(await asyncio.to_thread(load_meters, Path(folder) if folder else None))
+        return await asyncio.to_thread(planned_bus, plan, baud)
     except SimulationError as error:
         raise LineError(str(error)) from error
 

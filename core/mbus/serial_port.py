@@ -11,12 +11,10 @@ import termios
 import serial
 import serial_asyncio
 
-from core.mbus.transport import LineError, Transport, TransportProtocol
-
-BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
-"""What EN 13757-2 allows on the bus."""
+from core.mbus.transport import LineError, Transport, TransportProtocol, check_baud
 
 _MARGIN = 0.05  # s; a USB adapter holds bytes back for up to 16 ms, and the loop has other work
+_DRAIN_TIMEOUT = 15.0  # s; the longest frame takes 9.6 s at 300 baud
 
 
 async def open_serial(device: str, baud: int) -> Transport:
@@ -24,9 +22,7 @@ async def open_serial(device: str, baud: int) -> Transport:
 
     Raises `LineError` where there is no such device, no permission, it is in use, or is no serial port.
     """
-    if baud not in BAUD_RATES:
-        rates = ", ".join(map(str, BAUD_RATES))
-        raise LineError(f"{baud} baud is no rate of an M-Bus: choose one of {rates}.")
+    check_baud(baud)
     gone = f"The serial port {device} is gone: is its adapter unplugged?"
     loop = asyncio.get_running_loop()
     try:
@@ -45,12 +41,21 @@ class _SerialProtocol(TransportProtocol):
         super().__init__(margin, gone)
         self.made = asyncio.Event()
         self._port = port
+        self._written = asyncio.Event()  # all was handed to the driver
+        self._written.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._stream = transport
-        self.transport = Transport(transport.write, self._end, self._margin)
+        transport.set_write_buffer_limits(0)
+        self.transport = Transport(transport.write, self._end, self._margin, self._change_baud)
         self.made.set()
+
+    def pause_writing(self) -> None:
+        self._written.clear()
+
+    def resume_writing(self) -> None:
+        self._written.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport.lose(self._gone)
@@ -62,12 +67,41 @@ class _SerialProtocol(TransportProtocol):
         self._port.reset_output_buffer()
         self._stream.abort()
 
+    async def _change_baud(self, baud: int) -> None:
+        device = self._port.port
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
+                await self._written.wait()
+                if self._stream.is_closing():
+                    raise LineError(self._gone)
+                # A descriptor of its own: the port may be closed, and its number taken, while the thread waits.
+                await asyncio.to_thread(_drain_and_set_baud, os.dup(self._port.fileno()), baud)
+        except TimeoutError as error:
+            raise LineError(f"The serial port {device} does not send: check its adapter.") from error
+        except (OSError, termios.error) as error:
+            raise LineError(f"The serial port {device} does not take {baud} baud: {error}.") from error
+
 
 def _open(device: str, baud: int) -> serial.Serial:
     # A pseudo terminal has no parity, and setting one is an error there.
     pseudo = os.path.realpath(device).startswith("/dev/pts/")
     parity = serial.PARITY_NONE if pseudo else serial.PARITY_EVEN
     return serial.Serial(device, baud, serial.EIGHTBITS, parity, serial.STOPBITS_ONE, exclusive=True)
+
+
+def _drain_and_set_baud(descriptor: int, baud: int) -> None:
+    """Closes `descriptor`. Raises `termios.error` or `OSError`."""
+    try:
+        termios.tcdrain(descriptor)
+        wanted = [getattr(termios, f"B{baud}")] * 2
+        attributes = termios.tcgetattr(descriptor)
+        attributes[4:6] = wanted
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
+        # It reports success where it could change anything at all.
+        if termios.tcgetattr(descriptor)[4:6] != wanted:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    finally:
+        os.close(descriptor)
 
 
 def _explain(device: str, error: Exception) -> str:

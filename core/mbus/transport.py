@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from core.errors import CmeError
+
+BAUD_RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
+"""What EN 13757-2 allows on the bus."""
 
 _MOST_UNREAD = 4096  # bytes; far more than any exchange, so only a chattering line gets there
 
@@ -20,11 +23,21 @@ class Transport:
     Whoever feeds it calls `deliver` with received bytes and `lose` when no more can come.
     """
 
-    def __init__(self, send: Callable[[bytes], None], end: Callable[[], None], margin: float) -> None:
-        """`send` and `end` must not block. `margin` is what the way to the bus may add to an answer, in s."""
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        end: Callable[[], None],
+        margin: float,
+        change_baud: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """`send` and `end` must not block. `margin` is what the way to the bus may add to an answer, in s.
+
+        `change_baud` returns when the new rate holds, or raises `LineError`; `None` where the rate is fixed.
+        """
         self.margin = margin
         self._send = send
         self._end = end
+        self._change_baud = change_baud
         self._received = bytearray()
         self._reason = ""
         self._lost = asyncio.Event()
@@ -53,6 +66,22 @@ class Transport:
         if self._reason:
             raise LineError(self._reason)
         self._send(data)
+
+    async def set_baud(self, baud: int) -> None:
+        """Change the rate on the bus, 300..38400; returns when it holds for whatever is written afterwards.
+
+        Bytes that are still to be sent go out at the old rate. Raises `LineError` where the way to the bus cannot
+        change its rate, the rate is none of an M-Bus, or the line is lost; the line is open at the old rate then,
+        unless it is lost.
+        """
+        check_baud(baud)
+        if self._reason:
+            raise LineError(self._reason)
+        if self._change_baud is None:
+            raise LineError(
+                "The rate on this line is fixed by its level converter: set it there, or use rfc2217:HOST:PORT."
+            )
+        await self._change_baud(baud)
 
     def discard(self) -> bytes:
         """Take what was received and not yet read."""
@@ -103,6 +132,13 @@ class TransportProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport.lose(f"{self._gone}: {exc}." if exc else f"{self._gone}.")
+
+
+def check_baud(baud: int) -> None:
+    """Raises `LineError` for a rate that no M-Bus has."""
+    if baud not in BAUD_RATES:
+        rates = ", ".join(map(str, BAUD_RATES))
+        raise LineError(f"{baud} baud is no rate of an M-Bus: choose one of {rates}.")
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -215,7 +215,15 @@ def test_misfortunes() -> None:
 def test_unknown_commands_are_not_acknowledged() -> None:
     """A meter that does not carry out a command must not say that it did; an application reset it does."""
     bus = SimulatedBus([SimulatedMeter([recorded("frame2")], address=5)], clock=lambda: NOW)
-    assert ask(bus, snd_ud(5, True, 0x51, b"\x01\x7a\x06")) is None
+    for unknown in (
+        b"",
+        b"\x01\x7a",
+        b"\x01\x7a\xff",
+        b"\x04\x13\x00\x00\x00\x00",
+        b"\x04\x6d\xff\xff\xff\xff",
+    ):
+        assert ask(bus, snd_ud(5, True, 0x51, unknown)) is None
+    assert ask(bus, snd_ud(5, True, 0xB7)) is None
     assert ask(bus, snd_ud(5, True, 0x50)) == ACK
     assert ask(bus, snd_nke(255)) is None
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 from pathlib import Path
 
 import pytest
 
 from core.mbus.frame import ACK, snd_nke
 from core.mbus.opener import open_transport
-from core.mbus.simulator import SimulatedBus, SimulatedMeter, SimulatedPty, read_telegrams, serve_tcp
+from core.mbus.simulator import (
+    SimulatedBus,
+    SimulatedMeter,
+    SimulatedPty,
+    open_simulated,
+    read_telegrams,
+    serve_tcp,
+)
 from core.mbus.transport import LineError, Transport
 from tests.conftest import TELEGRAMS
 
@@ -37,6 +45,41 @@ async def test_serial_line_carries_both_ways(bus: SimulatedBus) -> None:
     assert await line.read(soon()) == ACK
     line.close()
     pty.close()
+
+
+async def test_rate_of_an_open_serial_port_changes(bus: SimulatedBus) -> None:
+    """The port goes on at the new rate without being opened again, and what was to be sent before it is sent."""
+    pty = SimulatedPty(bus, 2400, fast=True)
+    line = await open_transport(f"serial:{pty.path}", 2400)
+    device = os.open(pty.path, os.O_RDWR | os.O_NOCTTY)
+    line.write(snd_nke(5))
+    await line.set_baud(9600)
+    assert termios.tcgetattr(device)[4:6] == [termios.B9600] * 2
+    assert await line.read(soon()) == ACK
+    line.write(snd_nke(5))
+    assert await line.read(soon()) == ACK
+    os.close(device)
+    line.close()
+    with pytest.raises(LineError, match="closed"):
+        await line.set_baud(2400)
+    pty.close()
+
+
+async def test_rate_changes_only_where_the_way_to_the_bus_can(bus: SimulatedBus) -> None:
+    """A simulated line takes any rate of an M-Bus; a plain TCP converter is fixed to its own, which is said."""
+    line = open_simulated(bus, 300, fast=True)
+    await line.set_baud(38400)
+    line.write(snd_nke(5))
+    assert await line.read(soon()) == ACK
+    with pytest.raises(LineError, match="2000 baud is no rate"):
+        await line.set_baud(2000)
+    line.close()
+    server = await serve_tcp(bus, 2400, fast=True)
+    line = await open_transport(f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}", 2400)
+    with pytest.raises(LineError, match="fixed by its level converter"):
+        await line.set_baud(9600)
+    line.close()
+    server.close()
 
 
 async def test_serial_port_in_use_is_refused(bus: SimulatedBus) -> None:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from core.mbus.address import BROADCAST, HEADER_LENGTH, POINT_TO_POINT, SELECTED, SecondaryAddress
-from core.mbus.frame import ACK, CI_SELECT, FCB, FCV, REQ_UD1, REQ_UD2, SND_NKE, SND_UD, Frame, Kind
+from core.mbus.frame import (
+    ACK,
+    CI_SELECT,
+    FCB,
+    FCV,
+    REQ_UD1,
+    REQ_UD2,
+    SND_NKE,
+    SND_UD,
+    Frame,
+    Kind,
+)
+from core.mbus.simulator.commands import CI_BAUD, CI_RESET, obey
 from core.mbus.simulator.meter import SimulatedMeter
+from core.mbus.simulator.misfortune import LINE_UNHARMED, LineMisfortune
+from core.mbus.simulator.shaping import FABRICATION, MORE_FOLLOWS, summed
 
-_CI_RESET = 0x50  # application reset
+FALLBACK = 60.0
+"""Seconds after which a meter to which nobody spoke at its new rate goes back to the one before."""
+
+_CI_SELECT_MSB = 0x56  # selection with the most significant byte first
+_IDENTIFICATION = {0x72: 7, 0x73: 7, 0x76: 10, 0x77: 10}  # CI -> offset of its last two digits in a frame
+_TWIN_AHEAD = 3 * 86_400.0  # s by which the registers of a twin have run on
+_TWIN_ACCESS = 37
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +52,12 @@ class _Link:
     answer: bytes = b""
 
     def reset(self) -> None:
-        self.fcb, self.page, self.answer = None, -1, b""
+        self.fcb = None
+        self.begin()
+
+    def begin(self) -> None:
+        """The next telegram is the first one."""
+        self.page, self.answer = -1, b""
 
 
 @dataclass(slots=True)
@@ -42,40 +68,95 @@ class _Slave:
     sent: int = 0
     primary: _Link = field(default_factory=_Link)
     secondary: _Link = field(default_factory=_Link)
+    rate_before: int | None = None
+    """The rate that holds again after `trial_ends`."""
+    trial_ends: float | None = None  # seconds since 1970-01-01 UTC
 
 
 class SimulatedBus:
     """Meters on one line. No I/O and no waiting: `respond` says what would be heard.
 
-    `clock` gives the time that the registers show, in seconds since 1970-01-01 UTC.
+    `clock` gives the time that the registers show, in seconds since 1970-01-01 UTC. `baud` is the rate of meters
+    that have none of their own; with `None` they understand every one. What is random depends on `seed` alone.
     """
 
-    def __init__(self, meters: Iterable[SimulatedMeter], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        meters: Iterable[SimulatedMeter],
+        clock: Callable[[], float] = time.time,
+        *,
+        baud: int | None = None,
+        misfortune: LineMisfortune = LINE_UNHARMED,
+        seed: int = 1,
+    ) -> None:
         self._slaves = [_Slave(meter, meter.access_number) for meter in meters]
         self._clock = clock
+        self.baud = baud
+        self.misfortune = misfortune
+        """May be changed at any time."""
+        self.rate: int | None = None
+        """At which the master speaks now; `None` = at that of every meter."""
+        self._random = random.Random(seed)
 
     @property
     def meters(self) -> tuple[SimulatedMeter, ...]:
-        """The meters on the line; their address and misfortune may be changed."""
+        """The meters on the line; their attributes may be changed."""
         return tuple(slave.meter for slave in self._slaves)
+
+    @property
+    def broken(self) -> bool:
+        """Whether nobody hears anybody now."""
+        loose = self.misfortune.loose
+        return self.misfortune.broken or bool(loose and self._clock() // loose % 2)
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence.
 
         The answers of several meters to one frame overlay each other: equal ones stay readable.
         """
+        if self.broken:
+            return None
         answers: dict[int, bytes] = {}
         late = 0.0
         for index, slave in enumerate(self._slaves):
             fate = slave.meter.misfortune
-            data = None if fate.dead else self._ask(slave, frame)
-            if data is not None and frame.address != BROADCAST:
-                answers[index] = fate.noise + data
-                late = max(late, fate.late)
-        return Answer(overlay(answers.values()), late, frozenset(answers)) if answers else None
+            data = self._ask(slave, frame) if not fate.dead and self._understood_by(slave) else None
+            if data is not None:
+                slave.trial_ends = slave.trial_ends if _switches_rate(frame) else None
+                if frame.address != BROADCAST:
+                    answers[index] = fate.noise + data
+                    late = max(late, fate.late)
+        if not answers:
+            return None
+        return Answer(self._disturbed(overlay(answers.values())), late, frozenset(answers))
+
+    def unasked(self) -> tuple[float, Answer] | None:
+        """What comes without a request and in how many seconds: a burst of noise, or a telegram; `None` if nothing.
+
+        Ask again when that time is over.
+        """
+        share = self.misfortune.noise
+        chatty = [index for index, slave in enumerate(self._slaves) if slave.meter.misfortune.chatty]
+        if chatty and (not share or self._random.random() < 0.5):
+            index = self._random.choice(chatty)
+            meter = self._slaves[index].meter
+            pause = meter.misfortune.chatty / len(chatty)
+            return pause, Answer(meter.telegram_at(self._clock()), speakers=frozenset((index,)))
+        if not share:
+            return None
+        return self._random.uniform(0.1, 2.0) / share, Answer(
+            self._random.randbytes(self._random.randint(1, 6))
+        )
+
+    def _understood_by(self, slave: _Slave) -> bool:
+        if slave.trial_ends is not None and self._clock() > slave.trial_ends:
+            slave.meter.baud, slave.trial_ends = slave.rate_before, None
+        own = slave.meter.baud or self.baud
+        return None in (own, self.rate) or own == self.rate
 
     def _ask(self, slave: _Slave, frame: Frame) -> bytes | None:
-        if frame.kind is Kind.LONG and (frame.address, frame.ci) == (SELECTED, CI_SELECT):
+        selecting = frame.ci in (CI_SELECT, _CI_SELECT_MSB)
+        if frame.kind is Kind.LONG and frame.address == SELECTED and selecting:
             return _select(slave, frame)
         if frame.address == SELECTED:
             if not slave.selected:
@@ -95,25 +176,64 @@ class SimulatedBus:
                 return self._send(slave, link, frame.control)
             case (control, Kind.SHORT) if control == REQ_UD1 & ~FCV:
                 return ACK  # no alarm
-            case (control, Kind.LONG) if control == SND_UD & ~FCV and frame.ci == _CI_RESET:
-                link.page = -1
-                return ACK
+            case (control, Kind.LONG) if control == SND_UD & ~FCV:
+                return self._take(slave, frame)
         return None
+
+    def _take(self, slave: _Slave, frame: Frame) -> bytes | None:
+        """Carry out a command; one that the meter does not know is not acknowledged."""
+        now, rate = self._clock(), slave.meter.baud
+        if not obey(slave.meter, frame.ci, frame.payload, now):
+            return None
+        if _switches_rate(frame):
+            if slave.trial_ends is None:
+                slave.rate_before = rate
+            slave.trial_ends = now + FALLBACK
+        if frame.ci == CI_RESET:
+            slave.primary.begin()
+            slave.secondary.begin()
+        return ACK
 
     def _send(self, slave: _Slave, link: _Link, control: int) -> bytes:
         """The next telegram, or the last one again where the frame count bit did not change."""
+        fate = slave.meter.misfortune
         fcb = bool(control & FCB) if control & FCV else None
-        if fcb is None or fcb is not link.fcb or not link.answer:
-            link.page = (link.page + 1) % len(slave.meter)
+        if fate.fcb == "lost":
+            link.reset()
+        again = fate.fcb == "stuck" or (fate.fcb != "ignored" and fcb is not None and fcb is link.fcb)
+        if not again or not link.answer:
             slave.access = (slave.access + 1) & 0xFF
-            link.answer = slave.meter.telegram_at(self._clock(), link.page, slave.access)
+            link.page = 0 if fate.repeating or fate.endless else (link.page + 1) % len(slave.meter)
+            link.answer = self._telegram(slave, link.page)
             link.fcb = fcb
-        every = slave.meter.misfortune.wrong_checksum
-        spoil = every and slave.sent % every == 0
         slave.sent += 1
-        if spoil:
-            return link.answer[:-2] + bytes((link.answer[-2] ^ 0xFF,)) + link.answer[-1:]
-        return link.answer
+        answer = link.answer
+        if fate.wrong_checksum and (slave.sent - 1) % fate.wrong_checksum == 0:
+            answer = answer[:-2] + bytes((answer[-2] ^ 0xFF,)) + answer[-1:]
+        return answer[: fate.cut or None]
+
+    def _telegram(self, slave: _Slave, page: int) -> bytes:
+        meter, fate, now = slave.meter, slave.meter.misfortune, self._clock()
+        tail = b""
+        if fate.repeating or fate.endless:
+            # Behind DIF 1Fh a telegram may carry what only its manufacturer understands: here, a number.
+            tail = MORE_FOLLOWS + (slave.sent.to_bytes(4) if fate.endless else b"")
+        raw = meter.telegram_at(now, page, slave.access, tail)
+        if fate.impostor:
+            raw = _misnamed(raw)
+        if fate.twin:
+            raw = overlay(
+                (raw, meter.telegram_at(now + _TWIN_AHEAD, page, slave.access + _TWIN_ACCESS, tail))
+            )
+        return raw
+
+    def _disturbed(self, data: bytes) -> bytes:
+        """Now and then with noise in front, within or behind."""
+        if self._random.random() >= self.misfortune.noise:
+            return data
+        noise = self._random.randbytes(self._random.randint(1, 6))
+        at = self._random.choice((0, len(data) // 2, len(data)))
+        return data[:at] + noise + data[at if at in (0, len(data)) else at + len(noise) :]
 
 
 def overlay(answers: Collection[bytes]) -> bytes:
@@ -128,15 +248,37 @@ def overlay(answers: Collection[bytes]) -> bytes:
     return bytes(mixed)
 
 
+def _switches_rate(frame: Frame) -> bool:
+    return frame.kind is Kind.LONG and frame.ci in CI_BAUD
+
+
+def _misnamed(raw: bytes) -> bytes:
+    """The telegram with another last digit in its identification."""
+    place = _IDENTIFICATION.get(raw[6])
+    if place is None:
+        return raw
+    return summed(raw[:place] + bytes((raw[place] ^ 0x01,)) + raw[place + 1 :])
+
+
 def _select(slave: _Slave, frame: Frame) -> bytes | None:
     slave.secondary.reset()
+    wanted, more = frame.payload[:HEADER_LENGTH], frame.payload[HEADER_LENGTH:]
+    if frame.ci == _CI_SELECT_MSB and len(wanted) == HEADER_LENGTH:
+        wanted = wanted[3::-1] + wanted[5:3:-1] + wanted[6:]
+        more = more[:2] + more[:1:-1]
     slave.selected = (
-        len(frame.payload) == HEADER_LENGTH
+        len(wanted) == HEADER_LENGTH
         and frame.control & ~FCB == SND_UD
-        and _meant(frame.payload, slave.meter.header)
+        and SecondaryAddress.from_header(wanted).matches(slave.meter.header)
+        and (not more or _has_fabrication(slave.meter, more))
     )
     return ACK if slave.selected else None
 
 
-def _meant(wanted: bytes, header: bytes) -> bool:
-    return SecondaryAddress.from_header(wanted).matches(header)
+def _has_fabrication(meter: SimulatedMeter, record: bytes) -> bool:
+    """Whether a record of an enhanced selection, with F for any digit, names the meter's fabrication number."""
+    number = meter.fabrication
+    if number is None or record[:2] != FABRICATION or len(record) != 6:
+        return False
+    digits = zip(record[2:].hex(), number.hex(), strict=True)
+    return all(want in ("f", have) for want, have in digits)

@@ -4,85 +4,119 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from core.errors import CmeError
 from core.mbus.address import HEADER_LENGTH
 from core.mbus.frame import Frame, FrameReader, Kind, identity_of
+from core.mbus.simulator.misfortune import UNHARMED, Misfortune, SimulationError
 from core.mbus.simulator.motion import Motion, motion_of
-from core.mbus.telegram import Telegram, TelegramError, decode
+from core.mbus.simulator.shaping import (
+    MORE_FOLLOWS,
+    Encryption,
+    end_of_records,
+    ending,
+    fabrication_of,
+    rebuilt,
+    summed,
+)
+from core.mbus.telegram import Record, TelegramError, decode
 
 log = logging.getLogger(__name__)
 
 TELEGRAMS = Path(__file__).parent.parent / "telegrams"
 """The telegrams of real meters that come with the program."""
 
-_MORE_FOLLOWS, _NO_MORE, _FILLER = 0x1F, 0x0F, 0x2F
+_NO_MORE = b"\x0f"
 _HEADER = 7  # bytes in front of the payload
 _ACCESS_NUMBER = {0x72: 8, 0x76: 8, 0x73: 4, 0x77: 4, 0x7A: 0}  # CI -> offset in the payload
 
 
-class SimulationError(CmeError):
-    """A telegram or directory that no meter can be made of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Misfortune:
-    """What goes wrong at a meter."""
-
-    dead: bool = False  # hears and says nothing
-    late: float = 0.0  # seconds that every answer comes too late
-    wrong_checksum: int = 0  # every n-th telegram has one, the first to begin with; 0 = none
-    noise: bytes = b""  # in front of every answer
+_APPLICATIONS: dict[int, Callable[[Record], bool]] = {
+    0x2: lambda record: record.storage > 0,
+    0x3: lambda record: record.storage > 0,
+    0x5: lambda record: record.storage == 0,
+}
+"""High digit of a subcode (EN 13757-3, application select) -> records that it leaves: billing, present values."""
 
 
 class SimulatedMeter:
-    """A slave with one or more telegrams. `address` and `misfortune` may be changed at any time."""
+    """A slave with one or more telegrams. What its attributes say may be changed at any time."""
 
     def __init__(
-        self, telegrams: Sequence[bytes], *, address: int | None = None, misfortune: Misfortune = Misfortune()
+        self,
+        telegrams: Sequence[bytes],
+        *,
+        address: int | None = None,
+        misfortune: Misfortune = UNHARMED,
+        baud: int | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """`telegrams` are whole frames in the order of sending. `address` is 0..250, by default as recorded.
 
-        Raises `SimulationError` for anything but valid telegrams.
+        `baud` is the only rate that it understands; `None` is that of the line. With `encryption` it sends its
+        telegrams encrypted. Raises `SimulationError` for anything but valid telegrams, and where these cannot be
+        encrypted.
         """
-        frames = [_parse(raw) for raw in telegrams]
-        if not frames:
+        self._frames = [_parse(raw) for raw in telegrams]
+        if not self._frames:
             raise SimulationError("A simulated meter needs at least one telegram.")
-        self.address = frames[0].address if address is None else address
+        first = self._frames[0]
+        self.address = first.address if address is None else address
         self.misfortune = misfortune
-        self.identity = identity_of(frames[0])
+        self.baud = baud
+        self.encryption = encryption
+        self.application = 0
+        """Subcode of the application that a master selected; 0 sends everything."""
+        self.clock_ahead = 0.0
+        """Seconds by which its own clock is ahead."""
+        self.identity = identity_of(first)
         self.header = self.identity.to_bytes() if self.identity else b"\xff" * HEADER_LENGTH
-        seed = zlib.crc32(self.header)
-        last = len(frames) - 1
-        self._pages = [_Page(frame, seed, last=index == last) for index, frame in enumerate(frames)]
+        self._seed = zlib.crc32(self.header)
+        self._pages = {0: self._make_pages(None)}
+        self.fabrication = fabrication_of(self._pages[0][0].telegram)
+        """Fabrication number, 4 bytes BCD, least significant first; `None` if it has none."""
+        if encryption:
+            for page in range(len(self)):
+                self.telegram_at(0.0, page)
 
     @property
     def medium(self) -> str:
         """Name of the medium, "" if the telegram has none."""
-        return self._pages[0].telegram.medium
+        return self._pages[0][0].telegram.medium
 
     @property
     def access_number(self) -> int:
         """The access number of the recording."""
-        return self._pages[0].telegram.access_number or 0
+        return self._pages[0][0].telegram.access_number or 0
 
     def __len__(self) -> int:
-        return len(self._pages)
+        return len(self._frames)
 
-    def telegram_at(self, time: float, page: int = 0, access: int | None = None) -> bytes:
+    def telegram_at(self, time: float, page: int = 0, access: int | None = None, tail: bytes = b"") -> bytes:
         """One whole frame as the meter sends it at `time` (seconds since 1970-01-01 UTC, from 2020 on).
 
-        The same time gives the same telegram. `access` is the access number; by default it counts minutes.
+        The same time gives the same telegram. `access` is the access number; by default it counts minutes. `tail`
+        stands in the place of what is behind the records.
         """
+        chosen = self._pages.get(self.application)
+        if chosen is None:
+            wanted = _APPLICATIONS.get(self.application >> 4)
+            chosen = self._pages[self.application] = self._make_pages(wanted)
         number = int(time // 60) if access is None else access
-        return self._pages[page].at(time, self.address, number & 0xFF)
+        raw = chosen[page].at(time, self.address, number & 0xFF, self.clock_ahead, tail)
+        return self.encryption.seal(raw) if self.encryption else raw
 
     def telegrams_at(self, time: float) -> tuple[bytes, ...]:
         """All frames of one readout at `time`."""
-        return tuple(self.telegram_at(time, page) for page in range(len(self._pages)))
+        return tuple(self.telegram_at(time, page) for page in range(len(self)))
+
+    def _make_pages(self, wanted: Callable[[Record], bool] | None) -> list[_Page]:
+        last = len(self._frames) - 1
+        return [
+            _Page(frame.raw, self._seed, last=index == last, wanted=wanted)
+            for index, frame in enumerate(self._frames)
+        ]
 
 
 def load_meters(directory: Path | None = None) -> list[SimulatedMeter]:
@@ -128,53 +162,55 @@ def read_telegrams(path: Path) -> tuple[bytes, ...]:
 
 
 class _Page:
-    """One recorded telegram and the records in it that move."""
+    """One recorded telegram, or those of its records that are wanted, and the records in it that move."""
 
-    def __init__(self, frame: Frame, seed: int, *, last: bool) -> None:
+    def __init__(
+        self, raw: bytes, seed: int, *, last: bool, wanted: Callable[[Record], bool] | None = None
+    ) -> None:
         try:
-            self.telegram = decode(frame.raw)
+            self.telegram = decode(raw)
+            if wanted:
+                self.telegram = decode(_with_only(raw, self.telegram.records, wanted, last))
         except TelegramError as error:
             raise SimulationError(f"No meter can be made of this telegram. {error}") from error
-        self._raw = bytearray(frame.raw)
+        self._raw = bytearray(self.telegram.frame)
+        ci = self._raw[6]
         # An access number is part of how a telegram is encrypted: a changed one could not be opened.
-        access = None if self.telegram.encrypted else _ACCESS_NUMBER.get(frame.ci)
+        access = None if self.telegram.encrypted else _ACCESS_NUMBER.get(ci)
         self._access = None if access is None else _HEADER + access
-        self._moving: list[tuple[int, int, Motion]] = []
+        self._end = end_of_records(self.telegram)
+        self._moving: list[tuple[int, int, Motion, bool]] = []
         if self.telegram.encrypted:
             return
         if last and self.telegram.more_follows:
-            self._end_here()
+            # The rest of the readout was not recorded: announce no further telegram.
+            self._raw[self._end : self._end + 1] = _NO_MORE
         for record in self.telegram.records:
-            motion = motion_of(record, seed=seed, order="big" if frame.ci == 0x76 else "little")
+            motion = motion_of(record, seed=seed, order="big" if ci == 0x76 else "little")
             if motion:
                 end = record.data_offset + len(record.data)
-                self._moving.append((record.data_offset, end, motion))
+                is_clock = record.quantity in ("date", "datetime")
+                self._moving.append((record.data_offset, end, motion, is_clock))
 
-    def at(self, time: float, address: int, access: int) -> bytes:
+    def at(self, time: float, address: int, access: int, clock_ahead: float, tail: bytes) -> bytes:
         raw = self._raw.copy()
         raw[5] = address
         if self._access is not None:
             raw[self._access] = access
-        for start, end, motion in self._moving:
-            raw[start:end] = motion(time)
-        raw[-2] = sum(raw[4:-2]) & 0xFF
-        return bytes(raw)
-
-    def _end_here(self) -> None:
-        """The rest of the readout was not recorded: announce no further telegram."""
-        self._raw[_end_of_records(self.telegram, self._raw)] = _NO_MORE
+        for start, end, motion, is_clock in self._moving:
+            raw[start:end] = motion(time + clock_ahead if is_clock else time)
+        if tail and self.telegram.structure == "variable":
+            return ending(bytes(raw), self._end, tail)
+        return summed(raw)
 
 
-def _end_of_records(telegram: Telegram, raw: bytearray) -> int:
-    """Where the DIF 1Fh is that announces a further telegram."""
-    for record in telegram.records:
-        if raw[record.offset] == _MORE_FOLLOWS:
-            return record.offset
-    last = telegram.records[-1] if telegram.records else None
-    position = last.offset + last.length if last else _HEADER + 12
-    while raw[position] == _FILLER:
-        position += 1
-    return position
+def _with_only(raw: bytes, records: Iterable[Record], wanted: Callable[[Record], bool], last: bool) -> bytes:
+    """The telegram with the wanted ones of its records; the whole of it if there is none of them."""
+    kept = b"".join(raw[r.offset : r.offset + r.length] for r in records if wanted(r))
+    if not kept:
+        return raw
+    header = next(iter(records)).offset - _HEADER
+    return rebuilt(raw, raw[_HEADER : _HEADER + header] + kept + (b"" if last else MORE_FOLLOWS))
 
 
 def _parse(raw: bytes) -> Frame:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import termios
 import tty
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
 from core.mbus.simulator.bus import Answer, SimulatedBus, overlay
-from core.mbus.transport import Transport
+from core.mbus.transport import BAUD_RATES, Transport
 
 DELAY_BITS, DELAY_SECONDS = 33, 0.03
 """A simulated meter answers after this time, as a quick real one does."""
@@ -20,13 +21,16 @@ _MARGIN = 0.1  # s; simulation and master may share a busy loop
 _CHUNK = (
     0.025  # s; a real adapter hands received bytes over in about such pieces, and it spares the processor
 )
+_OUTPUT_SPEED = 5  # index in what tcgetattr returns; the input speed is in front of it
+_SPEEDS: dict[int, int] = {getattr(termios, f"B{baud}"): baud for baud in BAUD_RATES}
 _PAUSE = 0.3  # s after which a request that was cut off is forgotten
 
 
 class Wire:
     """Plays a bus with the times of the wire. `feed` it what the master sends; `send` gets what it hears.
 
-    The wire is half-duplex: while a meter talks nobody hears the master. Belongs to one event loop.
+    The wire is half-duplex: while a meter talks nobody hears the master. What meters say unasked begins when the
+    master speaks for the first time. Belongs to one event loop.
     """
 
     def __init__(
@@ -35,29 +39,59 @@ class Wire:
         """`fast` leaves out all times but those of late meters."""
         self._bus = bus
         self._send = send
-        self._byte = 0.0 if fast else BITS_PER_BYTE / baud
-        self._delay = 0.0 if fast else DELAY_BITS / baud + DELAY_SECONDS
+        self._fast = fast
+        self.set_baud(baud)
         self._reader = FrameReader()
+        self._stir: asyncio.TimerHandle | None = None  # until something comes unasked
         self._arrived = 0.0  # loop time at which the last byte of the master is on the wire
         self._talks: list[_Talk] = []  # answers that have begun or wait, in their order
 
+    def set_baud(self, baud: int) -> None:
+        """Change the rate, from the next bytes on."""
+        self._baud = baud
+        self._byte = 0.0 if self._fast else BITS_PER_BYTE / baud
+        self._delay = 0.0 if self._fast else DELAY_BITS / baud + DELAY_SECONDS
+
     def feed(self, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
+        self._await_unasked()
+        if self._bus.misfortune.echo:
+            self._say(data, max(now, self._arrived), frozenset())
         self._talks = [talk for talk in self._talks if talk.end > now]
-        if self._talks and self._talks[0].start <= now:
-            return
+        talked_over = bool(self._talks) and self._talks[0].start <= now
         if now - self._arrived > _PAUSE:
             self._reader.flush()
         self._arrived = max(now, self._arrived) + len(data) * self._byte
+        if talked_over:
+            return
+        self._bus.rate = self._baud
         for item in self._reader.feed(data):
             if isinstance(item, Frame) and (answer := self._bus.respond(item)):
                 self._answer(answer, self._arrived + self._delay + answer.late)
 
     def close(self) -> None:
         """Say no more."""
+        self._send = _say_nothing
         for talk in self._talks:
             talk.cancel()
         self._talks.clear()
+        if self._stir:
+            self._stir.cancel()
+            self._stir = None
+
+    def _await_unasked(self) -> None:
+        """Have what comes next without a request come in its time."""
+        if self._stir is None and (coming := self._bus.unasked()):
+            pause, answer = coming
+            self._stir = asyncio.get_running_loop().call_later(pause, self._speak_unasked, answer)
+
+    def _speak_unasked(self, answer: Answer) -> None:
+        self._stir = None
+        if not self._bus.broken:
+            now = asyncio.get_running_loop().time()
+            self._talks = [talk for talk in self._talks if talk.end > now]
+            self._answer(answer, now)
+        self._await_unasked()
 
     def _answer(self, answer: Answer, start: float) -> None:
         data, speakers = answer.data, answer.speakers
@@ -78,8 +112,11 @@ class Wire:
         timers = []
         for begin in range(0, len(data), step):
             chunk = data[begin : begin + step]
-            timers.append(loop.call_at(start + (begin + len(chunk)) * self._byte, self._send, chunk))
+            timers.append(loop.call_at(start + (begin + len(chunk)) * self._byte, self._hand_over, chunk))
         return _Talk(data, speakers, start, start + len(data) * self._byte, timers)
+
+    def _hand_over(self, chunk: bytes) -> None:
+        self._send(chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +134,10 @@ class _Talk:
             timer.cancel()
 
 
+def _say_nothing(_data: bytes) -> None:
+    """The wire was closed."""
+
+
 def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
     """Two answers at once, the second `lag` bytes after the first (before it, where negative)."""
     return overlay((b"\xff" * max(0, -lag) + first, b"\xff" * max(0, lag) + second))
@@ -104,8 +145,12 @@ def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
 
 def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
     """A line to `bus` in this event loop."""
+
+    async def change_baud(rate: int) -> None:
+        wire.set_baud(rate)
+
     wire = Wire(bus, baud, lambda data: transport.deliver(data), fast=fast)
-    transport = Transport(wire.feed, wire.close, _MARGIN)
+    transport = Transport(wire.feed, wire.close, _MARGIN, change_baud)
     return transport
 
 
@@ -143,11 +188,18 @@ class _TcpClient(asyncio.Protocol):
 
 
 class SimulatedPty:
-    """A pseudo terminal that behaves like a level converter on a serial port; `path` is its device."""
+    """A pseudo terminal that behaves like a level converter on a serial port; `path` is its device.
+
+    The rate on the bus is the one that the client sets, `baud` until then.
+    """
 
     def __init__(self, bus: SimulatedBus, baud: int, *, fast: bool = False) -> None:
         self._own, self._other = os.openpty()  # the other end stays open, so that clients may come and go
         tty.setraw(self._other)
+        self._baud = baud
+        attributes = termios.tcgetattr(self._other)
+        attributes[_OUTPUT_SPEED - 1 : _OUTPUT_SPEED + 1] = [getattr(termios, f"B{baud}")] * 2
+        termios.tcsetattr(self._other, termios.TCSANOW, attributes)
         os.set_blocking(self._own, False)
         self.path = os.ttyname(self._other)
         self._wire = Wire(bus, baud, self._write, fast=fast)
@@ -162,7 +214,13 @@ class SimulatedPty:
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._wire.feed(os.read(self._own, 4096))
+            data = os.read(self._own, 4096)
+            self._wire.set_baud(self._rate_of_client())
+            self._wire.feed(data)
+
+    def _rate_of_client(self) -> int:
+        """What the client set on its end, which the terminal's own end tells."""
+        return _SPEEDS.get(termios.tcgetattr(self._own)[_OUTPUT_SPEED], self._baud)
 
     def _write(self, data: bytes) -> None:
         # Nobody reads when the buffer is full: as on a real wire, what is not heard is gone.
