@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cme_tui.screens.form import NO, YES, Field
-from core.config import BAUD_RATES, Config, LineConfig, MeterConfig, wanted_instead
+from core.config import Config, LineConfig, MeterConfig, wanted_instead
 from core.interval import READOUT_INTERVALS
+from core.mbus.transport import BAUD_RATES
 from core.snapshot import MeterView
 
 URLS: Final = ("serial:/dev/ttyUSB0", "tcp:192.0.2.10:10001", "rfc2217:192.0.2.10:2217", "sim:")

@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 
 from cme_tui.screens.form import NO, YES, Field, FormScreen
 from cme_tui.widgets.lines import Line
-from core.config import BAUD_RATES
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
+from core.mbus.transport import BAUD_RATES
 from core.searching import Method, SearchRequest
 from core.snapshot import LineView
 
