@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from cme_tui.commands import meters
 from core import VERSION
 from core.errors import CmeError
 
@@ -266,11 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("names", metavar="NAME", nargs="*", default=[])
     generate.add_argument("--all", action="store_true", help="password and all keys of the gateway")
 
-    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
-        dest="action", required=True, metavar="ACTION", parser_class=_Parser
-    )
-    listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
-    listing.add_argument("--json", action="store_true")
+    meters.add_parser(commands, place)
 
     gateway = _Parser(add_help=False)
     gateway.add_argument("--host", metavar="H", help="address of the gateway instead of the configured one")
@@ -461,9 +458,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "secrets":
             return _run_secrets(arguments)
         case "meters":
-            from cme_tui.commands import meters
-
-            return meters.show(_state_dir(arguments), as_json=arguments.json)
+            return meters.run(arguments, _state_dir(arguments))
         case "rehearse":
             from cme_tui.commands import rehearse
             from cme_tui.hes.access import load_access

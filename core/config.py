@@ -167,6 +167,7 @@ def _schedule(value: Any) -> str:
         raise _WrongValueError(error.allowed) from None
 
 
+_NO_ADDRESS = 'address is missing; give a primary (5) or a secondary one ("12345678").'
 _PORT = _whole(1, 65535)
 _CLIENT_SAP = _whole(1, 65535)
 _MARGIN = _whole(0, 10_000)
@@ -454,6 +455,16 @@ def system_zone() -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
+def parse_meter(values: Mapping[str, Any], where: str) -> MeterConfig:
+    """One [[meter]] by itself, with keys and values as in the file; `where` begins the sentence of a `ConfigError`."""
+    meter: MeterConfig = _table(MeterConfig, dict(values), where)
+    if meter.address == "":
+        raise ConfigError(f"{where} {_NO_ADDRESS}")
+    if meter.interval is not None:
+        _check_choice(meter.interval, READOUT_INTERVALS, f"{where} interval")
+    return meter
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean x?" where a known name is close, else the list of what there is."""
     choices = sorted(known)
@@ -557,9 +568,7 @@ def _meters_checked(meters: tuple[MeterConfig, ...], lines: list[str], path: Pat
     for number, meter in enumerate(meters, 1):
         where = f"{path}: [[meter]] number {number}:"
         if meter.address == "":
-            raise ConfigError(
-                f'{where} address is missing; give a primary (5) or a secondary one ("12345678").'
-            )
+            raise ConfigError(f"{where} {_NO_ADDRESS}")
         line = meter.line or (lines[0] if len(lines) == 1 else "")
         if line not in lines:
             if not line or not lines:

@@ -25,6 +25,18 @@ class InstalledAt:
     config: MeterConfig
     identity: SecondaryAddress | None = None
 
+    @property
+    def known(self) -> SecondaryAddress | None:
+        """As learned, else as far as its address says."""
+        address = parse_address(str(self.config.address))
+        return self.identity or (address if isinstance(address, SecondaryAddress) else None)
+
+
+def meter_table(meter: MeterConfig) -> dict[str, Any]:
+    """The keys of a meter that are not at their default."""
+    values = ((field, getattr(meter, field.name)) for field in dataclasses.fields(meter))
+    return {field.name: _plain(value) for field, value in values if value != field.default}
+
 
 def add_meters(meters: Collection[MeterConfig]) -> Edit:
     """Append these, in this order."""
@@ -32,7 +44,7 @@ def add_meters(meters: Collection[MeterConfig]) -> Edit:
     def edit(document: TOMLDocument, config: Config) -> None:
         del config
         for meter in meters:
-            append_table(document, "meter", _table(meter))
+            append_table(document, "meter", meter_table(meter))
 
     return edit
 
@@ -155,11 +167,11 @@ class Addresses:
             here += [other for other in known if other.config.line == meter.config.line]
         else:
             here += self._exact.get(address.identification, [])
-        return next((other for other in here if (_known(other) or address).agrees(address)), None)
+        return next((other for other in here if (other.known or address).agrees(address)), None)
 
     def _keep(self, meter: InstalledAt) -> None:
         self._places[meter.config.place] = meter
-        known = _known(meter)
+        known = meter.known
         if known is None:
             return
         if "F" in known.identification:
@@ -168,19 +180,8 @@ class Addresses:
             self._exact.setdefault(known.identification, []).append(meter)
 
 
-def _known(meter: InstalledAt) -> SecondaryAddress | None:
-    address = parse_address(str(meter.config.address))
-    return meter.identity or (address if isinstance(address, SecondaryAddress) else None)
-
-
 def _as_name(meter: InstalledAt) -> str:
     return f' as "{meter.config.name}"' if meter.config.name else ""
-
-
-def _table(meter: MeterConfig) -> dict[str, Any]:
-    """The keys of a meter that are not at their default."""
-    values = ((field, getattr(meter, field.name)) for field in dataclasses.fields(meter))
-    return {field.name: _plain(value) for field, value in values if value != field.default}
 
 
 def _plain(value: Any) -> Any:

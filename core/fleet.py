@@ -142,7 +142,7 @@ class Fleet:
             clock=self._clock,
             read=self._read,
             keys=secrets.meter_keys,
-            identity=_identity(record),
+            identity=record.identity,
             fields=fields,
         )
 
@@ -169,7 +169,7 @@ def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[
     """Places whose secondary address is that of one meter known so far by another line or spelling; its key."""
     known: dict[str, list[tuple[SecondaryAddress, int]]] = {}
     for record in gone:
-        address = _identity(record) or parse_address(record.address)
+        address = record.identity or parse_address(record.address)
         if isinstance(address, SecondaryAddress) and "F" not in address.identification:
             known.setdefault(address.identification, []).append((address, record.key))
     for place in new:
@@ -178,12 +178,6 @@ def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[
             found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
             if len(found) == 1:
                 yield place, found[0]
-
-
-def _identity(record: StoredMeter) -> SecondaryAddress | None:
-    if not record.identification:
-        return None
-    return SecondaryAddress(record.identification, record.manufacturer or None, record.version, record.medium)
 
 
 def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> None:
