@@ -118,3 +118,33 @@ def test_the_question_before_a_meter_is_removed(looks_as_accepted):
 def test_the_overview_of_lines_in_trouble(looks_as_accepted, size):
     """Each line with what is most urgent about it."""
     assert looks_as_accepted(gateway=troubled(), size=size)
+
+
+@PROFILES
+def test_an_import(looks_as_accepted, tmp_path, profile):
+    """Row by row, what is new and what is there."""
+    assert looks_as_accepted(*_picked(tmp_path, LIST), profile=profile)
+
+
+def test_an_import_with_mistakes(looks_as_accepted, tmp_path):
+    """All of them, the one under the cursor in full."""
+    assert looks_as_accepted(*_picked(tmp_path, LIST.replace("300", "301").replace("42", "420")))
+
+
+LIST = """name;secondary address;baud rate;primary address;key
+laundry;12345678;300;;
+attic;;;42;
+kitchen;;;1;
+flat 3;87654321;;;00112233445566778899AABBCCDDEEFF
+"""
+
+
+def _picked(folder, text):
+    """Keys that lead to the import of this list."""
+    path = folder / "meters.csv"
+    path.write_text(text)
+    typed = [
+        {"/": "slash", "-": "minus", "_": "underscore", ".": "full_stop"}.get(each, each)
+        for each in str(path)
+    ]
+    return ("f6", "i", "enter", "ctrl+u", *typed, "enter")
