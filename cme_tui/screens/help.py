@@ -19,7 +19,7 @@ EVERYWHERE = (
     ("F3", "Settings: how the gateway works, password and keys"),
     ("F4", "OBIS mapping: active files, meter types, and what a file would change"),
     ("F5", "Push reports: schedules, destinations, and what became of each notification"),
-    ("F6", "Meters: the list, and each meter's values and telegrams"),
+    ("F6", "Meters: find and install them, the list, and each meter's values and telegrams"),
     ("F7", "Events: what happened to the gateway and its meters, and what to do"),
     ("F8", "DLMS: clients, what happened to them, and their APDUs"),
     ("F12", "switch between rich (colours) and basic (serial console)"),

@@ -11,8 +11,7 @@ from textual.binding import Binding, BindingType
 from cme_tui.meters.fields import meter_fields, typed_values
 from cme_tui.screens.form import FormScreen
 from cme_tui.widgets.lines import Line
-from core.config import LineConfig, MeterConfig
-from core.interval import Interval
+from core.config import LineConfig, MeterConfig, parse_meter
 from core.secrets import shown_fingerprint
 from core.snapshot import MeterView
 
@@ -83,6 +82,4 @@ class MeterFormScreen(FormScreen):
         if self._meter is not None:
             return self.cme.gateway.change_meter(self._meter.key, typed_values(self.differing))
         values = {key: value for key, value in typed_values(self.values).items() if value is not None}
-        if "interval" in values:
-            values["interval"] = Interval.parse(values["interval"])
-        return self.cme.gateway.install_meters([MeterConfig(**values)])
+        return self.cme.gateway.install_meters([parse_meter(values, "The meter:")])

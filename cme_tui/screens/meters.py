@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from pathlib import Path
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from cme_tui.meters.fields import installed
+from cme_tui.meters.listed import Import, keys_of, meters_of
 from cme_tui.screens.choose import ChooseScreen, Option
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
+from cme_tui.screens.import_meters import ImportScreen
 from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter_form import MeterFormScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
+from cme_tui.screens.pick import PickFileScreen
 from cme_tui.screens.search import open_search
 from cme_tui.settings import secrets
 from cme_tui.settings.secrets import NEW_METER_KEY
@@ -22,12 +27,17 @@ from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, meter_identity, moment, state, trouble, value
+from core.errors import CmeError
 from core.snapshot import MeterState, MeterView, Snapshot
 
 ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
-GIVES_WAY = ("R", "d", "l", "s", "x", "F12", "Enter", "b")
+GIVES_WAY = ("R", "i", "d", "l", "s", "x", "F12", "Enter", "b")
 """Keys that a narrow footer leaves out, the first ones first; F1 tells all of them."""
+_KINDS: Final = (
+    Option(1, "meters", "and their keys, where they have a column"),
+    Option(2, "keys", "of meters that encrypt their telegrams"),
+)
 
 
 class MetersScreen(FilteredScreen, MeterTableScreen):
@@ -39,9 +49,10 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         "/ filters: a meter stays in the list if all words are found in its name, identification, manufacturer, "
         "medium, state, line or address. Enter keeps the filter, Esc removes it.\n"
         "s changes the order: name, state (what needs attention first), age (oldest first), medium, identification.\n"
-        "f finds the meters on a line and installs them; a installs one by hand. c changes what config.toml says about "
-        "the meter under the cursor, x takes it out: its logical device disappears for head-end systems, its readings "
-        "stay. d sets the key of a meter that encrypts its telegrams. l shows the lines."
+        "f finds the meters on a line and installs them; a installs one by hand, i those of a CSV file, or saves the "
+        "keys of one. c changes what config.toml says about the meter under the cursor, x takes it out: its logical "
+        "device disappears for head-end systems, its readings stay. d sets the key of a meter that encrypts its "
+        "telegrams. l shows the lines."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         OPEN,
@@ -50,6 +61,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         Binding("b", "doctor", "Bus", tooltip="the bus doctor: how the line of this meter does, and why"),
         Binding("f", "find", "Find", tooltip="find the meters on a line, and install them"),
         Binding("a", "add", "Add", tooltip="install a meter by hand"),
+        Binding("i", "import", "Import", tooltip="install the meters of a CSV file, or save the keys of one"),
         Binding("c", "change", "Change", tooltip="change address, name, baud rate or interval of the meter"),
         Binding("x", "remove", "Remove", tooltip="take the meter out of config.toml; asks first"),
         Binding("d", "decrypt", "Key", tooltip="set the key of a meter that encrypts its telegrams"),
@@ -61,6 +73,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
     def __init__(self) -> None:
         super().__init__()
         self._order = 0
+        self._folder = Path.home()
 
     def body(self) -> ComposeResult:
         yield from self.list_title()
@@ -124,6 +137,8 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         keys = super().offered()
         if not self.meters:
             keys = [key for key in keys if key[0] not in ("Enter", "c", "x", "d", "r")]
+        if not self.cme.current.meters:
+            keys = [key for key in keys if key[0] not in ("/", "s", "R")]
         return fitting(keys, self.size.width, GIVES_WAY)
 
     def on_table_moved(self) -> None:
@@ -194,6 +209,40 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
             self.cme.say(
                 f"{meter.name} has not told its identification yet, which its key goes with; r reads it"
             )
+
+    def action_import(self) -> None:
+        def chosen(kind: int | None) -> None:
+            if kind is not None:
+                title = "Import meters" if kind == 1 else "Import keys"
+                picker = PickFileScreen(
+                    title, self.TAB, self._folder, ".csv", lambda path: self._look_at(path, kind == 1, picker)
+                )
+                self.cme.push_screen(picker)
+
+        self.cme.push_screen(ChooseScreen("Import what from a CSV file?", _KINDS, 1), chosen)
+
+    async def _look_at(self, path: Path, meters: bool, picker: PickFileScreen) -> str:
+        """Show what a file would do; why it is refused, "" where it is not."""
+        gateway = self.cme.gateway
+
+        def read() -> Import:
+            if meters:
+                return meters_of(path, gateway.config(), gateway.secrets(), gateway.snapshot())
+            return keys_of(path, gateway.secrets())
+
+        try:
+            planned = await asyncio.to_thread(read)
+        except CmeError as error:
+            return str(error)
+        self._folder = path.parent
+
+        def done() -> None:
+            if self.cme.screen is picker:
+                self.cme.pop_screen()
+
+        if self.cme.screen is picker:
+            self.cme.push_screen(ImportScreen(planned, read, done))
+        return ""
 
     def action_lines(self) -> None:
         self.cme.push_screen(LinesScreen())

@@ -202,7 +202,7 @@ def _below(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
     noted = notes(line, now_ms, coarse)
     said: list[Line] = [(f"   {line.reason}",)] if line.reason else []
     if noted:
-        said.append(("   ", noted[0], (f"  (and {len(noted) - 1} more, l)", "faint") if noted[1:] else ""))
+        said.append(("   ", (f"(1 of {len(noted)}, l) ", "faint") if noted[1:] else "", noted[0]))
     if searching:
         said.insert(0 if line.search and line.search.state is SearchState.RUNNING else len(said), searching)
     if not line.meters and not said:

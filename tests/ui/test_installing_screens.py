@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 from recorded import NOW_MS, RecordedGateway
+from textual import events
 
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.import_meters import ImportScreen
 from cme_tui.screens.line_form import LineScreen
 from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter_form import MeterFormScreen
@@ -154,7 +156,7 @@ async def test_the_overview_warns_of_a_line(session):
         assert "4/7, 1 failed" in s.lines("#lines")
         s.gateway.show_line(health=HEALTH, transparent=CLIENT)
         s.app.pull()
-        assert f"! {HEALTH[:60]}" in s.lines("#lines")
+        assert f"(1 of 3, l) ! {HEALTH[:60]}" in s.lines("#lines")
 
 
 @pytest.mark.parametrize("height", [24, 40])
@@ -273,6 +275,124 @@ async def test_a_meter_that_never_told_who_it_is_gets_no_key(session):
         await s.press("f6", "d")
         assert isinstance(s.screen, MetersScreen)
         assert "has not told its identification yet" in s.status
+
+
+# Import
+
+
+LIST = """name;secondary address;baud rate;addressing mode;primary address;key
+laundry;12345678;300;secondary;;
+attic;;;primary;42;
+kitchen;;;primary;1;
+flat 3;87654321;;;;00112233445566778899AABBCCDDEEFF
+"""
+KEYS = "identification,key\n92752244,00112233445566778899AABBCCDDEEFF\n06855817,FFEEDDCCBBAA99887766554433221100\n"
+
+
+async def picked(s, path, *kind):
+    """Choose what to import, and the file."""
+    await s.press("f6", "i", *kind, "enter", "ctrl+u")
+    s.app.post_message(events.Paste(str(path)))
+    await s.settle()
+    await s.press("enter")
+
+
+async def test_a_list_of_meters_is_shown_before_it_is_imported(session, tmp_path):
+    """Row by row: what is installed, what is there already; then it is, keys first, after a question."""
+    path = tmp_path / "meters.csv"
+    path.write_text(LIST)
+    path.chmod(0o600)
+    async with session() as s:
+        await picked(s, path)
+        assert isinstance(s.screen, ImportScreen)
+        assert "Import meters.csv  3 meters to install, 1 there already, 1 key to save" in s.lines(
+            "#import-title"
+        )
+        rows = [" ".join(s.table("#import").text_of(row).split()) for row in range(4)]
+        assert rows[0] == "+ installs 2 12345678 laundry main 300"
+        assert rows[2] == "= there 4 1 kitchen main"
+        await s.press("s", "n")
+        assert s.gateway.commands == []
+        await s.press("s")
+        assert "Install 3 meters?" in question(s)
+        assert "Save 1 key?" in question(s)
+        await s.press("y")
+        assert isinstance(s.screen, MetersScreen)
+        assert s.gateway.commands == ["set secrets meter_keys.87654321", "install 12345678, 42, 87654321"]
+        assert "3 meters installed, 1 key saved" in s.status
+        await picked(s, path)
+        assert "There is nothing to do" in s.status
+        await s.press("s")
+        assert isinstance(s.screen, ImportScreen)
+
+
+async def test_a_list_with_mistakes_does_nothing(session, tmp_path):
+    """All mistakes with their rows; the corrected file is read again."""
+    path = tmp_path / "meters.csv"
+    path.write_text(LIST.replace("300", "301").replace("42", "420"))
+    async with session() as s:
+        await picked(s, path)
+        assert "✗ 2 mistakes" in s.lines("#import-title")
+        rows = [s.table("#import").text_of(row) for row in range(2)]
+        assert rows[0].startswith("✗ Row 2:")
+        assert rows[1].startswith("✗ Row 3:")
+        assert "Row 2:" in s.lines("#detail")
+        await s.press("s")
+        assert isinstance(s.screen, ImportScreen)
+        path.write_text(LIST)
+        await s.press("r")
+        assert "3 meters to install" in s.lines("#import-title")
+        path.unlink()
+        await s.press("r")
+        assert "cannot be read" in s.status
+        assert s.gateway.commands == []
+
+
+async def test_keys_are_imported_as_fingerprints(session, tmp_path):
+    """No key is shown; who can read the file is told afterwards."""
+    path = tmp_path / "keys.csv"
+    path.write_text(KEYS)
+    path.chmod(0o644)
+    async with session() as s:
+        await picked(s, path, "down")
+        assert "Import keys.csv  2 keys to save" in s.lines("#import-title")
+        shown = " ".join(s.table("#import").text_of(row) for row in range(2))
+        assert shown_fingerprint(bytes.fromhex("00112233445566778899AABBCCDDEEFF")) in shown
+        assert "AABBCC" not in shown
+        await s.press("s", "y")
+        assert s.gateway.commands == ["set secrets meter_keys.92752244, meter_keys.06855817"]
+        assert "Others can read" in s.status
+        path.write_text(KEYS.replace("FFEE", "0000"))
+        await picked(s, path, "down")
+        await s.press("s")
+        assert "Save 1 key? 1 of them in place of another one." in question(s)
+
+
+async def test_a_file_that_is_no_list_is_refused(session, tmp_path):
+    """With what it needs."""
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    async with session() as s:
+        await picked(s, path)
+        assert 'Column 1 "a" is not known' in s.table("#import").text_of(0)
+
+
+async def test_an_empty_list_offers_what_fills_it(session):
+    """And nothing that needs a meter."""
+    async with session(meters=0) as s:
+        await s.press("f6")
+        assert [key for key, _, _ in s.screen.query_one(KeyBar).keys] == [
+            "F1",
+            "f",
+            "a",
+            "i",
+            "l",
+            "F12",
+            "F10",
+        ]
+        assert "none installed; f finds them" in s.lines("#count")
+        await s.press("c", "x", "d")
+        assert isinstance(s.screen, MetersScreen)
 
 
 async def test_a_slow_save_shows_progress(session):

@@ -10,6 +10,7 @@ import pytest
 from recorded import NOW_MS, RecordedGateway
 
 from cme_tui.screens.ask import AskScreen
+from cme_tui.screens.choose import ChooseScreen
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.help import HelpScreen
@@ -169,15 +170,17 @@ async def test_every_key_that_the_overview_shows_works(session, profile):
 
 async def test_every_key_that_the_list_shows_works(session):
     """Each key of the key bar does what it says."""
-    async with session(size=(150, 40)) as s:
+    async with session(size=(160, 40)) as s:
         await s.press("f6")
         assert isinstance(s.screen, MetersScreen)
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
-        assert shown == ["F1", "Enter", "/", "s", "b", "f", "a", "c", "x", "d", "l", "r", "R", "F12", "F10"]
+        keys = ["F1", "Enter", "/", "s", "b", "f", "a", "i", "c", "x", "d", "l", "r", "R", "F12", "F10"]
+        assert shown == keys
         for key, screen in (
             ("b", DoctorScreen),
             ("f", SearchFormScreen),
             ("a", MeterFormScreen),
+            ("i", ChooseScreen),
             ("c", MeterFormScreen),
             ("x", ConfirmScreen),
             ("d", AskScreen),
