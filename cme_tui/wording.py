@@ -12,6 +12,7 @@ SYMBOLS: Final[dict[MeterState | LineState, tuple[str, str]]] = {
     MeterState.WAITING: ("○", "faint"),
     MeterState.NO_ANSWER: ("✗", "bad"),
     MeterState.GARBLED: ("✗", "bad"),
+    MeterState.COLLISION: ("✗", "bad"),
     MeterState.UNDECODABLE: ("!", "warn"),
     MeterState.WRONG_METER: ("!", "warn"),
     MeterState.LINE_DOWN: ("✗", "bad"),
@@ -91,6 +92,19 @@ def sweep_left(sweep: SweepView, now_ms: int) -> str:
     elapsed = max(0, now_ms - sweep.started_ms)
     seconds = -(-elapsed * (sweep.total - sweep.done) // (sweep.done * 1000))
     return f"{seconds} s" if seconds < 60 else f"{-(-seconds // 60)} min"
+
+
+def next_try(meter: MeterView) -> str:
+    """`next try 14:30` of a meter that is silent, in the time zone of this process; "" for all others."""
+    if meter.next_try_ms is None:
+        return ""
+    return time.strftime("next try %H:%M", time.localtime(meter.next_try_ms / 1000))
+
+
+def trouble(meter: MeterView) -> str:
+    """What is wrong with a meter, on one line."""
+    again = next_try(meter)
+    return f"{meter.name}{f', {again}' if again else ''}: {meter.reason}"
 
 
 def state(meter: MeterView) -> tuple[str, str]:

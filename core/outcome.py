@@ -17,6 +17,7 @@ from core.mbus.errors import (
 )
 from core.mbus.link import Readout
 from core.mbus.telegram import Telegram, TelegramError
+from core.mbus.watch import Fault
 from core.meter import Meter
 from core.snapshot import MeterState
 
@@ -46,6 +47,8 @@ def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
     """Whether what the line brought for `meter` can be used."""
     if isinstance(result, MbusError):
         state = _STATES.get(type(result), MeterState.GARBLED)
+        if result.fault is Fault.COLLISION:
+            state = MeterState.COLLISION
         return Outcome(state, str(result), now_ms, _bytes_of(result))
     time_ms = round(result.started * 1000)
     try:

@@ -26,6 +26,7 @@ class MeterState(StrEnum):
     OK = "ok"
     NO_ANSWER = "no answer"
     GARBLED = "garbled"  # bytes came, but no valid telegram
+    COLLISION = "collision"  # more than one meter answers at this address
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
     WRONG_METER = "wrong meter"  # another meter answers at this address
     LINE_DOWN = "line down"
@@ -52,7 +53,9 @@ class ScheduleView:
     interval_s: float
     cost_s: float  # of all readouts that fall into it
     fits: bool
-    sentence: str  # "15 min cycle, this line needs 17 min"; "" where it fits
+    sentence: str  # "15 min cycle, this line needs 17 min. Choose ..."; "" where it fits
+    skipped: int = 0  # readouts that were due again before the line came to them, since it is in use
+    late_s: float = 0.0  # for how long the readout that waits longest should have been made
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class MeterView:
     mapping: str  # "water/all/0", "" if none matches
     mapped: int  # COSEM objects that the mapping gives this meter
     headline: ValueView | None  # the first mapped value
+    next_try_ms: int | None = None  # of a meter that is silent; None for all others
 
 
 @dataclass(frozen=True, slots=True)

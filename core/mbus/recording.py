@@ -4,7 +4,8 @@ A recording is text in UTF-8, one JSON object a line. The first is the header:
 `{"recording": "cme-tui line", "format": 1, "version": "0.1.0", "line": "cellar", "baud": 2400, "started": MS}`. Each
 further one is a request and what came back: `time` (ms since 1970-01-01 UTC), `baud`, `purpose`, `address` of
 the meter that was meant, `number` of the try, `request` and `received` (hex digits, without the echo of the request),
-`echo`, `fault` (null for a good answer), `delay` (s, null where nothing came), `busy` (s). Keys, passwords and names
+`echo`, `fault` (null for a good answer), `delay` (s, null where nothing came), `busy` (s), `before` (hex digits: what
+came unasked before the request). Keys, passwords and names
 of meters are not in it; the telegrams are those of the meters, with what these have counted.
 """
 
@@ -26,6 +27,7 @@ from core.errors import CmeError
 from core.mbus.address import SELECTED
 from core.mbus.frame import ACK, BITS_PER_BYTE, CI_SELECT, FCB, FCV, REQ_UD2, SND_NKE, Frame, Kind
 from core.mbus.simulator.bus import Answer, SimulatedBus
+from core.mbus.simulator.misfortune import LineMisfortune
 from core.mbus.simulator.serving import DELAY_BITS, DELAY_SECONDS
 from core.mbus.watch import Fault, Purpose, Try
 
@@ -35,6 +37,9 @@ MOST_BYTES: Final = 100 << 20
 
 MOST_WAITING: Final = 4 << 20
 """Bytes that may wait for a disk that is slow."""
+
+_AFTERWARDS: Final = 0.02
+"""Seconds after the end of a try at which that is played which came before the next one."""
 
 _KIND: Final = "cme-tui line"
 
@@ -177,22 +182,24 @@ class RecordedBus(SimulatedBus):
     The same request gets its recorded answers in their order, and then from the first one on again. A request to the
     address of selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
-    count bit as well, because a recording may begin in the middle of a conversation. It has no meters; the line may
-    get an echo, noise on the idle line or a broken cable.
+    count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
+    request comes late after the one before it. It has no meters; the line may
+    get an echo, noise while it is idle, or a broken cable.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:
-        super().__init__(())
-        self._answers: defaultdict[tuple[bytes, bytes], list[Try]] = defaultdict(list)
+        tries = list(tries)
+        echo = 2 * sum(item.echo for item in tries) > len(tries)
+        super().__init__((), misfortune=LineMisfortune(echo=echo))
+        self._answers: defaultdict[tuple[bytes, bytes], list[Answer | None]] = defaultdict(list)
         self._next: defaultdict[tuple[bytes, bytes], count[int]] = defaultdict(count)
         self._selection = b""
+        heard = {item.request[2] for item in tries if item.fault is None and len(item.request) == 5}
+        self._alive = heard - {SELECTED}
         selection = b""
-        for item in tries:
+        for item, later in zip(tries, (*(after.before for after in tries[1:]), b""), strict=False):
             selection, key = _context(selection, item.request)
-            self._answers[key].append(item)
-        self._alive = {
-            key[1][2] for key, found in self._answers.items() if len(key[1]) == 5 and any(map(_good, found))
-        }
+            self._answers[key].append(_answer(item, later))
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence."""
@@ -203,14 +210,8 @@ class RecordedBus(SimulatedBus):
             if frame.kind is Kind.SHORT and frame.control == SND_NKE and frame.address in self._alive:
                 return Answer(ACK)
             key = (key[0], _other_fcb(frame.raw))
-        if key not in self._answers:
-            return None
-        found = self._answers[key]
-        return _answer(found[next(self._next[key]) % len(found)])
-
-
-def _good(item: Try) -> bool:
-    return item.fault is None
+        found = self._answers.get(key)
+        return found[next(self._next[key]) % len(found)] if found else None
 
 
 def _context(selection: bytes, request: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
@@ -229,16 +230,15 @@ def _other_fcb(request: bytes) -> bytes:
     return bytes((request[0], control, request[2], (control + request[2]) & 0xFF, request[4]))
 
 
-def _answer(item: Try) -> Answer | None:
-    data = (item.request if item.echo else b"") + item.received
-    if not data:
-        return None
-    byte = BITS_PER_BYTE / item.baud
+def _answer(item: Try, later: bytes) -> Answer | None:
+    """What came after a request, and `later` what came when nobody waited any more."""
     usual = DELAY_BITS / item.baud + DELAY_SECONDS
-    late = -usual if item.delay is None else item.delay - usual
-    if item.echo:
-        late = max(-usual, late - len(item.request) * byte)  # the echo comes first
-    return Answer(data, late)
+    if item.received:
+        return Answer(item.received + later, (item.delay or 0.0) - usual)
+    if not later:
+        return None
+    request = len(item.request) * BITS_PER_BYTE / item.baud
+    return Answer(later, max(0.0, item.busy - request) + _AFTERWARDS - usual)
 
 
 def _create(path: Path) -> BinaryIO:
@@ -267,6 +267,7 @@ def _as_object(item: Try) -> dict[str, Any]:
         "fault": None if item.fault is None else item.fault.value,
         "delay": None if item.delay is None else round(item.delay, 6),
         "busy": round(item.busy, 6),
+        "before": item.before.hex(),
     }
 
 
@@ -288,6 +289,7 @@ def _try(path: Path, number: int, text: bytes) -> Try:
             fault=None if item["fault"] is None else Fault(item["fault"]),
             delay=None if delay is None else float(delay),
             busy=busy,
+            before=bytes.fromhex(item["before"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}, line {number}: {error!s} is missing or wrong; record anew.") from None
