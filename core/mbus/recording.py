@@ -183,8 +183,8 @@ class RecordedBus(SimulatedBus):
     address of selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
     count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
-    request comes late after the one before it. It has no meters; the line may
-    get an echo, noise while it is idle, or a broken cable.
+    request comes late after the one before it. It has no meters; the line may get an echo, noise while it is idle, or
+    a broken cable.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:
