@@ -183,13 +183,14 @@ class RecordedBus(SimulatedBus):
     address of selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
     count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
-    request comes late after the one before it. It has no meters; the line may get other misfortunes while it runs.
+    request comes late after the one before it. It has no meters; the line may get an echo, noise while it is idle, or
+    a broken cable.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:
-        super().__init__(())
         tries = list(tries)
-        self.misfortune = LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
+        echo = 2 * sum(item.echo for item in tries) > len(tries)
+        super().__init__((), misfortune=LineMisfortune(echo=echo))
         self._answers: defaultdict[tuple[bytes, bytes], list[Answer | None]] = defaultdict(list)
         self._next: defaultdict[tuple[bytes, bytes], count[int]] = defaultdict(count)
         self._selection = b""
