@@ -41,7 +41,7 @@ class DoctorScreen(FilteredScreen):
 
     TAB = "meters"
     AUTO_FOCUS = "#meters"
-    SPARE = ("/", "s", "z", "l")
+    SPARE = ("/", "s", "z", "F12")
     HELP = (
         "How a line does, by every request that the gateway sent on it. At the top the verdict: what is most "
         "probably wrong, or that nothing is. Then what was counted on the whole line, and its load: the share of time "
