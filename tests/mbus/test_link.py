@@ -194,7 +194,7 @@ async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() ->
         readouts = [await line.master.read(WATER) for _ in range(3)]
         assert len({readout.frames for readout in readouts}) == 3
         assert [bool(readout.fcb_fault) for readout in readouts] == [False, True, True]
-        assert Fault.FCB in line.faults
+        assert line.faults == {Fault.FCB}
         line.bus.heard.clear()
         await line.master.read(WATER)
         assert line.bus.heard == [snd_nke(5), req_ud2(5, True)]
