@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from core.mbus.answer import content_of, garbled, is_ack, is_answer_of, matches, moved_on, verify
-from core.mbus.errors import Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
+from core.mbus.errors import Garbled, Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
 from core.mbus.exchange import LATEST, Accept, Disturbance, Exchange, Silence
 from core.mbus.frame import Frame, FrameReader, Kind, identity_of, req_ud2, select, snd_nke
 from core.mbus.telegram import TelegramError, decode
@@ -249,11 +249,12 @@ class Link:
         self, address: SecondaryAddress, expected: SecondaryAddress | None
     ) -> list[bytes]:
         for last in (False, True):
+            released = not self._deselected
+            if released:
+                await self.deselect()
+            # Set again only after success: a failure may leave meters selected that should not be.
+            self._deselected = False
             try:
-                if not self._deselected:
-                    await self.deselect()
-                # Set again only after success: a failure may leave meters selected that should not be.
-                self._deselected = False
                 await self.ask(select(address), is_ack, address)
                 frames = await self._read_telegrams(address, SELECTED, True, [address, expected])
             except WrongMeter:
@@ -261,6 +262,10 @@ class Link:
                 if last:
                     raise
                 self._exchange.distrust()
+            except Garbled as error:
+                # It may be with a meter that stayed selected although another one was.
+                if released or error.fault is not Fault.COLLISION:
+                    raise
             else:
                 self._deselected = True
                 break
