@@ -19,6 +19,8 @@ class Statistics:
     noise: int = 0
     cut: int = 0
     unexpected: int = 0
+    late: int = 0
+    fcb_faults: int = 0
     echoes: int = 0
     repeated: int = 0  # answers that needed more than one try
     delay_min_s: float | None = None
@@ -58,6 +60,21 @@ class MeterDiagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckView:
+    """A check in which every meter of a line is asked a few times."""
+
+    done: int  # meters
+    total: int
+    current: str  # name of the meter that is asked, "" when it has ended
+    reason: str = ""  # why it ended before its end, a sentence; "" else
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return bool(self.current)
+
+
+@dataclass(frozen=True, slots=True)
 class LineDiagnosis:
     """One line in the doctor's view."""
 
@@ -69,6 +86,8 @@ class LineDiagnosis:
     meters: tuple[MeterDiagnosis, ...]
     recording: str = ""  # the file that the line is recorded to, "" for none
     recorded: int = 0  # tries in it
+    recording_reason: str = ""  # why the recording has ended by itself, a sentence; "" while it goes on
+    check: CheckView | None = None  # the one that runs, else the last one
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,13 @@ class Gateway(Protocol):
         Fails with `CmeError` as `configure` would; that a disk is full shows only there.
         """
 
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        """Lines that could no longer keep their schedule after `configure`, a sentence or two each.
+
+        "Line main: 15 min cycle, this line needs 17 min. Choose ..."; nothing where one could not before, and where
+        `check` fails it fails as well.
+        """
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
 
@@ -222,6 +229,12 @@ class Gateway(Protocol):
 
     def reset_diagnosis(self, line: str) -> Future[None]:
         """Count from now."""
+
+    def start_check(self, line: str) -> Future[None]:
+        """Ask every meter of a line a few times between its readouts; `LineDiagnosis.check` tells how far it is."""
+
+    def stop_check(self, line: str) -> Future[None]:
+        """End that before its end; what was learned stays."""
 
     def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
         """What went over a line after that entry, oldest first; the last ones are always kept."""

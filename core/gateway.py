@@ -23,6 +23,7 @@ from core.dlms.limits import ServerLimits
 from core.dlms.observer import SessionView
 from core.dlms.server import DlmsServer
 from core.dlms.xdlms import DataAccessResult
+from core.doctor import Doctor
 from core.errors import CmeError
 from core.events import EventCode, EventPage, Events, Log
 from core.events.clock import ClockSetter, ClockWatch
@@ -32,7 +33,7 @@ from core.events.security import SecurityLog
 from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import Fleet, Plan, place_of
-from core.lines import Lines, line_view
+from core.lines import Line, Lines, line_view, misfit
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
 from core.mapping.folder import last_change
@@ -51,6 +52,7 @@ from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
     LineState,
+    LineView,
     LogEntry,
     MeterDetail,
     MeterState,
@@ -99,7 +101,8 @@ class Core:
         self._first_secrets = secrets, fresh
         self._options = options
         self._clock = GatewayClock(clock)
-        self._lines = Lines(self._clock, self._record, self._span, self._touch)
+        self._doctor = Doctor(self._clock, lambda: self._facts.zone, lambda name: self._lines.master(name))
+        self._lines = Lines(self._clock, self._record, self._span, self._touch, onlooker=self._doctor)
         self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
@@ -171,6 +174,7 @@ class Core:
         await self._install(await self._fleet.plan(self.store, self._config))
         await self._load_mappings(self._config)
         self._devices.show()
+        self._parts.push_async_callback(self._doctor.close)
         self._parts.push_async_callback(self._lines.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
@@ -182,6 +186,7 @@ class Core:
         await self._push.start()
         if {meter.key for meter in self._fleet} != known:
             await self._push.meters_changed()
+        self._spawn(self._doctor.keep())
         self._spawn(self._power.keep())
         self._spawn(self._tick())
 
@@ -237,6 +242,11 @@ class Core:
         return await self.detail(key)
 
     @property
+    def doctor(self) -> Doctor:
+        """How the lines do."""
+        return self._doctor
+
+    @property
     def push(self) -> Push:
         """Reports, outbox and ledger."""
         return self._push
@@ -271,6 +281,12 @@ class Core:
         if self._moves(config):
             await self._server.check(*self._endpoint(config))
         return lowered(self._security.in_force(self._config), config)
+
+    async def misfits(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Lines that could no longer keep their schedule after `configure`, a sentence or two each."""
+        config = await asyncio.to_thread(ConfigFile(self._state.config).planned, values)
+        known = set(self._lines.misfits(self._config, self._fleet))
+        return tuple(text for text in self._lines.misfits(config, self._fleet) if text not in known)
 
     async def configure(self, values: Mapping[str, Any]) -> None:
         """Save settings, as `ConfigFile.save` takes them, and apply them. Raises `CmeError`, changing nothing."""
@@ -561,7 +577,7 @@ class Core:
                 frame_counter=security.frame_counter(),
                 logical_devices=self._devices.count,
             ),
-            lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
+            lines=tuple(map(self._line_view, self._lines)),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._server.sessions()
@@ -570,6 +586,11 @@ class Core:
             push=self._push.view(),
             last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _line_view(self, line: Line) -> LineView:
+        meters = self._fleet.on_line(line.config.name)
+        self._lines.weigh(line, meters, self._config.readout.interval)
+        return line_view(line, len(meters), self._doctor.health(line.config.name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)
@@ -581,6 +602,11 @@ class Core:
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
+            if line.schedule and not line.schedule.fits:
+                yield misfit(line.config.name, line.schedule)
+        yield from self._doctor.alarms()
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:

@@ -14,6 +14,7 @@ from core.clock import Clock, SystemClock
 from core.config import Config, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
+from core.diagnosis import LineDiagnosis, LineTraceEntry
 from core.events import EventPage
 from core.facade import RunOptions
 from core.gateway import Core
@@ -65,6 +66,9 @@ class RunningGateway:
 
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return self._thread.submit(self._core.check(values))
+
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return self._thread.submit(self._core.misfits(values))
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         return self._thread.submit(self._core.configure(values))
@@ -142,6 +146,24 @@ class RunningGateway:
 
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
         return self._thread.submit(self._core.association_log())
+
+    def diagnosis(self, line: str) -> Future[LineDiagnosis]:
+        return self._thread.submit(self._core.doctor.diagnosis(line))
+
+    def reset_diagnosis(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.reset(line))
+
+    def start_check(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.start_check(line))
+
+    def stop_check(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.stop_check(line))
+
+    def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
+        return self._thread.submit(self._core.doctor.trace(line, after))
+
+    def record_line(self, line: str, path: Path | None) -> Future[None]:
+        return self._thread.submit(self._core.doctor.record(line, path))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from core.clock import Clock
-from core.config import LineConfig
+from core.config import Config, LineConfig, MeterConfig
 from core.errors import CmeError
+from core.fleet import place_of
+from core.interval import Interval
+from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
 from core.mbus.link import Readout
-from core.mbus.master import Master
+from core.mbus.master import Master, Opener
+from core.mbus.opener import open_transport
+from core.mbus.watch import Try
 from core.meter import Meter
 from core.reader import LineReader
-from core.snapshot import LineState, LineView
+from core.snapshot import LineState, LineView, ScheduleView
+from core.timing import Demand, readout_s, schedule
+from core.transparent import TransparentPort
 
 
 @dataclass(slots=True)
@@ -24,6 +33,19 @@ class Line:
     config: LineConfig
     master: Master
     reader: LineReader
+    transparent: TransparentPort | None
+    schedule: ScheduleView | None = None
+    """What its schedule costs, as of the last `Lines.weigh`."""
+
+
+class Onlooker(Protocol):
+    """Sees everything that goes over the lines."""
+
+    def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
+        """These lines and meters are in use from now on."""
+
+    def watch(self, line: str, item: Try) -> None:
+        """This went over a line."""
 
 
 class Lines:
@@ -35,12 +57,16 @@ class Lines:
         record: Callable[[Meter, Readout | MbusError], Awaitable[None]],
         span: Callable[[Meter, int], tuple[int, int]],
         on_change: Callable[[], None],
+        open_line: Opener = open_transport,
+        onlooker: Onlooker | None = None,
     ) -> None:
         """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment."""
+        self._onlooker = onlooker
         self._clock = clock
         self._record = record
         self._span = span
         self._on_change = on_change
+        self._open_line = open_line
         self._lines: dict[str, Line] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -50,6 +76,8 @@ class Lines:
     def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
         """Make the lines those of `configs`, with the meters that each has; one that did not change goes on."""
         wanted = {config.name: config for config in configs}
+        if self._onlooker:
+            self._onlooker.use(wanted.values(), meters_on)
         for name in [name for name, line in self._lines.items() if wanted.get(name) != line.config]:
             task = asyncio.ensure_future(_close(self._lines.pop(name)))
             self._closing.add(task)
@@ -58,6 +86,13 @@ class Lines:
             if name not in self._lines:
                 self._lines[name] = self._open(config)
             self._lines[name].reader.set_meters(meters_on(name))
+
+    def master(self, name: str) -> Master:
+        """Who speaks on a line. Raises `CmeError` if it is gone."""
+        line = self._lines.get(name)
+        if line is None:
+            raise CmeError(f"There is no line {name}.")
+        return line.master
 
     async def read(self, meter: Meter) -> None:
         """Read a meter now, in front of any sweep. Raises `CmeError` if its line is gone."""
@@ -70,6 +105,48 @@ class Lines:
         """Start a sweep of every line."""
         for line in self:
             line.reader.sweep_now()
+
+    def misfits(self, config: Config, meters: Iterable[Meter]) -> Iterator[str]:
+        """Lines whose schedule does not fit with `config`, a sentence or two each.
+
+        `meters` are the installed ones: what they sent and what their readouts take says what they will cost.
+        """
+        known = {(meter.config.line, str(meter.address)): meter for meter in meters}
+        for line in config.lines:
+            demands = [
+                Demand(
+                    item.interval or config.readout.interval,
+                    self._cost(line, item, known.get(place_of(item))),
+                )
+                for item in config.meters
+                if item.line == line.name and item.enabled
+            ]
+            view = schedule(demands)
+            if view and not view.fits:
+                yield misfit(line.name, view)
+
+    def weigh(self, line: Line, meters: Iterable[Meter], interval: Interval) -> None:
+        """Work out what the schedule of a line costs that has these `meters`; `interval` is that of [readout]."""
+        demands = [
+            Demand(meter.config.interval or interval, self._cost(line.config, meter.config, meter))
+            for meter in meters
+            if meter.enabled
+        ]
+        line.schedule = schedule(demands, skipped=line.reader.skipped, late_s=line.reader.late_s)
+
+    def _cost(self, line: LineConfig, item: MeterConfig, meter: Meter | None) -> float:
+        """What a readout takes, s: as measured where that was at the same rate, else by the wire's formula."""
+        baud = item.baud or line.baud
+        if meter is None:
+            return readout_s(baud, parse_address(str(item.address)))
+        now = self._lines.get(meter.config.line)
+        if now is not None and baud == (meter.config.baud or now.config.baud):
+            measured = now.reader.cost_s(meter.key)
+            if measured is not None:
+                return measured
+        if meter.reading is None:
+            return readout_s(baud, meter.address)
+        return readout_s(baud, meter.address, [len(telegram.frame) for telegram in meter.reading.telegrams])
 
     async def close(self) -> None:
         """End the readouts that run and give the lines back."""
@@ -86,17 +163,34 @@ class Lines:
             config.baud,
             margin=config.margin_ms / 1000 if config.margin_ms else None,
             repeats=config.repeats,
+            open_line=self._open_line,
             on_change=changed,
+            watch=partial(onlooker.watch, config.name) if (onlooker := self._onlooker) else _nobody,
             now=lambda: self._clock.now_ms() / 1000,
         )
         reader = LineReader(master, self._record, self._span, self._clock, self._on_change)
+        transparent = None
+        if config.transparent_port:
+            transparent = TransparentPort(
+                master,
+                config.transparent_host,
+                config.transparent_port,
+                on_change=self._on_change,
+                now_ms=self._clock.now_ms,
+            )
+            transparent.start()
         master.start()
         reader.start()
-        return Line(config, master, reader)
+        return Line(config, master, reader, transparent)
 
 
-def line_view(line: Line, meters: int) -> LineView:
-    """The line as screens show it, with how many `meters` hang on it."""
+def misfit(name: str, view: ScheduleView) -> str:
+    """What is wrong with the schedule of a line, a sentence or two."""
+    return f"Line {name}: {view.sentence}"
+
+
+def line_view(line: Line, meters: int, health: str = "") -> LineView:
+    """The line as screens show it, with how many `meters` hang on it and what the bus doctor says of it."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -107,9 +201,18 @@ def line_view(line: Line, meters: int) -> LineView:
         meters=meters,
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
+        transparent=line.transparent.view() if line.transparent else None,
+        schedule=line.schedule,
+        health=health,
     )
 
 
+def _nobody(_item: Try) -> None:
+    """Nobody looks on."""
+
+
 async def _close(line: Line) -> None:
+    if line.transparent:
+        await line.transparent.close()  # first: the line may be opened again with the same port
     await line.reader.stop()
     await line.master.close()

@@ -53,7 +53,9 @@ class ScheduleView:
     interval_s: float
     cost_s: float  # of all readouts that fall into it
     fits: bool
-    sentence: str  # "15 min cycle, this line needs 17 min"; "" where it fits
+    sentence: str  # "15 min cycle, this line needs 17 min. Choose ..."; "" where it fits
+    skipped: int = 0  # readouts that were due again before the line came to them, since it is in use
+    late_s: float = 0.0  # for how long the readout that waits longest should have been made
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,9 @@ class TransparentView:
     reason: str  # why it does not listen, "" while it does
     client: str  # "192.0.2.7:51034", "" for none
     since_ms: int | None  # of the client
-    sent: int  # bytes from the client to the line
+    sent: int  # bytes from the client, else the last one, to the line
     received: int
+    refused: int = 0  # clients that came while there was one
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class MeterView:
     mapping: str  # "water/all/0", "" if none matches
     mapped: int  # COSEM objects that the mapping gives this meter
     headline: ValueView | None  # the first mapped value
+    next_try_ms: int | None = None  # of a meter that is silent; None for all others
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,9 @@ class RecordedGateway(RecordedPush):
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return _tried(lambda: self._lowered(values))
 
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return _answer(())
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")
         return _tried(lambda: self._configure(values))

@@ -1,0 +1,97 @@
+"""The bus doctor's check: asks every meter of a line a few times, so that the rules have something to judge."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.casefile import CaseFile
+from core.diagnosis import CheckView
+from core.errors import CmeError
+from core.findings import SILENT
+from core.mbus.address import SELECTED, PrimaryAddress
+from core.mbus.answer import is_ack, is_answer_of
+from core.mbus.errors import LineDown, MbusError, RateRefused
+from core.mbus.frame import Kind, req_ud2, select, snd_nke
+from core.mbus.link import Link
+from core.mbus.master import Master
+from core.mbus.transport import BAUD_RATES
+from core.mbus.watch import Purpose
+from core.meter import Meter
+
+READOUTS: Final = 3
+"""Of each meter: enough for the rules to judge it."""
+
+EXTRA_S: Final = 1.0
+"""For which it waits longer for an answer, so that it learns how late a meter is."""
+
+MOST_ELSEWHERE: Final = 10
+"""Silent meters that are looked for at other baud rates; a whole line of them would take an hour."""
+
+
+async def check(file: CaseFile, master: Master) -> None:
+    """Ask each meter; every request has the line for itself only as long as it lasts.
+
+    `file.check` tells how far it is, also after an end before its end.
+    """
+    meters = list(file.meters.values())
+    elsewhere, reason, done = MOST_ELSEWHERE, "", 0
+    try:
+        for meter in meters:
+            file.check = CheckView(done, len(meters), meter.name)
+            await _readouts(file, master, meter)
+            if file.tally.tally(str(meter.address)).silent >= SILENT and elsewhere:
+                elsewhere -= 1
+                await _other_rates(file, master, meter)
+            done += 1
+    except CmeError as error:
+        reason = str(error)
+    finally:
+        stopped = "It was stopped." if done < len(meters) else ""
+        file.check = CheckView(done, len(meters), "", reason or stopped)
+
+
+async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
+    for _ in range(READOUTS):
+        async with master.session(file.rate(meter), EXTRA_S) as link:
+            try:
+                await link.read(meter.address, meter.identity)
+                if await _ignores_fcb(link, meter):
+                    file.tally.tally(str(meter.address)).fcb_fault()
+            except LineDown:
+                raise
+            except MbusError:
+                continue  # that is what the counters are for
+
+
+async def _ignores_fcb(link: Link, meter: Meter) -> bool:
+    """Whether it sends something else when it is asked again with the same frame count bit (EN 13757-2, 5.7.2)."""
+    number = meter.address.number if isinstance(meter.address, PrimaryAddress) else SELECTED
+    try:
+        await link.ask(_opening(meter), is_ack, meter.address)
+        request, accept = req_ud2(number, True), is_answer_of(number)
+        first = await link.ask(request, accept, meter.address)
+        again = await link.ask(request, accept, meter.address)
+    finally:
+        link.forget()
+    return Kind.LONG in (first.kind, again.kind) and first.raw != again.raw
+
+
+async def _other_rates(file: CaseFile, master: Master, meter: Meter) -> None:
+    for baud in BAUD_RATES:
+        if baud == file.rate(meter):
+            continue
+        try:
+            async with master.session(baud) as link:
+                await link.ask(_opening(meter), is_ack, meter.address, Purpose.COMMAND)
+        except RateRefused:
+            return
+        except LineDown:
+            raise
+        except MbusError:
+            continue
+
+
+def _opening(meter: Meter) -> bytes:
+    return (
+        snd_nke(meter.address.number) if isinstance(meter.address, PrimaryAddress) else select(meter.address)
+    )

@@ -1,0 +1,683 @@
+"""The rules of the bus doctor: what the counters of a line and its meters say about likely faults."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Final
+
+from core.diagnosis import Finding, Severity
+from core.mbus.address import SecondaryAddress
+from core.mbus.exchange import ANSWER_BITS, ANSWER_SECONDS
+from core.mbus.tally import Asked, Beat, LineTally, MeterTally, Sample, Stray, Unasked
+from core.mbus.watch import Fault
+
+SILENT: Final = 3
+"""Requests in a row without an answer: one readout with both repeats."""
+
+FEW: Final = 5
+"""Bad answers that it takes at least. On a healthy line with one bad answer in a hundred, five within the window of a
+meter that make out `OFTEN` of it are one case in a million."""
+
+OFTEN: Final = 0.2
+"""Share of a meter's answers from which on it is no accident."""
+
+ALWAYS: Final = 0.9
+"""Share from which on a fault has a cause that is there all the time; the rest is what noise makes of it."""
+
+MOST: Final = 0.5
+
+LINE_FEW: Final = 8
+LINE_SHARE: Final = 0.08
+"""Bad answers of a whole line: with one in a hundred, eight in a hundred do not happen in ten thousand years."""
+
+LATE: Final = 3
+"""Answers that came too late."""
+
+NEAR: Final = 0.7
+"""Of the time in which a meter has to answer: the standard's limit holds at every temperature and age, so a meter
+that needs that much of it today will miss it one day."""
+
+GROUP: Final = 3
+"""Meters that fall silent together: of two that is a coincidence on a line with hundreds."""
+
+STRAYS: Final = 3
+"""Times that something comes unasked; once it may be a late answer that was not recognised."""
+
+REPEATED: Final = 2
+"""Telegrams that came twice where a further one was announced."""
+
+ENDLESS: Final = 30
+"""Telegrams of one readout; no meter is known that has as many."""
+
+LOADED: Final = 0.9
+FOREIGN: Final = 0.3
+"""Shares of the time in which the wire is taken: at all, and by other software."""
+
+BLACKOUTS: Final = 2
+_BLACKOUTS_MS: Final = 6 * 3_600_000
+"""Times that a line was dead and came back, and for how long that is told."""
+
+_LOOKED_MS: Final = 5 * 60_000
+"""The shortest time that a load is told of."""
+
+_GOOD: Final = (None, Fault.FCB)
+_BROKEN: Final = (Fault.NOISE, Fault.CHECKSUM, Fault.COLLISION, Fault.CUT, Fault.UNEXPECTED)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A meter as the rules see it, at one moment."""
+
+    name: str
+    address: str
+    identity: SecondaryAddress | None  # that its telegrams should have
+    baud: int
+    samples: Sequence[Sample]  # its last requests, oldest first
+    silent: int  # requests in a row without an answer
+    silent_since_ms: int | None
+    last_answer_ms: int | None
+    fcb_faults: int  # telegrams since the counters began
+    other_rates: Mapping[int, int]  # rate at which it answered too -> when, ms
+
+    @classmethod
+    def of(
+        cls, name: str, address: str, identity: SecondaryAddress | None, baud: int, tally: MeterTally
+    ) -> Patient:
+        """What a tally has now."""
+        return cls(
+            name=name,
+            address=address,
+            identity=identity,
+            baud=baud,
+            samples=tuple(tally.samples),
+            silent=tally.silent,
+            silent_since_ms=tally.silent_since_ms,
+            last_answer_ms=tally.last_answer_ms,
+            fcb_faults=tally.counters.faults[Fault.FCB],
+            other_rates=dict(tally.other_rates),
+        )
+
+    @cached_property
+    def faults(self) -> Counter[Fault | None]:
+        return Counter(sample.fault for sample in self.samples)
+
+    @cached_property
+    def delays(self) -> list[float]:
+        """Of answers that came at once, s."""
+        good = (s for s in self.samples if s.fault in _GOOD and s.number == 1 and not s.late)
+        return [sample.delay for sample in good if sample.delay is not None]
+
+    @property
+    def longest_s(self) -> float:
+        """After which its latest answer was there, also where that was in a later try or when nobody waited."""
+        known = [s.late_s or s.since_first + (s.delay or 0.0) for s in self.samples if s.late_s or s.delay]
+        return max(known, default=2 * self.limit)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its answers come when nobody waits for them any more."""
+        return sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
+
+    @property
+    def heard(self) -> int:
+        """Requests after which something came."""
+        return len(self.samples) - self.faults[Fault.SILENCE]
+
+    @property
+    def is_silent(self) -> bool:
+        return self.silent >= SILENT
+
+    @property
+    def limit(self) -> float:
+        """Seconds in which it has to answer (EN 13757-2), without any margin."""
+        return ANSWER_BITS / self.baud + ANSWER_SECONDS
+
+    def count(self, *faults: Fault) -> int:
+        return sum(self.faults[fault] for fault in faults)
+
+    def asked(self, what: Asked) -> list[Sample]:
+        return [sample for sample in self.samples if sample.asked is what]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A line as the rules see it, at one moment."""
+
+    now_ms: int
+    since_ms: int  # when the counters began
+    baud: int
+    patients: Sequence[Patient]
+    beats: Sequence[Beat]
+    strays: Sequence[Stray]
+    blackouts: Sequence[int]
+    load: float
+    foreign: float  # share of the load that other software made
+    clock: Callable[[int], str]  # ms -> the local time as people read it
+
+    @classmethod
+    def of(
+        cls, tally: LineTally, patients: Sequence[Patient], now_ms: int, clock: Callable[[int], str]
+    ) -> Case:
+        """What a tally has now."""
+        load, foreign = tally.load(now_ms)
+        return cls(
+            now_ms=now_ms,
+            since_ms=tally.since_ms,
+            baud=tally.baud,
+            patients=patients,
+            beats=tuple(tally.beats),
+            strays=tuple(tally.strays),
+            blackouts=tuple(tally.blackouts),
+            load=load,
+            foreign=foreign,
+            clock=clock,
+        )
+
+    @cached_property
+    def asked(self) -> list[Patient]:
+        """Those that were asked at least once with all repeats."""
+        return [patient for patient in self.patients if len(patient.samples) >= SILENT]
+
+    @cached_property
+    def silent(self) -> list[Patient]:
+        return [patient for patient in self.asked if patient.is_silent]
+
+
+def diagnose(case: Case) -> tuple[list[Finding], dict[str, list[Finding]]]:
+    """What is wrong with the line as a whole, and with each meter by its address, worst first.
+
+    A meter is not accused of what is wrong with the line.
+    """
+    line = [finding for rule in _LINE_RULES if (finding := rule(case))]
+    faults = {finding.fault for finding in line}
+    group = _group(case) if not faults & _DEAD_LINE else []
+    if group:
+        line.append(_partly_cut(case, group))
+    late = any(patient.is_late for patient in case.asked)
+    if not faults & {CHATTY, MASTER} and not late and (noisy := _noisy(case)):
+        line.append(noisy)
+    faults = {finding.fault for finding in line}
+    if late:
+        faults.add(SLOW)  # its late answers fall into those of others
+    explained = {patient.address for patient in (case.asked if faults & _DEAD_LINE else group)}
+    meters = {
+        patient.address: [finding]
+        for patient in case.asked
+        if patient.address not in explained and (finding := _meter(patient, faults))
+    }
+    return worst_first(line), meters
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings by their severity."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: -order.index(finding.severity))
+
+
+ECHO: Final = "echoing converter"
+SHORT: Final = "short circuit"
+CABLE: Final = "broken cable"
+LOOSE: Final = "loose contact"
+NOBODY: Final = "nobody answers"
+NOISY: Final = "noisy line"
+CHATTY: Final = "chatty meter"
+MASTER: Final = "another master"
+FOREIGN_LOAD: Final = "other software"
+LOADED_LINE: Final = "line too loaded"
+SLOW_WAY: Final = "slow way to the bus"
+TWO: Final = "two meters on one address"
+BAUD: Final = "wrong baud rate"
+SLOW: Final = "slow answerer"
+FCB_FAULT: Final = "FCB fault"
+WRONG: Final = "wrong meter"
+SUMS: Final = "wrong checksums"
+CUT_OFF: Final = "broken-off answers"
+DISTURBED: Final = "disturbed meter"
+ENDLESS_READOUT: Final = "endless readout"
+MISSES: Final = "misses requests"
+DEAD: Final = "silent meter"
+
+_DEAD_LINE: Final = {SHORT, CABLE, LOOSE, NOBODY}
+
+
+def _dead_line(case: Case) -> Finding | None:
+    """Nobody is heard: a short circuit, a broken cable, or a line that never worked."""
+    if shorted := _shorted(case):
+        return shorted
+    if len(case.asked) < 2 or len(case.silent) < len(case.asked):
+        return None
+    number = len(case.asked)
+    last = [p.last_answer_ms for p in case.asked if p.last_answer_ms is not None]
+    if not last:
+        tries = sum(len(patient.samples) for patient in case.asked)
+        return Finding(
+            Severity.FAULT,
+            "",
+            NOBODY,
+            "No meter has ever answered: check the baud rate of the line, both wires from the level converter to the "
+            "bus, and the addresses; a search at several baud rates finds meters that are there.",
+            f"{tries} requests to {number} meters at {case.baud} baud, and no byte came back.",
+        )
+    echo = any(beat.echo for beat in case.beats) and not case.beats[-1].echo
+    converter = (
+        " The echo of the level converter is gone, too, so begin with its power supply." if echo else ""
+    )
+    return Finding(
+        Severity.FAULT,
+        "",
+        CABLE,
+        "All meters have fallen silent: check the cable at the level converter, its power supply, and whether it "
+        f"shows an overload.{converter}",
+        f"All {number} meters silent, the last answer was at {case.clock(max(last))}.",
+    )
+
+
+def _shorted(case: Case) -> Finding | None:
+    recent = [sample for patient in case.asked for sample in patient.samples[-SILENT:]]
+    blank = sum(sample.blank for sample in recent)
+    if len(recent) < FEW or blank < MOST * len(recent) or any(sample.fault in _GOOD for sample in recent):
+        return None
+    return Finding(
+        Severity.FAULT,
+        "",
+        SHORT,
+        "Something draws too much current: look for a short circuit or a meter that is defective, by taking parts of "
+        "the line off, and whether the level converter is made for that many meters.",
+        f"{blank} of the last {len(recent)} answers are zeros only, which is how current that never stops is heard.",
+    )
+
+
+def _loose(case: Case) -> Finding | None:
+    times = [time for time in case.blackouts if case.now_ms - time < _BLACKOUTS_MS]
+    if len(times) < BLACKOUTS:
+        return None
+    return Finding(
+        Severity.FAULT,
+        "",
+        LOOSE,
+        "The line comes and goes: look for a loose terminal between the level converter and the first meters, and "
+        "for a power supply that fails.",
+        f"{len(times)} times several meters fell silent at once and came back, last at {case.clock(times[-1])}.",
+    )
+
+
+def _group(case: Case) -> list[Patient]:
+    """Silent meters that may have fallen silent at one moment, where those are many enough for one cause."""
+    gone = [patient for patient in case.silent if patient.last_answer_ms is not None]
+    if len(gone) < GROUP:
+        return []
+    # The moment lies between the last answer of each and its first silence; most share the one in which it was cut.
+    best: list[Patient] = []
+    for moment in (patient.silent_since_ms or 0 for patient in gone):
+        together = [p for p in gone if (p.last_answer_ms or 0) <= moment <= (p.silent_since_ms or 0)]
+        best = max(best, together, key=len)
+    return best if len(best) >= GROUP else []
+
+
+def _partly_cut(case: Case, group: Sequence[Patient]) -> Finding:
+    since = min(patient.silent_since_ms or 0 for patient in group)
+    return Finding(
+        Severity.FAULT,
+        "",
+        CABLE,
+        f"{len(group)} meters have fallen silent together: look for what they have in common, such as a cable or a "
+        "junction box behind which they are.",
+        f"Silent since {case.clock(since)}: {_names(group)}; the others answer.",
+    )
+
+
+def _noisy(case: Case) -> Finding | None:
+    always = {patient.address for patient in case.asked if _always_broken(patient)}
+    beats = [beat for beat in case.beats if beat.meter not in always and beat.fault is not Fault.SILENCE]
+    bad = Counter(beat.meter for beat in beats if beat.fault in _BROKEN)
+    idle = len(_unasked(case, Unasked.NOISE))
+    answers = bad.total() >= max(LINE_FEW, LINE_SHARE * len(beats))
+    spread = len(bad) >= max(2, len({beat.meter for beat in beats}) / 3)
+    if not answers or not spread:
+        return None
+    kinds = Counter(str(beat.fault) for beat in beats if beat.fault in _BROKEN)
+    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) or "none disturbed"
+    return Finding(
+        Severity.WARNING,
+        "",
+        NOISY,
+        "The line is noisy: keep it away from power cables, drives and lamps, check its shield, and look for a wire "
+        "that touches earth.",
+        f"Of {len(beats)} answers: {counted}, at {len(bad)} meters; bytes on the idle line {idle} times.",
+    )
+
+
+def _unasked(case: Case, kind: Unasked) -> list[SecondaryAddress | None]:
+    since = case.beats[0].time_ms if case.beats else 0
+    return [s.identity for s in case.strays if s.kind is kind and s.time_ms >= since]
+
+
+def _chatty(case: Case) -> Finding | None:
+    telegrams = _unasked(case, Unasked.TELEGRAM)
+    if len(telegrams) < STRAYS:
+        return None
+    speakers = Counter(str(identity) for identity in telegrams if identity)
+    who = ", ".join(speaker for speaker, _ in speakers.most_common(3)) or "a meter without an identification"
+    return Finding(
+        Severity.WARNING,
+        "",
+        CHATTY,
+        f"A meter talks without being asked, and disturbs the others: {who}. Have it repaired or replaced.",
+        f"{len(telegrams)} telegrams came that nobody had asked for.",
+    )
+
+
+def _others(case: Case) -> Finding | None:
+    requests = _unasked(case, Unasked.REQUEST)
+    if len(requests) < STRAYS:
+        return None
+    return Finding(
+        Severity.FAULT,
+        "",
+        MASTER,
+        "Another master reads the meters on this line: there must be only one; other software can use the transparent "
+        "port of this one.",
+        f"{len(requests)} requests were heard that are not ours.",
+    )
+
+
+def _loaded(case: Case) -> Finding | None:
+    load, foreign = case.load, case.foreign
+    if case.now_ms - case.since_ms < _LOOKED_MS:
+        return None
+    if foreign >= FOREIGN:
+        return Finding(
+            Severity.NOTICE,
+            "",
+            FOREIGN_LOAD,
+            "Other software holds the line through the transparent port for much of the time, so readouts come late.",
+            f"It had the wire for {foreign:.0%} of the last minutes.",
+        )
+    if load < LOADED:
+        return None
+    return Finding(
+        Severity.WARNING,
+        "",
+        LOADED_LINE,
+        "The line is at its limit: read meters less often, at a higher baud rate, or move some to another line.",
+        f"The wire was taken for {load:.0%} of the last minutes.",
+    )
+
+
+def _slow_way(case: Case) -> Finding | None:
+    timed = [patient for patient in case.asked if len(patient.delays) >= FEW]
+    slow = [patient for patient in timed if _is_slow(patient)]
+    if len(timed) < GROUP or len(slow) < ALWAYS * len(timed):
+        return None
+    typical = sorted(median(patient.delays) for patient in slow)[len(slow) // 2]
+    return Finding(
+        Severity.NOTICE,
+        "",
+        SLOW_WAY,
+        "All answers come late, so it is the way to the bus that takes the time: the network, or a level converter "
+        f"that gathers bytes. Give the line margin_ms = {_rounded_ms(typical)} where meters are missed.",
+        f"Typically {typical * 1000:.0f} ms until the first byte of an answer, at {len(slow)} of {len(timed)} meters.",
+    )
+
+
+def _echoing(case: Case) -> Finding | None:
+    echoes = sum(beat.echo for beat in case.beats)
+    if echoes < max(FEW, ALWAYS * len(case.beats)):
+        return None
+    return Finding(
+        Severity.NOTICE,
+        "",
+        ECHO,
+        "The level converter repeats what is sent. This gateway takes that out; other software may not.",
+        f"{echoes} of {len(case.beats)} requests came back.",
+    )
+
+
+_LINE_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
+    lambda case: _loose(case) or _dead_line(case),
+    _chatty,
+    _others,
+    _loaded,
+    _slow_way,
+    _echoing,
+)
+
+
+def _meter(patient: Patient, line: Set[str]) -> Finding | None:
+    """The one finding that explains the meter best."""
+    rules: list[Callable[[Patient], Finding | None]] = [
+        _other_rate,
+        _other_meter,
+        _fcb,
+        _endless,
+        _wrong_sums,
+    ]
+    if not {CHATTY, MASTER} & line:
+        rules += [_late, _broken]
+        if not {NOISY, SLOW} & line:
+            rules += [_often_broken, _misses]
+        if SLOW_WAY not in line:
+            rules.append(_slow)
+    rules.append(_silent)
+    return next((finding for rule in rules if (finding := rule(patient))), None)
+
+
+def _other_rate(patient: Patient) -> Finding | None:
+    if not patient.other_rates or not patient.is_silent:
+        return None
+    baud = max(patient.other_rates, key=lambda rate: patient.other_rates[rate])
+    return _of(
+        patient,
+        BAUD,
+        f"It speaks at {baud} baud and is asked at {patient.baud}: give it baud = {baud} in config.toml.",
+        f"It answered at {baud} baud, and not to {patient.silent} requests at {patient.baud} baud.",
+        Severity.FAULT,
+    )
+
+
+def _other_meter(patient: Patient) -> Finding | None:
+    seen = [sample.identity for sample in patient.samples if sample.identity is not None]
+    if patient.identity is None:
+        return None
+    others = [identity for identity in seen if not patient.identity.agrees(identity)]
+    if len(others) < 2 or len(others) < MOST * len(seen):
+        return None
+    return _of(
+        patient,
+        WRONG,
+        f"Meter {others[-1]} answers at its address: if it was replaced, give the new one in config.toml; else look "
+        "for two meters that were mixed up.",
+        f"{len(others)} of {len(seen)} telegrams name another meter than {patient.identity}.",
+    )
+
+
+def _fcb(patient: Patient) -> Finding | None:
+    if not patient.fcb_faults:
+        return None
+    return _of(
+        patient,
+        FCB_FAULT,
+        "It does not follow the frame count bit: readouts may be old or lack telegrams. Ask its maker about it.",
+        f"Telegrams that did not fit the bit of their request: {patient.fcb_faults}.",
+    )
+
+
+def _endless(patient: Patient) -> Finding | None:
+    again = sum(
+        sample.more and sample.content == before.content and sample.number == 1
+        for before, sample in pairwise(patient.samples)
+    )
+    if again >= REPEATED:
+        return _of(
+            patient,
+            ENDLESS_READOUT,
+            "It announces a further telegram and sends the same one again, so the rest of its readout is missing: "
+            "reset its application, or ask its maker for a correction.",
+            f"{again} telegrams came twice, though the second was asked for with the other frame count bit.",
+        )
+    runs = groupby(patient.samples, key=lambda sample: sample.more)
+    longest = max((len(list(run)) for more, run in runs if more), default=0)
+    if longest < ENDLESS:
+        return None
+    return _of(
+        patient,
+        ENDLESS_READOUT,
+        "It announces a further telegram for ever: reset its application, or ask its maker for a correction.",
+        f"{longest} telegrams in one readout, and each announces another.",
+    )
+
+
+def _wrong_sums(patient: Patient) -> Finding | None:
+    """Two that talk at once change the checksum by chance, a meter that reckons wrong always in the same way."""
+    errors = [sample.sum_error for sample in patient.samples if sample.fault is Fault.CHECKSUM]
+    readouts = sum(s.fault is Fault.CHECKSUM and s.number == 1 for s in patient.samples)
+    if len(errors) < FEW or readouts < 2 or None in errors or len(set(errors)) > 1:
+        return None
+    return _of(
+        patient,
+        SUMS,
+        "It reckons its checksum wrong: its telegrams cannot be believed; have it repaired or replaced.",
+        f"{len(errors)} checksums, each wrong by the bits {errors[0]:02X}.",
+    )
+
+
+def _broken(patient: Patient) -> Finding | None:
+    """Every telegram, or every answer at all, is broken: in which way?"""
+    acknowledged = [s for s in patient.samples if s.asked is not Asked.DATA and s.fault is not Fault.SILENCE]
+    data = [s for s in patient.asked(Asked.DATA) if s.fault is not Fault.SILENCE]
+    if _all_broken(acknowledged) and not any(sample.fault in _GOOD for sample in data):
+        if sum(sample.after_garbage for sample in acknowledged) >= MOST * len(acknowledged):
+            return _of(
+                patient,
+                DISTURBED,
+                "Something comes in front of its answers: a meter or a repeater that switches its sender on too early.",
+                f"{len(acknowledged)} acknowledgements, each with other bytes in front.",
+            )
+        return _of(
+            patient,
+            BAUD,
+            f"Its answers cannot be read at {patient.baud} baud: it probably speaks at another rate; a search at "
+            "several baud rates tells which.",
+            f"{len(acknowledged)} answers, and not one byte pattern of an M-Bus frame in them.",
+            Severity.FAULT,
+        )
+    if not _all_broken(data):
+        return None
+    kind, number = Counter(sample.fault for sample in data).most_common(1)[0]
+    evidence = f"{number} of {len(data)} telegrams: {kind}; its acknowledgements are good."
+    if kind is Fault.CUT:
+        sentence = "Its telegrams break off: its supply from the bus may be weak, or it is defective."
+        return _of(patient, CUT_OFF, sentence, evidence)
+    if kind is Fault.NOISE:
+        return _of(
+            patient, DISTURBED, "Its telegrams are disturbed: check its terminals and its cable.", evidence
+        )
+    return _of(
+        patient,
+        TWO,
+        "Two meters answer at its address: give one of them another primary address, or read both by their secondary "
+        "addresses; two with one secondary address cannot be on one line.",
+        evidence,
+        Severity.FAULT,
+    )
+
+
+def _often_broken(patient: Patient) -> Finding | None:
+    number = patient.count(*_BROKEN)
+    if number < max(FEW, OFTEN * patient.heard):
+        return None
+    kinds = ", ".join(f"{patient.count(fault)} {fault}" for fault in _BROKEN if patient.count(fault))
+    return _of(
+        patient,
+        DISTURBED,
+        "Its answers are often disturbed, and those of others are not: check its terminals and its cable.",
+        f"Of {patient.heard} answers: {kinds}.",
+    )
+
+
+def _late(patient: Patient) -> Finding | None:
+    if not patient.is_late:
+        return None
+    longest = patient.longest_s
+    late = sum(sample.late for sample in patient.samples)
+    return _of(
+        patient,
+        SLOW,
+        f"It answers too late: give it margin_ms = {_rounded_ms(longest)} in config.toml.",
+        f"{late} answers came when nobody waited any more; the longest took {longest * 1000:.0f} ms, where "
+        f"{patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud.",
+    )
+
+
+def _slow(patient: Patient) -> Finding | None:
+    if not _is_slow(patient):
+        return None
+    return _of(
+        patient,
+        SLOW,
+        f"It is slow to answer; if it is missed, give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml.",
+        f"Typically {median(patient.delays) * 1000:.0f} ms, where {patient.limit * 1000:.0f} ms are allowed at "
+        f"{patient.baud} baud.",
+        Severity.NOTICE,
+    )
+
+
+def _misses(patient: Patient) -> Finding | None:
+    number = patient.count(Fault.SILENCE)
+    if patient.is_silent or number < max(FEW, OFTEN * len(patient.samples)):
+        return None
+    return _of(
+        patient,
+        MISSES,
+        "It misses requests, and then answers again: check its terminals and the voltage of the bus there.",
+        f"{number} of {len(patient.samples)} requests got no answer.",
+    )
+
+
+def _silent(patient: Patient) -> Finding | None:
+    if not patient.is_silent:
+        return None
+    before = patient.last_answer_ms is not None
+    return _of(
+        patient,
+        DEAD,
+        "It has fallen silent: check its terminals, its cable and, where it has one, its battery."
+        if before
+        else "It has never answered: check its address, its baud rate and its terminals.",
+        f"{patient.silent} requests in a row got no answer.",
+    )
+
+
+def _of(
+    patient: Patient, fault: str, sentence: str, evidence: str, severity: Severity = Severity.WARNING
+) -> Finding:
+    return Finding(severity, patient.name, fault, sentence, evidence)
+
+
+def _all_broken(samples: Sequence[Sample]) -> bool:
+    broken = sum(sample.fault in _BROKEN for sample in samples)
+    return broken >= FEW and broken >= ALWAYS * len(samples)
+
+
+def _always_broken(patient: Patient) -> bool:
+    return _all_broken([s for s in patient.asked(Asked.DATA) if s.fault is not Fault.SILENCE])
+
+
+def _is_slow(patient: Patient) -> bool:
+    return len(patient.delays) >= FEW and median(patient.delays) > NEAR * patient.limit
+
+
+def _rounded_ms(delay: float) -> int:
+    """A margin with which an answer after `delay` s comes in time, with some to spare."""
+    return math.ceil(delay * 1000 / 100) * 100
+
+
+def _names(patients: Sequence[Patient]) -> str:
+    shown = ", ".join(patient.name for patient in patients[:5])
+    return shown if len(patients) <= 5 else f"{shown} and {len(patients) - 5} more"

@@ -1,0 +1,362 @@
+"""Counts what happens on a line, and remembers of each meter's last requests what tells its troubles."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from core.diagnosis import Statistics
+from core.mbus.address import SELECTED, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.answer import content_of
+from core.mbus.frame import (
+    ACK,
+    BITS_PER_BYTE,
+    CI_SELECT,
+    FCB,
+    FCV,
+    LONGEST,
+    REQ_UD2,
+    SND_NKE,
+    Frame,
+    FrameReader,
+    Garbage,
+    Kind,
+    identity_of,
+)
+from core.mbus.link import telegram_follows
+from core.mbus.watch import Fault, Purpose, Try
+
+WINDOW: Final = 50
+"""Requests to one meter that are looked at: half a day of a meter that is read each quarter of an hour, so that
+yesterday's fault does not accuse today."""
+
+LINE_WINDOW: Final = 200
+"""Requests to any meter of a line."""
+
+LOAD_MS: Final = 15 * 60_000
+_SLICE_MS: Final = 30_000
+_BLACKOUT: Final = 6  # requests in a row without an answer: two readouts with their repeats
+_LATEST_MS: Final = 5_000  # after a request; what comes later is no answer to it
+_DIRECTION: Final = 0x40  # C field: set in what a master sends (EN 13757-2)
+
+
+class Asked(Enum):
+    """What a request is for."""
+
+    RESET = auto()
+    SELECTION = auto()
+    DATA = auto()
+    OTHER = auto()
+
+
+@dataclass(slots=True)
+class Sample:
+    """One request to a meter and what was wrong with its answer."""
+
+    time_ms: int
+    baud: int
+    asked: Asked
+    fault: Fault | None
+    delay: float | None  # s
+    number: int  # of the try
+    since_first: float  # s from the first of the silent tries of this request to this one
+    identity: SecondaryAddress | None = None  # that a telegram has
+    more: bool = False  # a telegram that announces another
+    content: bytes = b""  # of a telegram, but for the number that counts them
+    sum_error: int | None = None  # wrong checksum exclusive-or the right one
+    blank: bool = False  # nothing but zeros came
+    after_garbage: bool = False  # an acknowledgement came, with something in front of it
+    late: bool = False  # its answer came when nobody waited for it any more
+    late_s: float = 0.0  # after which it was there, where that is known
+
+
+@dataclass(slots=True)
+class Counters:
+    """Grows into `Statistics`."""
+
+    since_ms: int
+    tries: int = 0
+    answers: int = 0
+    repeated: int = 0
+    echoes: int = 0
+    faults: Counter[Fault] = field(default_factory=Counter)
+    delays: int = 0
+    delay_sum: float = 0.0
+    delay_min: float | None = None
+    delay_max: float | None = None
+
+    def count(self, item: Try) -> None:
+        self.tries += 1
+        self.echoes += item.echo
+        if item.fault is not None:
+            self.faults[item.fault] += 1
+        if item.fault in (None, Fault.FCB):
+            self.answers += 1
+            self.repeated += item.number > 1
+            if item.delay is not None:
+                self.delays += 1
+                self.delay_sum += item.delay
+                self.delay_min = item.delay if self.delay_min is None else min(item.delay, self.delay_min)
+                self.delay_max = max(item.delay, self.delay_max or 0.0)
+
+    def statistics(self) -> Statistics:
+        faults = self.faults
+        return Statistics(
+            since_ms=self.since_ms,
+            tries=self.tries,
+            answers=self.answers,
+            timeouts=faults[Fault.SILENCE],
+            checksum_errors=faults[Fault.CHECKSUM],
+            collisions=faults[Fault.COLLISION],
+            noise=faults[Fault.NOISE],
+            cut=faults[Fault.CUT],
+            unexpected=faults[Fault.UNEXPECTED],
+            late=faults[Fault.LATE],
+            fcb_faults=faults[Fault.FCB],
+            echoes=self.echoes,
+            repeated=self.repeated,
+            delay_min_s=self.delay_min,
+            delay_mean_s=self.delay_sum / self.delays if self.delays else None,
+            delay_max_s=self.delay_max,
+        )
+
+
+class MeterTally:
+    """One meter: counters since a reset, and its last `WINDOW` requests."""
+
+    def __init__(self, since_ms: int) -> None:
+        self.counters = Counters(since_ms)
+        self.samples: deque[Sample] = deque(maxlen=WINDOW)
+        self.last_answer_ms: int | None = None
+        self.silent_since_ms: int | None = None
+        """Of the first request in a row that got no answer; None after one that got one."""
+        self.silent = 0
+        """Requests in that row."""
+        self.other_rates: dict[int, int] = {}
+        """Rate at which it answered, though it is not the line's or its own -> when, ms."""
+        self._first_ms = 0
+
+    def count(self, item: Try) -> None:
+        """Take a request to this meter."""
+        self.counters.count(item)
+        if item.number == 1 or (self.samples and self.samples[-1].fault is not Fault.SILENCE):
+            self._first_ms = item.time_ms
+        sample = _sample(item, self._first_ms)
+        if (
+            sample.asked is Asked.DATA
+            and item.received == ACK
+            and self.samples
+            and self.samples[-1].number > 1
+        ):
+            # A meter that has data does not acknowledge: that is the second answer to the request before.
+            sample.late = True
+        self.samples.append(sample)
+        if item.fault is Fault.SILENCE:
+            self.silent += 1
+            if self.silent_since_ms is None:
+                self.silent_since_ms = item.time_ms
+        else:
+            self.silent, self.silent_since_ms = 0, None
+            self.last_answer_ms = item.time_ms
+
+    def fcb_fault(self) -> None:
+        """Note a telegram that did not fit the frame count bit, of which only a comparison tells."""
+        self.counters.faults[Fault.FCB] += 1
+
+    def found_at(self, baud: int, time_ms: int) -> None:
+        """Note that it answers at another rate."""
+        self.other_rates[baud] = time_ms
+
+
+class Unasked(Enum):
+    """What came without a request."""
+
+    NOISE = auto()
+    TELEGRAM = auto()  # of a meter that nobody had asked
+    REQUEST = auto()  # of another master
+    BLANK = auto()  # nothing but zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something that came without a request."""
+
+    time_ms: int
+    kind: Unasked
+    identity: SecondaryAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One request on the line."""
+
+    time_ms: int
+    meter: str  # address
+    fault: Fault | None
+    echo: bool
+    unasked: bool  # something had come before it
+
+
+class LineTally:
+    """One line with its meters, by address. `take` everything that goes over it."""
+
+    def __init__(self, since_ms: int, baud: int) -> None:
+        self.baud = baud
+        self.since_ms = since_ms
+        self.counters = Counters(since_ms)
+        self.meters: dict[str, MeterTally] = {}
+        """Those that were asked, of the addresses that `take` was told to know."""
+        self.beats: deque[Beat] = deque(maxlen=LINE_WINDOW)
+        self.strays: deque[Stray] = deque(maxlen=WINDOW)
+        self.blackouts: deque[int] = deque(maxlen=WINDOW)
+        """When meters that had answered fell silent together, and the line came back, ms."""
+        self._fallen: set[str] = set()  # addresses of meters that fell silent since the last answer of any
+        self._silent = 0  # requests since then
+        self._slices: deque[list[float]] = deque()  # start in ms, busy s, of which foreign
+        self._last: Try | None = None
+
+    def take(self, item: Try, known: Callable[[str], bool], rates: Callable[[str], int]) -> None:
+        """Count a try. `known` says which addresses are of installed meters, `rates` at which rate they are read.
+
+        What a search or other software does says nothing about the meters: it only loads the line.
+        """
+        self._load(item)
+        if item.purpose in (Purpose.SEARCH, Purpose.FOREIGN):
+            self._last = None
+            return
+        if item.before:
+            self._unasked(item)
+        self._last = item
+        # Nobody has to answer a deselection, which is meant for no meter.
+        if not item.address or not known(item.address):
+            return
+        if item.baud != rates(item.address):
+            if item.fault is None:
+                self.tally(item.address).found_at(item.baud, item.time_ms)
+            return
+        self.counters.count(item)
+        self.beats.append(Beat(item.time_ms, item.address, item.fault, item.echo, bool(item.before)))
+        self._watch_blackouts(item)
+        self.tally(item.address).count(item)
+
+    def _watch_blackouts(self, item: Try) -> None:
+        if item.fault is Fault.SILENCE:
+            tally = self.tally(item.address)
+            if tally.silent == 0 and tally.last_answer_ms is not None:
+                self._fallen.add(item.address)
+            self._silent += 1
+            return
+        if len(self._fallen) > 1 and self._silent >= _BLACKOUT:
+            self.blackouts.append(item.time_ms)
+        self._fallen.clear()
+        self._silent = 0
+
+    def tally(self, address: str) -> MeterTally:
+        """Of the meter at this address, a new one if it was not asked yet."""
+        return self.meters.setdefault(address, MeterTally(self.since_ms))
+
+    def load(self, now_ms: int) -> tuple[float, float]:
+        """Share of the last 15 min, or since the counters began, in which the wire was taken; and by other software."""
+        self._forget(now_ms)
+        span = min(LOAD_MS, max(now_ms - self.since_ms, 1)) / 1000
+        busy, foreign = (sum(part[index] for part in self._slices) for index in (1, 2))
+        return min(1.0, busy / span), min(1.0, foreign / span)
+
+    def _load(self, item: Try) -> None:
+        start = item.time_ms - item.time_ms % _SLICE_MS
+        if not self._slices or self._slices[-1][0] != start:
+            self._slices.append([start, 0.0, 0.0])
+            self._forget(item.time_ms)
+        self._slices[-1][1] += item.busy
+        if item.purpose is Purpose.FOREIGN:
+            self._slices[-1][2] += item.busy
+
+    def _forget(self, now_ms: int) -> None:
+        # A clock that was set back leaves slices of the future: they go as well.
+        self._slices = deque(part for part in self._slices if now_ms - LOAD_MS < part[0] <= now_ms)
+
+    def _unasked(self, item: Try) -> None:
+        reader = FrameReader()
+        for part in (*reader.feed(item.before), reader.flush()):
+            if part is None:
+                continue
+            if not (self._last and _answers(part, self._last) and self._soon(item)):
+                self.strays.append(_stray(part, item.time_ms))
+            elif item.request != self._last.request or self._last.fault is Fault.SILENCE:
+                self._mark_late(self._last, item)
+
+    def _soon(self, item: Try) -> bool:
+        """Whether what came before this request can be an answer to the one before."""
+        latest = _LATEST_MS + 1000 * LONGEST * BITS_PER_BYTE / item.baud
+        return self._last is not None and 0 <= item.time_ms - self._last.time_ms < latest
+
+    def _mark_late(self, last: Try, item: Try) -> None:
+        if (tally := self.meters.get(last.address)) and tally.samples:
+            sample = tally.samples[-1]
+            sample.late = True
+            on_the_wire = (len(item.before) + len(last.request)) * BITS_PER_BYTE / item.baud
+            waited = (item.time_ms - last.time_ms) / 1000 - on_the_wire
+            sample.late_s = sample.since_first + max(0.0, waited)
+
+
+def _answers(part: Frame | Garbage, last: Try) -> bool:
+    """Whether a frame is the late answer to this request, or the second one where the request was repeated."""
+    if not isinstance(part, Frame) or part.kind is Kind.SHORT or not last.address:
+        return False
+    if part.kind is Kind.ACK:
+        return last.fault is Fault.SILENCE or last.number > 1
+    wanted, identity = parse_address(last.address), identity_of(part)
+    if isinstance(wanted, PrimaryAddress):
+        return part.address == wanted.number
+    return identity is not None and wanted.agrees(identity)
+
+
+def _stray(part: Frame | Garbage, time_ms: int) -> Stray:
+    if isinstance(part, Frame) and part.kind is not Kind.ACK:
+        if part.kind is Kind.LONG and part.control & _DIRECTION == 0:
+            return Stray(time_ms, Unasked.TELEGRAM, identity_of(part))
+        return Stray(time_ms, Unasked.REQUEST)
+    return Stray(time_ms, Unasked.NOISE if part.raw.strip(b"\0") else Unasked.BLANK)
+
+
+def _sample(item: Try, first_ms: int) -> Sample:
+    sample = Sample(
+        time_ms=item.time_ms,
+        baud=item.baud,
+        asked=_asked(item.request),
+        fault=item.fault,
+        delay=item.delay,
+        number=item.number,
+        since_first=(item.time_ms - first_ms) / 1000,
+        late=item.fault is Fault.LATE,
+    )
+    if item.fault in (None, Fault.FCB) and item.received != ACK:
+        for frame in FrameReader().feed(item.received):
+            if isinstance(frame, Frame) and frame.kind is Kind.LONG:
+                sample.identity = identity_of(frame)
+                sample.more = telegram_follows(frame.raw)
+                sample.content = content_of(frame) if sample.more else b""
+    elif item.fault is Fault.CHECKSUM:
+        sample.sum_error = _sum_error(item.received)
+    sample.after_garbage = item.fault is Fault.NOISE and item.received.endswith(ACK)
+    sample.blank = bool(item.received) and not item.received.strip(b"\0")
+    return sample
+
+
+def _asked(request: bytes) -> Asked:
+    if request[:1] == b"\x68":
+        return Asked.SELECTION if request[5:7] == bytes((SELECTED, CI_SELECT)) else Asked.OTHER
+    control = request[1] if len(request) == 5 else -1
+    if control == SND_NKE:
+        return Asked.RESET
+    return Asked.DATA if control & ~(FCB | FCV) == REQ_UD2 & ~FCV else Asked.OTHER
+
+
+def _sum_error(received: bytes) -> int | None:
+    """By which bits the checksum of a telegram is wrong, where the rest of its framing is right."""
+    if len(received) < 9 or received[0] != 0x68 or received[1] + 6 != len(received):
+        return None
+    return received[-2] ^ (sum(received[4:-2]) & 0xFF)
