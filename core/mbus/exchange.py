@@ -123,7 +123,7 @@ class Exchange:
         if answer := await self._listen(request, accept):
             self._accept = None
             if self._sent > self._first:
-                # It may be the answer to the first request; those to the others come as much later as they were sent.
+                # Whose answer it is cannot be told.
                 heard.delay = None
                 self.distrust(self._sent - self._first)
             return answer
@@ -155,11 +155,16 @@ class Exchange:
                 await self._await_silence()
 
     async def _await_silence(self) -> None:
+        """Wait for the answer time-out after the last request and after every byte.
+
+        What comes may be the answer to the first of equal requests: those to the others come as much later as they
+        were sent.
+        """
         deadline = max(self._now(), self._sent) + self.answer_timeout + self._patience
         limit = deadline + self._longest
         while data := await self._read(deadline, limit):
             self.unasked += data
-            deadline = max(deadline, self._heard + self.answer_timeout)
+            deadline = max(deadline, self._heard + self.answer_timeout + self._sent - self._first)
         if self._now() >= limit:
             self.heard.blame(Fault.NOISE, "the line does not become silent")
         self._settled, self._patience = True, 0.0
