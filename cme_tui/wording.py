@@ -96,6 +96,19 @@ def sweep_left(sweep: SweepView, now_ms: int) -> str:
     return f"{seconds} s" if seconds < 60 else f"{-(-seconds // 60)} min"
 
 
+def next_try(meter: MeterView) -> str:
+    """`next try 14:30` of a meter that is silent, in the time zone of this process; "" for all others."""
+    if meter.next_try_ms is None:
+        return ""
+    return time.strftime("next try %H:%M", time.localtime(meter.next_try_ms / 1000))
+
+
+def trouble(meter: MeterView) -> str:
+    """What is wrong with a meter, on one line."""
+    again = next_try(meter)
+    return f"{meter.name}{f', {again}' if again else ''}: {meter.reason}"
+
+
 def state(meter: MeterView) -> tuple[str, str]:
     """Symbol with word, and the tone, of a meter's state."""
     symbol, tone = SYMBOLS[meter.state]

@@ -53,6 +53,7 @@ from core.snapshot import (
     LogEntry,
     MeterDetail,
     MeterView,
+    ScheduleView,
     Snapshot,
     SweepView,
     TraceEntry,
@@ -355,6 +356,7 @@ def status_json(snapshot: Snapshot, now_ms: int) -> dict[str, Any]:
                 "meters": line.meters,
                 "sweep": _sweep(line.sweep),
                 "next_sweep": iso(line.next_sweep_ms),
+                "schedule": _schedule(line.schedule),
             }
             for line in snapshot.lines
         ],
@@ -408,6 +410,21 @@ def _sweep(sweep: SweepView | None) -> dict[str, Any] | None:
     }
 
 
+def _schedule(schedule: ScheduleView | None) -> dict[str, Any] | None:
+    """`interval_s`, `cost_s` and `late_s` in seconds."""
+    if schedule is None:
+        return None
+    return {
+        "interval": schedule.interval,
+        "interval_s": schedule.interval_s,
+        "cost_s": round(schedule.cost_s, 3),
+        "fits": schedule.fits,
+        "sentence": schedule.sentence,
+        "skipped": schedule.skipped,
+        "late_s": schedule.late_s,
+    }
+
+
 def _meter(meter: MeterView) -> dict[str, Any]:
     return {
         "name": meter.name,
@@ -421,6 +438,7 @@ def _meter(meter: MeterView) -> dict[str, Any]:
         "state": meter.state.value,
         "reason": meter.reason,
         "last_reading": iso(meter.last_reading_ms),
+        "next_try": iso(meter.next_try_ms),
         "mapping": meter.mapping,
     }
 

@@ -67,6 +67,13 @@ class Gateway(Protocol):
         Fails with `CmeError` as `configure` would; that a disk is full shows only there.
         """
 
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        """Lines that could no longer keep their schedule after `configure`, a sentence or two each.
+
+        "Line main: 15 min cycle, this line needs 17 min. Choose ..."; nothing where one could not before, and where
+        `check` fails it fails as well.
+        """
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         """Save settings, {"dlms.port": 4060}, and apply them; `None` stands for the default.
 

@@ -34,7 +34,7 @@ from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import NOWHERE, Fleet, Plan
 from core.installation import Installation
-from core.lines import Lines, line_view
+from core.lines import Line, Lines, line_view, misfit
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
 from core.mapping.folder import last_change
@@ -53,6 +53,7 @@ from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
     LineState,
+    LineView,
     LogEntry,
     MeterDetail,
     MeterState,
@@ -275,6 +276,12 @@ class Core:
         if self._moves(config):
             await self._server.check(*self._endpoint(config))
         return lowered(self._security.in_force(self._config), config)
+
+    async def misfits(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Lines that could no longer keep their schedule after `configure`, a sentence or two each."""
+        config = await self.changes.planned(values)
+        known = set(self._lines.misfits(self._config, self._fleet))
+        return tuple(text for text in self._lines.misfits(config, self._fleet) if text not in known)
 
     async def mappings(self) -> workshop.Mappings:
         """The active mapping files, and the meter types in use."""
@@ -517,7 +524,7 @@ class Core:
                 frame_counter=security.frame_counter(),
                 logical_devices=self._devices.count,
             ),
-            lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
+            lines=tuple(map(self._line_view, self._lines)),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._server.sessions()
@@ -526,6 +533,11 @@ class Core:
             push=self._push.view(),
             last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _line_view(self, line: Line) -> LineView:
+        meters = self._fleet.on_line(line.config.name)
+        self._lines.weigh(line, meters, self._config.readout.interval)
+        return line_view(line, len(meters))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)
@@ -539,6 +551,8 @@ class Core:
                 yield f"Line {line.config.name}: {line.master.reason}"
             if line.transparent and (reason := line.transparent.view().reason):
                 yield f"Line {line.config.name}: {reason}"
+            if line.schedule and not line.schedule.fits:
+                yield misfit(line.config.name, line.schedule)
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:

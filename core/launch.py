@@ -67,6 +67,9 @@ class RunningGateway:
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return self._thread.submit(self._core.check(values))
 
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return self._thread.submit(self._core.misfits(values))
+
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         return self._thread.submit(self._core.changes.configure(values))
 

@@ -7,14 +7,18 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from core.clock import Clock
-from core.config import LineConfig
+from core.config import Config, LineConfig, MeterConfig
 from core.errors import CmeError
+from core.interval import Interval
+from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
 from core.mbus.link import Readout
-from core.mbus.master import Master
+from core.mbus.master import Master, Opener
+from core.mbus.opener import open_transport
 from core.meter import Meter
 from core.reader import LineReader
-from core.snapshot import LineState, LineView
+from core.snapshot import LineState, LineView, ScheduleView
+from core.timing import Demand, readout_s, schedule
 from core.transparent import TransparentPort
 
 
@@ -26,6 +30,8 @@ class Line:
     master: Master
     reader: LineReader
     transparent: TransparentPort | None
+    schedule: ScheduleView | None = None
+    """What its schedule costs, as of the last `Lines.weigh`."""
 
 
 class Lines:
@@ -37,12 +43,14 @@ class Lines:
         record: Callable[[Meter, Readout | MbusError], Awaitable[None]],
         span: Callable[[Meter, int], tuple[int, int]],
         on_change: Callable[[], None],
+        open_line: Opener = open_transport,
     ) -> None:
         """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment."""
         self._clock = clock
         self._record = record
         self._span = span
         self._on_change = on_change
+        self._open_line = open_line
         self._lines: dict[str, Line] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -73,6 +81,48 @@ class Lines:
         for line in self:
             line.reader.sweep_now()
 
+    def misfits(self, config: Config, meters: Iterable[Meter]) -> Iterator[str]:
+        """Lines whose schedule does not fit with `config`, a sentence or two each.
+
+        `meters` are the installed ones: what they sent and what their readouts take says what they will cost.
+        """
+        known = {(meter.config.line, str(meter.address)): meter for meter in meters}
+        for line in config.lines:
+            demands = [
+                Demand(
+                    item.interval or config.readout.interval,
+                    self._cost(line, item, known.get(item.place)),
+                )
+                for item in config.meters
+                if item.line == line.name and item.enabled
+            ]
+            view = schedule(demands)
+            if view and not view.fits:
+                yield misfit(line.name, view)
+
+    def weigh(self, line: Line, meters: Iterable[Meter], interval: Interval) -> None:
+        """Work out what the schedule of a line costs that has these `meters`; `interval` is that of [readout]."""
+        demands = [
+            Demand(meter.config.interval or interval, self._cost(line.config, meter.config, meter))
+            for meter in meters
+            if meter.enabled
+        ]
+        line.schedule = schedule(demands, skipped=line.reader.skipped, late_s=line.reader.late_s)
+
+    def _cost(self, line: LineConfig, item: MeterConfig, meter: Meter | None) -> float:
+        """What a readout takes, s: as measured where that was at the same rate, else by the wire's formula."""
+        baud = item.baud or line.baud
+        if meter is None:
+            return readout_s(baud, parse_address(str(item.address)))
+        now = self._lines.get(meter.config.line)
+        if now is not None and baud == (meter.config.baud or now.config.baud):
+            measured = now.reader.cost_s(meter.key)
+            if measured is not None:
+                return measured
+        if meter.reading is None:
+            return readout_s(baud, meter.address)
+        return readout_s(baud, meter.address, [len(telegram.frame) for telegram in meter.reading.telegrams])
+
     async def close(self) -> None:
         """End the readouts that run and give the lines back."""
         await asyncio.gather(*map(_close, self._lines.values()), *self._closing)
@@ -88,6 +138,7 @@ class Lines:
             config.baud,
             margin=config.margin_ms / 1000 if config.margin_ms else None,
             repeats=config.repeats,
+            open_line=self._open_line,
             on_change=changed,
             now=lambda: self._clock.now_ms() / 1000,
         )
@@ -107,6 +158,11 @@ class Lines:
         return Line(config, master, reader, transparent)
 
 
+def misfit(name: str, view: ScheduleView) -> str:
+    """What is wrong with the schedule of a line, a sentence or two."""
+    return f"Line {name}: {view.sentence}"
+
+
 def line_view(line: Line, meters: int) -> LineView:
     """The line as screens show it, with how many `meters` hang on it."""
     return LineView(
@@ -120,6 +176,7 @@ def line_view(line: Line, meters: int) -> LineView:
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
         transparent=line.transparent.view() if line.transparent else None,
+        schedule=line.schedule,
     )
 
 

@@ -105,6 +105,7 @@ class Meter:
         self.state = MeterState.WAITING
         self.reason = ""
         self.last_try_ms: int | None = None
+        self.next_try_ms: int | None = None  # where it is silent: when the schedule tries it again
         self._clock = clock
         self._read = read
         self.configure(config, site, keys)

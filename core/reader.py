@@ -1,4 +1,11 @@
-"""Reads the meters of one line: whoever asks for a value now goes first, the scheduled sweep fills the rest."""
+"""Reads the meters of one line: whoever asks for a value now goes first, the schedule fills the rest.
+
+The schedule reads every meter once in each of its intervals. Of those that are due, the one goes first whose interval
+ends first: so a meter that is read every 5 min does not wait for those that are read once a day, and where a line
+cannot keep up, the meter that has waited longest is next, and none starves. Among equals those go first that speak at
+the rate that the line has now, then those whose last readout is older. What failed for noise is tried once more when
+all others have been read. A meter that is silent is tried last, and more and more rarely.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +15,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from core.clock import Clock
 from core.errors import CmeError
-from core.mbus.errors import MbusError
+from core.mbus.errors import Garbled, LineDown, MbusError, NoAnswer, RateRefused
 from core.mbus.link import Readout
 from core.mbus.master import Master
 from core.meter import Meter
@@ -25,40 +33,100 @@ Record = Callable[[Meter, Readout | MbusError], Awaitable[None]]
 Span = Callable[[Meter, int], tuple[int, int]]
 """Start and end of a meter's readout interval that holds a moment; all ms UTC."""
 
+LONGEST_REST_MS: Final = 3_600_000
+"""A silent meter is tried at least so often, or once in its interval where that is longer: who repairs it sees it."""
+
+_MOST_DOUBLED: Final = 4  # 2 ** 4 intervals of 5 min, the shortest, are more than an hour
+_NEWEST: Final = 0.25  # weight of the newest readout in what a readout costs
+
+
+@dataclass(slots=True)
+class _Turn:
+    """When a meter is to be read, and how it went."""
+
+    meter: Meter
+    due_ms: int = 0
+    cost_s: float | None = None  # of a readout, smoothed; None before the first one
+    silence_s: float = 0.0  # that it costs when it is silent
+    silent: int = 0  # intervals in a row without an answer
+    silent_in_ms: int | None = None  # start of the last of them
+    garbled: bool = False  # the last time, by noise
+
+    def plan(self, due_ms: int) -> None:
+        self.due_ms = due_ms
+        self.meter.next_try_ms = due_ms if self.silent else None
+
+    def cost(self, took_s: float) -> None:
+        known = took_s if self.cost_s is None else self.cost_s
+        self.cost_s = known + _NEWEST * (took_s - known)
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A meter that waits for its turn in a sweep."""
+
+    due_ms: int
+    deadline_ms: int  # end of the interval in which it was due
+    again: bool = False  # after a try that noise spoiled
+
 
 @dataclass(slots=True)
 class _Sweep:
     started_ms: int
-    waiting: dict[int, Meter] = field(default_factory=dict)
+    waiting: dict[int, _Wait] = field(default_factory=dict)
+    running: int = 0  # readouts that are made or recorded
     done: int = 0
     failed: int = 0
     total: int = 0
     current: str = ""
     finished_ms: int | None = None
 
+    def add(self, key: int, wait: _Wait) -> None:
+        self.waiting[key] = wait
+        self.total += 1
+
     def keep(self, meters: Container[int], now_ms: int) -> None:
         """Forget the meters that were removed."""
         for key in [key for key in self.waiting if key not in meters]:
             del self.waiting[key]
             self.total -= 1
-        if not self.waiting and not self.current:
-            self.finished_ms = now_ms
+        self._end(now_ms)
 
     def count(self, good: bool, now_ms: int) -> None:
         self.done += 1
         self.failed += not good
-        self.current = ""
-        if not self.waiting:
+        self.running -= 1
+        self._end(now_ms)
+
+    def postpone(self, key: int, wait: _Wait) -> None:
+        """Have a meter that had its turn wait for another one."""
+        self.waiting[key] = wait
+        self.running -= 1
+
+    def _end(self, now_ms: int) -> None:
+        if not self.waiting and not self.running:
             self.finished_ms = now_ms
 
     def view(self) -> SweepView:
         return SweepView(self.started_ms, self.done, self.failed, self.total, self.current, self.finished_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A readout: for whom, and in which sweep."""
+
+    turn: _Turn
+    waiter: asyncio.Future[None]
+    sweep: _Sweep | None
+    wait: _Wait | None
+    started_ms: int
+
+
 class LineReader:
     """One task that owns the readouts of one line; a line carries one transaction at a time.
 
-    `request` may be called for one meter many times at once: all callers share one readout.
+    `read` may be called for one meter many times at once: all callers share one readout. While an outcome is recorded
+    the line goes on with the next readout.
     """
 
     def __init__(
@@ -75,14 +143,17 @@ class LineReader:
         self._span = span
         self._clock = clock
         self._on_change = on_change
-        self._meters: dict[int, Meter] = {}
-        self._next: dict[int, int] = {}
+        self._turns: dict[int, _Turn] = {}
         self._looked_ms = 0
-        self._urgent: deque[Meter] = deque()
+        self._urgent: deque[_Turn] = deque()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._sweep: _Sweep | None = None
+        self._baud = master.baud  # of the last readout
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._recording: asyncio.Task[None] | None = None
+        self.skipped = 0
+        """Readouts that were due again before the line came to them."""
 
     @property
     def sweep(self) -> SweepView | None:
@@ -92,27 +163,52 @@ class LineReader:
     @property
     def next_sweep_ms(self) -> int | None:
         """When the next scheduled readout begins, ms UTC; None without an enabled meter."""
-        return min(self._next.values(), default=None)
+        return min((turn.due_ms for turn in self._turns.values()), default=None)
+
+    @property
+    def late_s(self) -> float:
+        """For how long the readout that waits longest should have been made, s; 0 while all are in time."""
+        waiting = self._sweep.waiting.values() if self._sweep else ()
+        oldest = min((wait.deadline_ms for wait in waiting), default=None)
+        return 0.0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000
+
+    def cost_s(self, key: int) -> float | None:
+        """What the readouts of a meter took of late, s for each of its intervals; None before the first one."""
+        turn = self._turns.get(key)
+        if turn is None:
+            return None
+        if not turn.silent:
+            return turn.cost_s
+        now = self._clock.now_ms()
+        start, end = self._span(turn.meter, now)
+        return turn.silence_s * (end - start) / (self._rest(turn, now) - start)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="line-reader")
 
     async def stop(self) -> None:
         """End the readout that runs, and refuse those that wait."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._recording) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._drop(list(self._waiters))
 
     def set_meters(self, meters: Iterable[Meter]) -> None:
         """The meters to read from now on; a readout that waits for another one is refused."""
         now = self._clock.now_ms()
-        self._meters = {meter.key: meter for meter in meters if meter.enabled}
-        self._next = {key: self._first_due(meter, now) for key, meter in self._meters.items()}
-        self._urgent = deque(meter for meter in self._urgent if meter.key in self._meters)
+        before, self._turns = self._turns, {}
+        for meter in meters:
+            if meter.enabled:
+                turn = self._turns[meter.key] = before.get(meter.key) or _Turn(meter)
+                turn.meter = meter
+                turn.plan(self._due(turn, now))
+            else:
+                meter.next_try_ms = None
+        self._urgent = deque(turn for turn in self._urgent if turn.meter.key in self._turns)
         if self._sweep and self._sweep.finished_ms is None:
-            self._sweep.keep(self._meters, now)
-        self._drop([key for key in self._waiters if key not in self._meters])
+            self._sweep.keep(self._turns, now)
+        self._drop([key for key in self._waiters if key not in self._turns])
         self._wake.set()
 
     async def read(self, meter: Meter) -> None:
@@ -123,10 +219,11 @@ class LineReader:
         """
         waiter = self._waiters.get(meter.key)
         if waiter is None:
-            if meter.key not in self._meters:
+            turn = self._turns.get(meter.key)
+            if turn is None:
                 raise CmeError(f"{meter.name} is not read: it is disabled or was removed.")
-            waiter = self._promise(meter)
-            self._urgent.append(meter)
+            waiter = self._promise(turn)
+            self._urgent.append(turn)
             self._wake.set()
         await asyncio.shield(waiter)
 
@@ -134,22 +231,21 @@ class LineReader:
         """A line that is up again: read now what it could not bring meanwhile."""
         if up:
             now = self._clock.now_ms()
-            for key, meter in self._meters.items():
-                if meter.state is MeterState.LINE_DOWN:
-                    self._next[key] = now
+            for turn in self._turns.values():
+                if turn.meter.state is MeterState.LINE_DOWN:
+                    turn.plan(now)
             self._wake.set()
 
     def sweep_now(self) -> None:
-        """Read all meters once, from now."""
+        """Read all meters once, from now, silent ones too."""
         now = self._clock.now_ms()
-        self._next = dict.fromkeys(self._next, now)
+        for turn in self._turns.values():
+            turn.plan(now)
         self._wake.set()
 
     async def _run(self) -> None:
         while True:
-            meter = self._choose()
-            if meter is not None:
-                await self._read_one(meter)
+            if await self._read_next():
                 await asyncio.sleep(0)  # a line that is down refuses a thousand meters without waiting once
                 continue
             self._wake.clear()
@@ -158,75 +254,183 @@ class LineReader:
                 async with asyncio.timeout(None if due is None else self._clock.seconds_until(due)):
                     await self._wake.wait()
 
-    def _choose(self) -> Meter | None:
+    def _first(self) -> _Turn | None:
+        """Who is to be read now."""
+        self._look()
         if self._urgent:
-            return self._urgent.popleft()
+            return self._urgent[0]
+        if self._sweep is None or not self._sweep.waiting:
+            return None
+        now = self._clock.now_ms()
+        waiting = self._sweep.waiting
+        return self._turns[min(waiting, key=lambda key: self._rank(key, waiting[key], now))]
+
+    def _rank(self, key: int, wait: _Wait, now: int) -> tuple[int, int, bool, int, int]:
+        """Sorts the meters that wait; equal ones keep the order of the configuration."""
+        turn = self._turns[key]
+        late = wait.deadline_ms <= now
+        last = 0 if late else 2 if turn.silent else int(wait.again)
+        baud = self._baud_of(turn)
+        return last, wait.deadline_ms, baud != self._baud, baud, turn.meter.last_try_ms or 0
+
+    def _look(self) -> None:
+        """Have the meters that are due wait for their turn."""
         now = self._clock.now_ms()
         if now < self._looked_ms:
-            # The clock was set back: the times to come are those of the new one.
-            self._next = {key: self._first_due(meter, now) for key, meter in self._meters.items()}
+            self._set_back(now)
         self._looked_ms = now
-        due = [meter for key, meter in self._meters.items() if self._next[key] <= now]
-        if due:
-            self._begin(due, now)
-        return next(iter(self._sweep.waiting.values()), None) if self._sweep else None
-
-    def _begin(self, due: list[Meter], now: int) -> None:
-        """Put the meters that are due into the running sweep, else begin a new one."""
+        due = [turn for turn in self._turns.values() if turn.due_ms <= now]
+        if not due:
+            return
         if self._sweep is None or self._sweep.finished_ms is not None:
             self._sweep = _Sweep(now)
-        for meter in due:
-            if meter.key not in self._sweep.waiting:
-                self._sweep.waiting[meter.key] = meter
-                self._sweep.total += 1
-            self._next[meter.key] = self._span(meter, now)[1]
+        skipped = sum(self._enter(self._sweep, turn, now) for turn in due)
+        if skipped:
+            self.skipped += skipped
+            log.warning("%s: %d readouts are due again before they were made.", self._master.url, skipped)
 
-    def _first_due(self, meter: Meter, now: int) -> int:
+    def _enter(self, sweep: _Sweep, turn: _Turn, now: int) -> bool:
+        """Put a meter that is due into the sweep; whether it waits there since an interval that is over."""
+        key, end = turn.meter.key, self._span(turn.meter, now)[1]
+        wait = sweep.waiting.get(key)
+        skipped = wait is not None and not wait.again and wait.deadline_ms <= now
+        if wait is None:
+            sweep.add(key, _Wait(turn.due_ms, end))
+        elif wait.again:
+            sweep.waiting[key] = _Wait(turn.due_ms, end)
+        turn.plan(end)
+        return skipped
+
+    def _set_back(self, now: int) -> None:
+        """The clock was set back: the times to come are those of the new one."""
+        for turn in self._turns.values():
+            turn.plan(self._due(turn, now))
+        for key, wait in self._sweep.waiting.items() if self._sweep else ():
+            wait.deadline_ms = min(wait.deadline_ms, self._span(self._turns[key].meter, now)[1])
+
+    def _due(self, turn: _Turn, now: int) -> int:
         """A meter that was not tried in the interval that runs is late: it is read at once."""
-        start, end = self._span(meter, now)
-        return start if meter.last_try_ms is None or meter.last_try_ms < start else end
+        start = self._span(turn.meter, now)[0]
+        tried = turn.meter.last_try_ms
+        if tried is None or (tried < start and not turn.silent):
+            return start
+        return max(start, self._rest(turn, min(tried, now)))
 
-    async def _read_one(self, meter: Meter) -> None:
-        """One transaction. A meter that was asked for in the middle of a sweep has had its turn in it."""
-        waiter = self._waiters.get(meter.key) or self._promise(meter)
-        sweep = self._sweep
-        in_sweep = sweep is not None and sweep.waiting.pop(meter.key, None) is not None
-        if sweep and in_sweep:
-            sweep.current = meter.name
-            self._on_change()
-        good, problem = False, None
+    def _rest(self, turn: _Turn, tried: int) -> int:
+        """When a meter that was tried at `tried` is due again: 1, 2, 4 ... intervals later while it is silent."""
+        start, end = self._span(turn.meter, tried)
+        for _ in range(1, 1 << min(max(turn.silent - 1, 0), _MOST_DOUBLED)):
+            later = self._span(turn.meter, end)[1]
+            if later - start > LONGEST_REST_MS:
+                break
+            end = later
+        return end
+
+    def _baud_of(self, turn: _Turn) -> int:
+        return turn.meter.config.baud or self._master.baud
+
+    async def _read_next(self) -> bool:
+        """One transaction; whether there was somebody to read."""
+        turn = self._first()
+        if turn is None:
+            return False
+        job: _Job | None = None
+        outcome: Readout | MbusError | Exception
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            good = await self._transact(meter)
+            async with self._master.session(*self._terms(turn)) as link:
+                # Somebody else may have had the line: who asked for a value meanwhile goes first.
+                first = self._first()
+                if first is None:
+                    return True
+                job = self._begin(first)
+                if first is not turn:
+                    await link.use(*self._terms(first))
+                began = loop.time()
+                self._baud = self._baud_of(first)
+                outcome = await link.read(first.meter.address, first.meter.identity)
+        except Exception as error:  # one meter's trouble must not end the readouts of all others on this line
+            outcome = error
+        if job is None:
+            if self._turns.get(turn.meter.key) is not turn:
+                return True  # removed while it waited for the line
+            job = self._begin(turn)
+        postponed = self._note(job, outcome, loop.time() - began)
+        if self._recording:
+            await self._recording
+        self._recording = asyncio.create_task(self._finish(job, outcome, postponed), name="line-record")
+        return True
+
+    def _terms(self, turn: _Turn) -> tuple[int, float]:
+        return self._baud_of(turn), turn.meter.config.margin_ms / 1000
+
+    def _begin(self, turn: _Turn) -> _Job:
+        """Take a meter out of those that wait; one that was asked for amid a sweep has its turn in it, too."""
+        key = turn.meter.key
+        with contextlib.suppress(ValueError):
+            self._urgent.remove(turn)
+        waiter = self._waiters.get(key) or self._promise(turn)
+        sweep = self._sweep
+        wait = sweep.waiting.pop(key, None) if sweep else None
+        if sweep and wait:
+            sweep.running += 1
+            sweep.current = turn.meter.name
+            self._on_change()
+        return _Job(turn, waiter, sweep if wait else None, wait, self._clock.now_ms())
+
+    def _note(self, job: _Job, outcome: Readout | Exception, took_s: float) -> bool:
+        """Learn from a readout when the next one is due; whether its turn in the sweep is still to come."""
+        turn = job.turn
+        again = isinstance(outcome, Garbled) and not turn.garbled
+        match outcome:
+            case LineDown() | RateRefused():
+                pass  # tells nothing about the meter
+            case NoAnswer():
+                turn.silence_s = took_s
+                interval = self._span(turn.meter, job.started_ms)[0]
+                turn.silent += interval != turn.silent_in_ms  # however often it was asked for in it
+                turn.silent_in_ms = interval
+                turn.garbled = False
+            case _:
+                turn.cost(took_s)
+                turn.silent, turn.silent_in_ms = 0, None
+                turn.garbled = isinstance(outcome, Garbled)
+        turn.plan(self._rest(turn, job.started_ms))
+        installed = self._turns.get(turn.meter.key) is turn
+        if again and installed and job.sweep and job.wait:
+            job.sweep.postpone(turn.meter.key, _Wait(job.wait.due_ms, job.wait.deadline_ms, again=True))
+            return True
+        return False
+
+    async def _finish(self, job: _Job, outcome: Readout | Exception, postponed: bool) -> None:
+        """Record what a readout came to, and tell those who wait for it."""
+        meter, problem = job.turn.meter, None
+        try:
+            if not isinstance(outcome, Readout | MbusError):
+                raise outcome
+            await self._record(meter, outcome)
         except CmeError as error:
             log.error("%s: %s", meter.name, error)
             problem = error
         except Exception:
-            # One meter's trouble must not end the readouts of all others on this line.
             log.exception("%s: the readout failed in an unforeseen way", meter.name)
             problem = CmeError(
                 f"{meter.name}: the readout failed in an unforeseen way; please report the log."
             )
         finally:
             # Removed and installed again meanwhile, the meter has a new waiter, whose readout is still to come.
-            if self._waiters.get(meter.key) is waiter:
+            if self._waiters.get(meter.key) is job.waiter:
                 del self._waiters[meter.key]
-            _settle(waiter, problem)
-        if sweep and in_sweep:
-            sweep.count(good, self._clock.now_ms())
+            _settle(job.waiter, problem)
+        if job.sweep and not postponed:
+            job.sweep.count(isinstance(outcome, Readout) and problem is None, self._clock.now_ms())
+            if not job.sweep.running:
+                job.sweep.current = ""
             self._on_change()
 
-    async def _transact(self, meter: Meter) -> bool:
-        """Read and record; whether the meter answered."""
-        outcome: Readout | MbusError
-        try:
-            outcome = await self._master.read(meter.address, expected=meter.identity)
-        except MbusError as error:
-            outcome = error
-        await self._record(meter, outcome)
-        return isinstance(outcome, Readout)
-
-    def _promise(self, meter: Meter) -> asyncio.Future[None]:
-        waiter = self._waiters[meter.key] = asyncio.get_running_loop().create_future()
+    def _promise(self, turn: _Turn) -> asyncio.Future[None]:
+        waiter = self._waiters[turn.meter.key] = asyncio.get_running_loop().create_future()
         return waiter
 
     def _drop(self, keys: Iterable[int]) -> None:

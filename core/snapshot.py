@@ -55,7 +55,9 @@ class ScheduleView:
     interval_s: float
     cost_s: float  # of all readouts that fall into it
     fits: bool
-    sentence: str  # "15 min cycle, this line needs 17 min"; "" where it fits
+    sentence: str  # "15 min cycle, this line needs 17 min. Choose ..."; "" where it fits
+    skipped: int = 0  # readouts that were due again before the line came to them, since it is in use
+    late_s: float = 0.0  # for how long the readout that waits longest should have been made
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class MeterView:
     mapping: str  # "water/all/0", "" if none matches
     mapped: int  # COSEM objects that the mapping gives this meter
     headline: ValueView | None  # the first mapped value
+    next_try_ms: int | None = None  # of a meter that is silent; None for all others
 
 
 @dataclass(frozen=True, slots=True)

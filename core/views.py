@@ -50,6 +50,7 @@ def meter_view(meter: Meter) -> MeterView:
         mapping=meter.mapping.label if meter.mapping else "",
         mapped=len(meter.objects) + len(meter.histories),
         headline=next((value for value in values if value.obis and value.unit and value.text), None),
+        next_try_ms=meter.next_try_ms,
     )
 
 

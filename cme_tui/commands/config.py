@@ -117,8 +117,11 @@ def _change(
     _report(state_dir, old, new)
     if not running:
         print("No gateway is running here: this holds from the next start on.")
-    elif old.dlms != new.dlms:
+        return 0
+    if old.dlms != new.dlms:
         _tell_of_another_place(state_dir, new)
+    if old.readout != new.readout:
+        _tell_of_misfits(state_dir)
     return 0
 
 
@@ -142,6 +145,12 @@ def _tell_of_another_place(state_dir: Path, config: Config) -> None:
             f"The gateway goes on listening on {dlms['host']}:{dlms['port']}, as its command line says "
             "(--dlms-host, --dlms-port); start it without to have it use the configured address."
         )
+
+
+def _tell_of_misfits(state_dir: Path) -> None:
+    for line in ask(state_dir, "status")["lines"]:
+        if line["schedule"] and line["schedule"]["sentence"]:
+            print(f"Line {line['name']}: {line['schedule']['sentence']}")
 
 
 def _dialect(state_dir: Path, config: Config) -> Dialect:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cme_tui.client import ask
-from cme_tui.wording import age, clock_offset, count, lowest
+from cme_tui.wording import age, clock_offset, count, lowest, moment
 
 _QUIET = ("ok", "waiting", "disabled")
 
@@ -31,7 +31,7 @@ def _text(status: dict[str, Any]) -> list[str]:
     ]
     if offset := clock_offset(status["clock_offset_ms"]):
         lines.append(f"Clock {status['time']}, set to {offset}")
-    lines += [f"Line {line['name']} {_line(line, now)}" for line in status["lines"]]
+    lines += [f"Line {line['name']} {_line(line, now)}{_schedule(line)}" for line in status["lines"]]
     states = Counter(meter["state"] for meter in status["meters"])
     lines.append(
         f"{count(len(status['meters']), 'meter')}{': ' if states else ''}"
@@ -39,6 +39,7 @@ def _text(status: dict[str, Any]) -> list[str]:
     )
     lines += [
         f"  {meter['name']} (device {meter['logical_device']}): {meter['reason'] or meter['state']}"
+        + (f" Next try {moment(_ms(meter['next_try']))}." if meter["next_try"] else "")
         for meter in status["meters"]
         if meter["state"] not in _QUIET
     ]
@@ -76,6 +77,14 @@ def _line(line: dict[str, Any], now: int) -> str:
         return f"{text}; sweep {sweep['done']}/{sweep['total']}{failed}"
     read = f"{sweep['done'] - sweep['failed']} of {sweep['total']} read"
     return f"{text}; last sweep {age(_ms(sweep['finished']), now)} ago, {read}{failed}"
+
+
+def _schedule(line: dict[str, Any]) -> str:
+    schedule = line["schedule"]
+    if schedule is None:
+        return ""
+    skipped = f"; {count(schedule['skipped'], 'readout')} skipped" if schedule["skipped"] else ""
+    return f"{skipped}; {schedule['sentence']}" if schedule["sentence"] else skipped
 
 
 def _client(client: dict[str, Any], now: int) -> str:

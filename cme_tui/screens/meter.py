@@ -14,7 +14,7 @@ from cme_tui.screens.base import GatewayScreen
 from cme_tui.widgets.hexview import HexView
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import FUNCTIONS, age, count, meter_identity, moment, obis, state
+from cme_tui.wording import FUNCTIONS, age, count, meter_identity, moment, next_try, obis, state
 from core.snapshot import MeterDetail, MeterView, Snapshot, TelegramPart, TelegramView, ValueView
 
 NO_TELEGRAM = TelegramView(frame=b"", parts=(), error="")
@@ -249,7 +249,9 @@ def _heading(
     kept = "" if detail is None else f", {count(detail.readings, 'reading')} kept"
     # A secondary address only repeats the identity.
     where = f"{meter.address} on {meter.line}" if meter.address.startswith("primary") else f"on {meter.line}"
-    reasons: list[Line] = [((f"   {text}", "warn"),) for text in wrap(meter.reason, max(20, width - 4))]
+    again = next_try(meter)
+    reason = f"{meter.reason} {again.capitalize()}." if again else meter.reason
+    reasons: list[Line] = [((f"   {text}", "warn"),) for text in wrap(reason, max(20, width - 4))]
     return [
         (
             (f" {meter.name}", "title"),

@@ -11,7 +11,7 @@ from cme_tui.screens.filtered import FILTER, FilteredScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.lines import Line
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import age, meter_identity, moment, state, value
+from cme_tui.wording import age, meter_identity, moment, state, trouble, value
 from core.snapshot import MeterState, MeterView, Snapshot
 
 ORDERS = ("name", "state", "age", "medium", "identification")
@@ -83,7 +83,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         if meter is None:
             return ()
         if meter.reason:
-            return (f" {meter.name}: {meter.reason}",)
+            return (f" {trouble(meter)}",)
         mapping = (
             f"{meter.mapped} objects by {meter.mapping}"
             if meter.mapping

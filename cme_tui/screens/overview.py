@@ -22,6 +22,7 @@ from cme_tui.wording import (
     moment,
     state,
     sweep_left,
+    trouble,
     until,
     value,
 )
@@ -106,7 +107,7 @@ class OverviewScreen(MeterTableScreen):
         if meter is None:
             return ((f" State is kept in {self.cme.current.state_dir}", "faint"),)
         if meter.reason:
-            return (f" {meter.name}: {meter.reason}",)
+            return (f" {trouble(meter)}",)
         return (
             (
                 f" {meter.name}: {meter.address} on {meter.line}, read {moment(meter.last_reading_ms)}",
@@ -179,7 +180,10 @@ def _line(line: LineView, now_ms: int, coarse: bool, width: int) -> list[Line]:
         return [first, (("   no meter on this line yet", "faint"),)]
     if line.reason:
         return [first, (f"   {line.reason}",)]
-    return [first, _sweep(line, now_ms, coarse, width)]
+    rows = [first, _sweep(line, now_ms, coarse, width)]
+    if line.schedule and not line.schedule.fits:
+        rows.append(((f"   {line.schedule.sentence}", "bad"),))
+    return rows
 
 
 def _sweep(line: LineView, now_ms: int, coarse: bool, width: int) -> Line:
@@ -188,17 +192,20 @@ def _sweep(line: LineView, now_ms: int, coarse: bool, width: int) -> Line:
     if sweep is None:
         return ((f"   not swept yet{coming}", "faint"),)
     failed = (f", {sweep.failed} failed", "bad") if sweep.failed else ""
+    skipped = line.schedule.skipped if line.schedule else 0
+    missed = (f", {count(skipped, 'readout')} skipped", "bad") if skipped else ""
     if sweep.finished_ms is not None:
         ago = age(sweep.finished_ms, now_ms, coarse)
         took = max(0, sweep.finished_ms - sweep.started_ms) / 1000
         text = f"   last sweep {ago} ago: {sweep.done - sweep.failed} of {sweep.total} read in {took:.1f} s"
-        return (text, failed, (coming, "faint"))
+        return (text, failed, missed, (coming, "faint"))
     left = sweep_left(sweep, now_ms)
     return (
         "   sweep ",
         (bar(sweep.done, sweep.total, 20 if width < 100 else 30), "good"),
         f" {sweep.done}/{sweep.total}",
         failed,
+        missed,
         f", {left} left" if left else "",
         (f"  {sweep.current}", "faint"),
     )

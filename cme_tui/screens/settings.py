@@ -317,8 +317,11 @@ class SettingsScreen(GatewayScreen):
 
         Somebody else may have changed the same while the question stood there: then it is asked anew.
         """
-        future = self.cme.gateway.check(values)
-        if not await self._answered(future, "Checking", values):
+        future, misfits = self.cme.gateway.check(values), self.cme.gateway.misfits(values)
+        if not (
+            await self._answered(future, "Checking", values)
+            and await self._answered(misfits, "Checking", values)
+        ):
             return
         self._draft.object("", "")
         lowered = future.result()
@@ -326,7 +329,8 @@ class SettingsScreen(GatewayScreen):
             await self._save(values)
         elif self.cme.screen is self and self._draft.values() == values:
             cuts = "; ".join(does for does, clients in map(self._rows.changed, values) if clients)
-            question = f"This disturbs clients: {cuts}." if cuts else ""
+            disturbs = f"This disturbs clients: {cuts}." if cuts else ""
+            question = " ".join(filter(None, (*misfits.result(), disturbs)))
             ask(self.cme, lowered, question, "Save", lambda: self._start(self._prepare_save(values, lowered)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

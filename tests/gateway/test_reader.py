@@ -146,6 +146,20 @@ async def test_who_asks_goes_before_the_sweep(rig: Rig) -> None:
     assert sorted(names) == sorted(WANTED)
 
 
+async def test_the_line_goes_on_while_an_outcome_is_recorded(rig: Rig) -> None:
+    """A slow disk costs no time on the wire: the next meter is on it before the last one is stored."""
+    rig.hold.clear()
+    rig.start()
+    rig.reader.sweep_now()
+    async with asyncio.timeout(LIMIT):
+        await rig.recording.wait()
+        while rig.reader.sweep is None or rig.reader.sweep.current != WANTED[1]:  # noqa: ASYNC110  # as a UI does
+            await asyncio.sleep(0)
+    assert rig.log == []
+    rig.hold.set()
+    assert await rig.recorded(4) == list(WANTED)
+
+
 async def test_one_who_gives_up_leaves_the_others_their_readout(rig: Rig) -> None:
     """A client that goes away while it waits does not cancel what others wait for."""
     rig.hold.clear()

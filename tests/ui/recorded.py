@@ -148,6 +148,7 @@ class RecordedGateway(RecordedPush):
         }
         self.replaced_values: Mapping[str, Any] = {}
         self.taken_ports = {4070}
+        self.misfit: tuple[str, ...] = ()
         self.kept_secrets = Secrets("recorded-password", *(bytes([number]) * 16 for number in (1, 2, 3)))
         self.active = self.previous = MappingSet(ready_mappings())
         self.last_change = ""
@@ -193,6 +194,9 @@ class RecordedGateway(RecordedPush):
 
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return _tried(lambda: self._lowered(values))
+
+    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
+        return _answer(self.misfit if "readout.interval" in values else ())
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")

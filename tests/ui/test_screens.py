@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from cme_tui.screens.meters import MetersScreen
 from cme_tui.screens.overview import OverviewScreen
 from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.hexview import HexView
-from core.snapshot import LineState, MeterState
+from core.snapshot import LineState, MeterState, ScheduleView
 
 
 def answered(result):
@@ -81,6 +82,33 @@ async def test_a_line_that_is_down_says_why(session):
     async with session(gateway) as s:
         assert "✗ down" in s.lines("#lines")
         assert "/dev/ttyUSB0 does not exist" in s.lines("#lines")
+
+
+async def test_a_schedule_that_does_not_fit_stands_with_its_line(session):
+    """What the line needs, in the words of the core, and what it left out."""
+    gateway = RecordedGateway()
+    sentence = "15 min cycle, this line needs 17 min. Choose a readout interval of 30 min."
+    schedule = ScheduleView("15 min", 900, 1010, fits=False, sentence=sentence, skipped=12)
+    line = replace(gateway.current.lines[0], schedule=schedule)
+    gateway.current = replace(gateway.current, lines=(line,))
+    async with session(gateway) as s:
+        assert sentence in s.lines("#lines")
+        assert "12 readouts skipped" in s.lines("#lines")
+
+
+async def test_a_silent_meter_says_when_it_is_tried_next(session):
+    """In the status line of the lists, and on its own screen."""
+    gateway = RecordedGateway()
+    meters = [
+        replace(meter, next_try_ms=NOW_MS) if meter.state is MeterState.NO_ANSWER else meter
+        for meter in gateway.current.meters
+    ]
+    gateway.current = replace(gateway.current, meters=tuple(meters))
+    silent = next(meter for meter in meters if meter.next_try_ms)
+    at = time.strftime("%H:%M", time.localtime(NOW_MS / 1000))
+    async with session(gateway) as s:
+        await s.press("home")
+        assert f"{silent.name}, next try {at}: {silent.reason}"[:60] in s.status
 
 
 async def test_a_new_snapshot_appears_by_itself(session):

@@ -297,6 +297,23 @@ async def test_switching_dlms_off_says_who_is_cut_and_asks(opened):
         assert values(s)["dlms.enabled"] is False
 
 
+async def test_an_interval_that_a_line_cannot_keep_is_told_before_it_is_saved(opened):
+    """The sentence stands in the question; no leaves all as it is."""
+    async with opened(clients=0) as s:
+        s.gateway.misfit = (
+            "Line main: 5 min cycle, this line needs 9 min. Choose a readout interval of 10 min.",
+        )
+        before = values(s)["readout.interval"]
+        await go(s, "readout.interval")
+        await s.press("space", "s")
+        assert isinstance(s.screen, ConfirmScreen)
+        assert "5 min cycle, this line needs 9 min" in str(s.screen.query_one("Static").render())
+        await s.press("n")
+        assert values(s)["readout.interval"] == before
+        await s.press("s", "y")
+        assert values(s)["readout.interval"] != before
+
+
 async def test_lowering_needs_a_typed_word(opened):
     """Nothing else saves it: not Enter, not another word, not Esc. The sentence says what it opens."""
     async with opened() as s:
