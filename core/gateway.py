@@ -42,7 +42,8 @@ from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.errors import MbusError
 from core.mbus.link import Readout
-from core.meter import Meter
+from core.mbus.telegram import Telegram, TelegramError
+from core.meter import Meter, open_telegram
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
@@ -100,7 +101,9 @@ class Core:
         self._first_secrets = secrets, fresh
         self._options = options
         self._clock = GatewayClock(clock)
-        self._lines = Lines(self._clock, self._record, self._span, self._touch)
+        self._lines = Lines(
+            self._clock, self._record, self._span, self._touch, more_follows=self._more_follows
+        )
         self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
@@ -177,7 +180,13 @@ class Core:
         self._devices.show()
         self._parts.push_async_callback(self._lines.close)
         self.commissioning = Commissioning(
-            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+            self._lines,
+            self._fleet,
+            self.installation,
+            self._events,
+            self._clock,
+            lambda: self._facts.zone,
+            self._open,
         )
         self._parts.push_async_callback(self.commissioning.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
@@ -456,6 +465,16 @@ class Core:
         made_anew = self._devices.remap(meter)
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
+
+    def _open(self, frame: bytes) -> Telegram:
+        return open_telegram(frame, self._security.secrets.meter_keys)
+
+    def _more_follows(self, frame: bytes) -> bool | None:
+        try:
+            telegram = self._open(frame)
+        except TelegramError:
+            return None
+        return None if telegram.encrypted else telegram.more_follows
 
     async def _unseal(self) -> None:
         """A key that comes opens what was read before it."""
