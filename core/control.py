@@ -61,8 +61,8 @@ from core.snapshot import (
 
 log = logging.getLogger(__name__)
 
-LONGEST_REQUEST: Final = 4 << 20
-"""Bytes of one line; a list of ten thousand meters has half of it."""
+LONGEST_REQUEST: Final = 1 << 20
+"""Bytes of one line; a list of five thousand meters fits."""
 
 REQUEST_S: Final = 10.0
 """In which a client that has connected has to say what it wants."""

@@ -43,7 +43,8 @@ from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.errors import MbusError
 from core.mbus.link import Readout
-from core.meter import Meter
+from core.mbus.telegram import Telegram, TelegramError
+from core.meter import Meter, open_telegram
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
@@ -102,7 +103,14 @@ class Core:
         self._options = options
         self._clock = GatewayClock(clock)
         self._doctor = Doctor(self._clock, lambda: self._facts.zone, lambda name: self._lines.master(name))
-        self._lines = Lines(self._clock, self._record, self._span, self._touch, onlooker=self._doctor)
+        self._lines = Lines(
+            self._clock,
+            self._record,
+            self._span,
+            self._touch,
+            onlooker=self._doctor,
+            more_follows=self._more_follows,
+        )
         self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
@@ -180,7 +188,13 @@ class Core:
         self._parts.push_async_callback(self._doctor.close)
         self._parts.push_async_callback(self._lines.close)
         self.commissioning = Commissioning(
-            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+            self._lines,
+            self._fleet,
+            self.installation,
+            self._events,
+            self._clock,
+            lambda: self._facts.zone,
+            self._open,
         )
         self._parts.push_async_callback(self.commissioning.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
@@ -465,6 +479,16 @@ class Core:
         made_anew = self._devices.remap(meter)
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
+
+    def _open(self, frame: bytes) -> Telegram:
+        return open_telegram(frame, self._security.secrets.meter_keys)
+
+    def _more_follows(self, frame: bytes) -> bool | None:
+        try:
+            telegram = self._open(frame)
+        except TelegramError:
+            return None
+        return None if telegram.encrypted else telegram.more_follows
 
     async def _unseal(self) -> None:
         """A key that comes opens what was read before it."""

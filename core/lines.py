@@ -14,7 +14,7 @@ from core.errors import CmeError
 from core.interval import Interval
 from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
-from core.mbus.link import Readout
+from core.mbus.link import Readout, telegram_follows
 from core.mbus.master import Master, Opener
 from core.mbus.opener import open_transport
 from core.mbus.watch import Try
@@ -58,14 +58,19 @@ class Lines:
         on_change: Callable[[], None],
         open_line: Opener = open_transport,
         onlooker: Onlooker | None = None,
+        more_follows: Callable[[bytes], bool | None] = telegram_follows,
     ) -> None:
-        """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment."""
+        """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment.
+
+        `more_follows` tells whether a telegram has another one behind it, which can be encrypted.
+        """
         self._onlooker = onlooker
         self._clock = clock
         self._record = record
         self._span = span
         self._on_change = on_change
         self._open_line = open_line
+        self._more_follows = more_follows
         self._lines: dict[str, Line] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -163,6 +168,7 @@ class Lines:
             margin=config.margin_ms / 1000 if config.margin_ms else None,
             repeats=config.repeats,
             open_line=self._open_line,
+            more_follows=self._more_follows,
             on_change=changed,
             watch=partial(onlooker.watch, config.name) if (onlooker := self._onlooker) else _nobody,
             now=lambda: self._clock.now_ms() / 1000,

@@ -62,12 +62,13 @@ class _Skipped(Exception):  # noqa: N818 - an outcome
     """Telegrams of a readout may be missing, since the meter does not follow the frame count bit."""
 
 
-def telegram_follows(frame: bytes) -> bool:
-    """Whether the meter has another telegram to send (DIF 1Fh, EN 13757-3, 6.3)."""
+def telegram_follows(frame: bytes) -> bool | None:
+    """Whether the meter has another telegram to send (DIF 1Fh, EN 13757-3, 6.3); None where that cannot be told."""
     try:
-        return decode(frame).more_follows
+        telegram = decode(frame)
     except TelegramError:
-        return False
+        return None
+    return None if telegram.encrypted else telegram.more_follows
 
 
 def _nothing(_: Frame) -> None:
@@ -89,7 +90,7 @@ class Link:
         margin: float | None = None,
         repeats: int = 2,
         most_telegrams: int = 32,
-        more_follows: Callable[[bytes], bool] = telegram_follows,
+        more_follows: Callable[[bytes], bool | None] = telegram_follows,
         watch: Watch = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -244,8 +245,9 @@ class Link:
             unchanging = frames[0] == link.telegram
             if stale and not unchanging:
                 self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
-        # A meter with several telegrams is reset before every readout, so that it begins with the first.
-        if len(frames) == 1 and address not in self._fcb_faults:
+        # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
+        # which they cannot be counted, since it encrypts them.
+        if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
             self._links[key] = _SlaveLink(not fcb, frames[0], unchanging)
         return frames
 
@@ -304,7 +306,7 @@ class Link:
             content = content_of(answer)
             if content in seen:
                 raise self._repeats_itself(address, frames, answer)
-            more = self._more_follows(answer.raw)
+            more = bool(self._more_follows(answer.raw))
             self._require_none_skipped(address, answer, several=more or bool(frames))
             if not frames and (first := identity_of(answer)):
                 wanted = [*wanted, SecondaryAddress(first.identification, first.manufacturer)]
