@@ -36,6 +36,9 @@ LINE_FEW: Final = 8
 LINE_SHARE: Final = 0.08
 """Bad answers of a whole line: with one in a hundred, eight in a hundred do not happen in ten thousand years."""
 
+GAPS: Final = 3
+"""Times that a meter misses requests; once it may have been the line."""
+
 LATE: Final = 3
 """Answers that came too late."""
 
@@ -196,20 +199,22 @@ def diagnose(case: Case) -> tuple[list[Finding], dict[str, list[Finding]]]:
     """
     line = [finding for rule in _LINE_RULES if (finding := rule(case))]
     faults = {finding.fault for finding in line}
-    group = _group(case) if not faults & _DEAD_LINE else []
-    if group:
-        line.append(_partly_cut(case, group))
+    explained = _group(case)
+    if faults & _DEAD_LINE:
+        explained = case.asked
+    elif explained:
+        line.append(_partly_cut(case, explained))
     late = any(patient.is_late for patient in case.asked)
-    if not faults & {CHATTY, MASTER} and not late and (noisy := _noisy(case)):
+    if not faults & {CHATTY, MASTER, SHORT} and not late and (noisy := _noisy(case)):
         line.append(noisy)
     faults = {finding.fault for finding in line}
     if late:
         faults.add(SLOW)  # its late answers fall into those of others
-    explained = {patient.address for patient in (case.asked if faults & _DEAD_LINE else group)}
+    addresses = {patient.address for patient in explained}
     meters = {
         patient.address: [finding]
         for patient in case.asked
-        if patient.address not in explained and (finding := _meter(patient, faults))
+        if patient.address not in addresses and (finding := _meter(patient, faults))
     }
     return worst_first(line), meters
 
@@ -630,13 +635,14 @@ def _slow(patient: Patient) -> Finding | None:
 
 def _misses(patient: Patient) -> Finding | None:
     number = patient.count(Fault.SILENCE)
-    if patient.is_silent or number < max(FEW, OFTEN * len(patient.samples)):
+    gaps = sum(silent for silent, _ in groupby(s.fault is Fault.SILENCE for s in patient.samples))
+    if patient.is_silent or gaps < GAPS or number < max(FEW, OFTEN * len(patient.samples)):
         return None
     return _of(
         patient,
         MISSES,
         "It misses requests, and then answers again: check its terminals and the voltage of the bus there.",
-        f"{number} of {len(patient.samples)} requests got no answer.",
+        f"{number} of {len(patient.samples)} requests got no answer, at {gaps} different times.",
     )
 
 

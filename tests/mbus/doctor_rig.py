@@ -90,8 +90,8 @@ class Rig:
     async def _open(self, _url: str, baud: int) -> Transport:
         return open_simulated(self.bus, baud)
 
-    async def sweep(self, times: int = 1) -> list[str]:
-        """Read each meter once, `times` times; the names of the errors."""
+    async def sweep(self, times: int = 1, rest: float = REST_S) -> list[str]:
+        """Read each meter once, `times` times, with a pause of `rest` s after each; the names of the errors."""
         errors = []
         for _ in range(times):
             for meter in self.meters:
@@ -99,11 +99,11 @@ class Rig:
                     await self.master.read(meter.address, expected=meter.identity)
                 except MbusError as error:
                     errors.append(type(error).__name__)
-            await asyncio.sleep(REST_S)
+            await asyncio.sleep(rest)
         return errors
 
-    async def diagnosis(self) -> LineDiagnosis:
-        return await self.doctor.diagnosis(LINE)
+    async def diagnosis(self, line: str = LINE) -> LineDiagnosis:
+        return await self.doctor.diagnosis(line)
 
     async def faults(self) -> set[tuple[str, str]]:
         """Meter, "" for the line, and fault of each finding."""
