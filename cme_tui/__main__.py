@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from cme_tui.commands import meters
 from core import VERSION
 from core.errors import CmeError
 
@@ -34,6 +35,35 @@ or
 "time" is ISO 8601 in UTC, "protection" is "" for in clear, "apdu" is hexadecimal, at most 4096 bytes, with ** for
 each byte that is not shown. "event" is connected, associated, refused, not deciphered, replay, released or
 disconnected.
+"""
+
+_SIMULATE_HELP = """\
+Plays a line of meters, until Ctrl+C: telegrams of real meters whose registers move on, with the times of a wire. In a
+terminal, keys turn misfortunes on and off while it runs; ? lists them.
+"""
+_SIMULATE_MORE = """\
+--misfortune NAME[:ARG][@METER], of all meters or of the one with this primary or secondary address (F: any digit):
+  dead               hears and says nothing
+  slow[:SECONDS]     answers late, but in time (0.1)
+  late[:SECONDS]     answers after the time-out (0.6)
+  checksum[:N]       every n-th telegram has a wrong one (1)
+  garbage[:HEX]      bytes in front of every answer (00FF6811)
+  cut[:N]            telegrams break off after n bytes (20)
+  twin               a second meter has the same addresses
+  impostor           its telegrams name another meter
+  fcb[:HOW]          the frame count bit is ignored, stuck or lost (ignored)
+  repeating          announces a further telegram and repeats itself
+  endless            announces further telegrams for ever
+  chatty[:SECONDS]   talks unasked, once in so many (2)
+  address:N          it has this primary address; two with one address collide
+  baud:N             it understands this rate only
+  encrypted[:MODE]   it encrypts in security mode 5 or 7 (5)
+or of the line:
+  echo               the converter repeats what the master sends
+  noise[:SHARE]      that many answers, and the idle line, are disturbed (0.2)
+  broken             the cable is broken
+  loose[:SECONDS]    the cable is whole and broken in turn, for so long (60)
+The same words stand in the URL of a gateway's line: sim:?meters:40&echo&late:0.3@5
 """
 
 _LISTEN_HELP = """\
@@ -137,14 +167,39 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--json", action="store_true")
     decode.add_argument("--key", metavar="HEX", help="AES key of the meter, 32 hex digits")
 
-    simulate = commands.add_parser("simulate", help="a virtual M-Bus line, for training and tests")
+    simulate = commands.add_parser(
+        "simulate",
+        help="a virtual M-Bus line, for training and tests",
+        description=_SIMULATE_HELP,
+        epilog=_SIMULATE_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     where = simulate.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--tcp", type=_port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port"
     )
     where.add_argument("--pty", action="store_true", help="serve on a new pseudo terminal")
-    simulate.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
-    simulate.add_argument("--baud", type=int, default=2400)
+    who = simulate.add_mutually_exclusive_group()
+    who.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
+    who.add_argument(
+        "--meters", type=int, metavar="N", help="a fleet of N meters whose numbers are nearly equal"
+    )
+    who.add_argument("--replay", type=Path, metavar="FILE", help="answer as a recorded line did")
+    simulate.add_argument(
+        "--misfortune",
+        action="append",
+        default=[],
+        metavar="NAME[:ARG][@METER]",
+        help="what goes wrong, see below; may be repeated",
+    )
+    simulate.add_argument(
+        "--encrypted",
+        type=int,
+        choices=(5, 7),
+        metavar="5|7",
+        help="all meters that can encrypt in this security mode, with keys that are printed",
+    )
+    simulate.add_argument("--baud", type=int, help="2400 by default, or that of the recording")
     simulate.add_argument("--fast", action="store_true", help="answer without the wire's delays")
 
     mapping = commands.add_parser("mapping", help="mapping files").add_subparsers(
@@ -213,11 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("names", metavar="NAME", nargs="*", default=[])
     generate.add_argument("--all", action="store_true", help="password and all keys of the gateway")
 
-    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
-        dest="action", required=True, metavar="ACTION", parser_class=_Parser
-    )
-    listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
-    listing.add_argument("--json", action="store_true")
+    meters.add_parser(commands, place)
 
     gateway = _Parser(add_help=False)
     gateway.add_argument("--host", metavar="H", help="address of the gateway instead of the configured one")
@@ -395,6 +446,12 @@ def _run(arguments: argparse.Namespace) -> int:
                 telegrams=arguments.telegrams,
                 baud=arguments.baud,
                 fast=arguments.fast,
+                meters=arguments.meters,
+                replay=arguments.replay,
+                items=[
+                    *arguments.misfortune,
+                    *([f"encrypted:{arguments.encrypted}"] if arguments.encrypted else []),
+                ],
             )
         case "mapping":
             return _run_mapping(arguments)
@@ -403,9 +460,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "secrets":
             return _run_secrets(arguments)
         case "meters":
-            from cme_tui.commands import meters
-
-            return meters.show(_state_dir(arguments), as_json=arguments.json)
+            return meters.run(arguments, _state_dir(arguments))
         case "rehearse":
             from cme_tui.commands import rehearse
             from cme_tui.hes.access import load_access

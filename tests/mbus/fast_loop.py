@@ -22,29 +22,30 @@ T = TypeVar("T")
 
 START = 1_780_000_000.0
 """The wall clock when a fast loop begins: 2026-05-28 20:26:40 UTC, in seconds since 1970."""
+_BEGIN = 1000.0  # s on the loop's own clock: no machine that runs a line has just been switched on
 
 
 class FastLoop(asyncio.SelectorEventLoop):
-    """When nothing is ready, its `time()` jumps to the next timer. It begins at 0.
+    """When nothing is ready, its `time()` jumps to the next timer.
 
     While a thread works for the loop (`asyncio.to_thread`, or anything within `outside()`), the clock stands still
     instead, so that no time-out runs out meanwhile.
     """
 
     def __init__(self) -> None:
-        self._elapsed = 0.0
+        self._time = _BEGIN
         self._outside = 0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
-        return self._elapsed
+        return self._time
 
     @property
     def may_jump(self) -> bool:
         return self._outside == 0
 
     def jump(self, seconds: float) -> None:
-        self._elapsed += seconds
+        self._time += seconds
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
@@ -86,7 +87,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 def wall_clock() -> float:
     """Seconds since 1970-01-01 UTC on the clock of the running fast loop."""
-    return START + asyncio.get_running_loop().time()
+    return START + asyncio.get_running_loop().time() - _BEGIN
 
 
 def run_fast(main: Coroutine[Any, Any, T]) -> T:

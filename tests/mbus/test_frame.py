@@ -24,6 +24,7 @@ from core.mbus.frame import (
     short_frame,
     snd_nke,
 )
+from core.mbus.watch import Fault
 from tests.conftest import TELEGRAMS
 
 REAL = {path.stem: bytes.fromhex(path.read_text()) for path in sorted(TELEGRAMS.glob("*.hex"))}
@@ -125,7 +126,9 @@ def test_cut_off_frame_is_given_up_with_a_count() -> None:
     reader = FrameReader()
     assert reader.feed(REAL["frame2"][:20]) == []
     garbage = reader.flush()
-    assert garbage == Garbage(REAL["frame2"][:20], "cut off after 20 bytes, at least 17 more expected")
+    assert garbage == Garbage(
+        REAL["frame2"][:20], "cut off after 20 bytes, at least 17 more expected", Fault.CUT
+    )
     assert reader.flush() is None
 
 

@@ -38,6 +38,11 @@ def recorded(name: str) -> bytes:
     return read_telegrams(TELEGRAMS / f"{name}.hex")[0]
 
 
+def of_meter(frame: bytes, other: bytes) -> bytes:
+    """A telegram of the variable structure with the secondary address of another one."""
+    return long_frame(frame[4], frame[5], frame[6], other[7:15] + frame[15:-2])
+
+
 class Listener(SimulatedBus):
     """A bus that remembers what the master sent, and lets a test answer in a meter's stead."""
 
@@ -254,31 +259,37 @@ async def test_two_meters_on_one_address_are_garbled(water: SimulatedMeter, heat
 
 
 async def test_meter_without_data_is_told_apart(bus: Listener) -> None:
-    """An acknowledgement instead of a telegram is no failure of the line."""
+    """An acknowledgement instead of a telegram is no failure of the line; it is asked for twice, lest it be late."""
     bus.instead = lambda frame: Answer(ACK)
     async with running(bus) as master:
         with pytest.raises(NoData, match="no data"):
             await master.read(WATER)
-        with pytest.raises(NoData):
-            await master.read(WATER)
-    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, False)]
+    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
 
 
 async def test_all_telegrams_of_a_meter_are_read() -> None:
     """DIF 1F announces another telegram; it is asked for with the bit toggled, from the first one each time."""
     first = recorded("svm_f22_telegram1")
     assert decode(first).more_follows
-    second = recorded("Elster-F2")
+    second = of_meter(recorded("Elster-F2"), first)
     meter = SimulatedMeter([first, second], address=7)
     bus = Listener([meter])
-    address = SecondaryAddress.from_header(meter.header)
+    ways = (PrimaryAddress(7), PrimaryAddress(7), SecondaryAddress.from_header(meter.header))
     async with running(bus) as master:
-        for _ in range(2):
-            readout = await master.read(PrimaryAddress(7))
+        for address in ways:
+            readout = await master.read(address)
             assert [len(frame) for frame in readout.frames] == [len(first), len(second)]
-        with pytest.raises(WrongMeter):
-            await master.read(address)  # the second recording is of another meter
     assert bus.heard[:6] == [snd_nke(7), req_ud2(7, True), req_ud2(7, False)] * 2
+    assert bus.heard[-3:] == [select(ways[-1]), req_ud2(253, True), req_ud2(253, False)]
+
+
+async def test_page_of_another_meter_in_the_middle_is_refused() -> None:
+    """All telegrams of a readout have to name the meter that sent the first, also where none is expected."""
+    meter = SimulatedMeter([recorded("svm_f22_telegram1"), recorded("Elster-F2")], address=7)
+    async with running(Listener([meter])) as master:
+        for address in (PrimaryAddress(7), SecondaryAddress("01006089")):
+            with pytest.raises(WrongMeter, match="00802657"):
+                await master.read(address)
 
 
 async def test_telegrams_that_repeat_or_never_end_are_given_up(bus: Listener, water: SimulatedMeter) -> None:

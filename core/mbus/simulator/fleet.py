@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 
 from core.mbus.address import SecondaryAddress
+from core.mbus.frame import LONGEST
 from core.mbus.simulator.meter import TELEGRAMS, SimulatedMeter, read_telegrams
 from core.mbus.simulator.misfortune import SimulationError
 from core.mbus.simulator.shaping import Encryption, most_sealed, renamed
@@ -17,10 +18,11 @@ FIRST_SERIAL = 70_000_000
 _HEX_EVERY = 16  # meters, of which the last one has letters in its identification
 _HEX_DIGITS = "ABCDE"
 _ADDRESSES = range(1, 251)
+_ROOM = LONGEST - 6  # bytes of a telegram to which a fabrication number can be added
 
 
 def fleet(identifications: Iterable[str | SecondaryAddress], *, of: str = "") -> list[SimulatedMeter]:
-    """A meter for each identification (8 hex digits), or for a secondary address whose open fields stay as recorded.
+    """A meter for each identification (8 hex digits), or secondary address, whose open fields stay as recorded.
 
     They are made of real telegrams in turn, so that neighbours are of other makers, media and sizes; `of` is the name
     of a telegram of which all are made instead. The first 250 get the primary addresses 1 to 250, the others 0. The
@@ -72,9 +74,6 @@ def encrypt(meter: SimulatedMeter, mode: int) -> bool:
 def training_key(meter: SimulatedMeter) -> bytes:
     """The 16-byte key of a simulated meter that encrypts: made of its secondary address, thus no secret."""
     return hashlib.sha256(b"cme-tui training key" + meter.header).digest()[:16]
-
-
-_ROOM = 261 - 6  # bytes of a telegram to which a fabrication number can be added
 
 
 def _pattern(name: str) -> bytes:

@@ -16,11 +16,11 @@ from core.mbus.transport import BAUD_RATES
 _MOST_METERS = 5000
 
 
-def planned_bus(text: str, clock: Callable[[], float] = time.time) -> SimulatedBus:
+def planned_bus(text: str, baud: int | None = None, clock: Callable[[], float] = time.time) -> SimulatedBus:
     """The line that stands behind `sim:` in a URL: a folder of telegrams, `?`, and items with `&` between them.
 
-    See `arrange` for the items; `meters:N` among them makes a fleet of N meters instead of the folder's. Raises
-    `SimulationError`.
+    See `arrange` for the items; `meters:N` among them makes a fleet of N meters instead of the folder's. `baud` and
+    `clock` are those of `SimulatedBus`. Raises `SimulationError`.
     """
     folder, _, rest = text.partition("?")
     items = [item for item in rest.split("&") if item]
@@ -34,7 +34,7 @@ def planned_bus(text: str, clock: Callable[[], float] = time.time) -> SimulatedB
         if sizes
         else load_meters(Path(folder) if folder else None)
     )
-    bus = SimulatedBus(meters, clock)
+    bus = SimulatedBus(meters, clock, baud=baud)
     arrange(bus, [item for item in items if item not in sizes])
     return bus
 
@@ -74,6 +74,8 @@ def arrange(bus: SimulatedBus, items: Iterable[str]) -> None:
 
 
 def _meant(bus: SimulatedBus, where: str, item: str) -> list[SimulatedMeter]:
+    if not bus.meters:
+        raise SimulationError(f"{item!r}: a recording has no meters that it could be said of.")
     if not where:
         return list(bus.meters)
     try:
