@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from cme_tui.commands import meters
 from core import VERSION
 from core.errors import CmeError
 
@@ -183,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     who.add_argument(
         "--meters", type=int, metavar="N", help="a fleet of N meters whose numbers are nearly equal"
     )
+    who.add_argument("--replay", type=Path, metavar="FILE", help="answer as a recorded line did")
     simulate.add_argument(
         "--misfortune",
         action="append",
@@ -197,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="5|7",
         help="all meters that can encrypt in this security mode, with keys that are printed",
     )
-    simulate.add_argument("--baud", type=int, default=2400)
+    simulate.add_argument("--baud", type=int, help="2400 by default, or that of the recording")
     simulate.add_argument("--fast", action="store_true", help="answer without the wire's delays")
 
     mapping = commands.add_parser("mapping", help="mapping files").add_subparsers(
@@ -266,11 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("names", metavar="NAME", nargs="*", default=[])
     generate.add_argument("--all", action="store_true", help="password and all keys of the gateway")
 
-    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
-        dest="action", required=True, metavar="ACTION", parser_class=_Parser
-    )
-    listing = meters.add_parser("list", help="the installed meters and their last reading", parents=[place])
-    listing.add_argument("--json", action="store_true")
+    meters.add_parser(commands, place)
 
     gateway = _Parser(add_help=False)
     gateway.add_argument("--host", metavar="H", help="address of the gateway instead of the configured one")
@@ -449,6 +447,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 baud=arguments.baud,
                 fast=arguments.fast,
                 meters=arguments.meters,
+                replay=arguments.replay,
                 items=[
                     *arguments.misfortune,
                     *([f"encrypted:{arguments.encrypted}"] if arguments.encrypted else []),
@@ -461,9 +460,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "secrets":
             return _run_secrets(arguments)
         case "meters":
-            from cme_tui.commands import meters
-
-            return meters.show(_state_dir(arguments), as_json=arguments.json)
+            return meters.run(arguments, _state_dir(arguments))
         case "rehearse":
             from cme_tui.commands import rehearse
             from cme_tui.hes.access import load_access

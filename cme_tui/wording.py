@@ -14,6 +14,8 @@ SYMBOLS: Final[dict[MeterState | LineState, tuple[str, str]]] = {
     MeterState.GARBLED: ("✗", "bad"),
     MeterState.COLLISION: ("✗", "bad"),
     MeterState.UNDECODABLE: ("!", "warn"),
+    MeterState.NO_KEY: ("!", "warn"),
+    MeterState.WRONG_KEY: ("!", "warn"),
     MeterState.WRONG_METER: ("!", "warn"),
     MeterState.LINE_DOWN: ("✗", "bad"),
     MeterState.DISABLED: ("-", "faint"),

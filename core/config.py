@@ -42,6 +42,9 @@ Report = Literal[
 DIALECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
 """What the name of a dialect, and so of its file, looks like."""
 
+Place = tuple[str, str]
+"""Line and canonical address of a meter: one whose address is written another way is the same."""
+
 T = TypeVar("T")
 Check = Callable[[Any], Any]
 
@@ -164,6 +167,7 @@ def _schedule(value: Any) -> str:
         raise _WrongValueError(error.allowed) from None
 
 
+_NO_ADDRESS = 'address is missing; give a primary (5) or a secondary one ("12345678").'
 _PORT = _whole(1, 65535)
 _CLIENT_SAP = _whole(1, 65535)
 _MARGIN = _whole(0, 10_000)
@@ -267,6 +271,11 @@ class MeterConfig:
     """Added to the answer time-out of this meter."""
     baud: Annotated[int | None, _one_of(*BAUD_RATES)] = None
     """Rate at which it speaks, `None` = that of its line."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is. Raises `AddressError` where it has no address yet."""
+        return self.line, str(parse_address(str(self.address)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +451,16 @@ def system_zone() -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
+def parse_meter(values: Mapping[str, Any], where: str) -> MeterConfig:
+    """One [[meter]] by itself, with keys and values as in the file; `where` begins the sentence of a `ConfigError`."""
+    meter: MeterConfig = _table(MeterConfig, dict(values), where)
+    if meter.address == "":
+        raise ConfigError(f"{where} {_NO_ADDRESS}")
+    if meter.interval is not None:
+        _check_choice(meter.interval, READOUT_INTERVALS, f"{where} interval")
+    return meter
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean x?" where a known name is close, else the list of what there is."""
     choices = sorted(known)
@@ -545,16 +564,14 @@ def _meters_checked(meters: tuple[MeterConfig, ...], lines: list[str], path: Pat
     for number, meter in enumerate(meters, 1):
         where = f"{path}: [[meter]] number {number}:"
         if meter.address == "":
-            raise ConfigError(
-                f'{where} address is missing; give a primary (5) or a secondary one ("12345678").'
-            )
+            raise ConfigError(f"{where} {_NO_ADDRESS}")
         line = meter.line or (lines[0] if len(lines) == 1 else "")
         if line not in lines:
             if not line or not lines:
                 missing = "add a [[line]] first" if not lines else f"name one of: {', '.join(lines)}"
                 raise ConfigError(f"{where} it has no line; {missing}.")
             raise ConfigError(f'{where} there is no line "{line}"{nearest(line, lines)}')
-        place = (line, str(parse_address(str(meter.address))))
+        place = dataclasses.replace(meter, line=line).place
         if place in addresses:
             raise ConfigError(
                 f"{where} address {place[1]} on {line} is that of meter number {addresses[place]} already; "

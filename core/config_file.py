@@ -32,7 +32,6 @@ from core.config import (
     parse_config,
 )
 from core.cosem import dialect
-from core.mbus.address import parse_address
 from core.settings import check_changeable
 from core.statedir import StateDir, write_atomically
 
@@ -62,6 +61,10 @@ _REPORTS: Final = "push.report"
 
 _changing: Final = threading.RLock()
 """One change at a time: a head-end can raise the policy while a reload gives new meters their addresses."""
+
+
+Edit = Callable[[TOMLDocument, Config], None]
+"""Changes a document, of which the configuration is what it says so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,7 @@ class ConfigFile:
             def change(document: TOMLDocument) -> None:
                 if not config.gateway.serial:
                     _section(document, "gateway")["serial"] = before.serial or new_serial()
-                devices = _devices(config, before)
-                for table, device in zip(document.get("meter", []), devices, strict=True):
-                    if "logical_device" not in table:
-                        table["logical_device"] = device
+                _give_devices(document, config, before)
 
             return self._change(change)
 
@@ -162,30 +162,21 @@ class ConfigFile:
                 self.previous.unlink()
             return config
 
-    def add_line(self, values: Mapping[str, Any]) -> Config:
-        """Append a [[line]] with these keys."""
-        return self._change(lambda document: _append(document, "line", values))
+    def edited(self, edit: Edit, given: Given | None = None, *, write: bool = True) -> Config:
+        """Change lines and meters as `core.config_tables` has it.
 
-    def add_meter(self, values: Mapping[str, Any]) -> Config:
-        """Append a [[meter]] with these keys. `prepare` gives it its logical device address."""
-        return self._change(lambda document: _append(document, "meter", values))
+        With `given` meters that are new get their logical device addresses in the same step, as `prepare` gives
+        them; without `write` nothing is written.
+        """
 
-    def remove_meter(self, line: str, address: str) -> Config:
-        """Take out the meter with this address (as text) on this line."""
-        wanted = (line, str(parse_address(address)))
+        def change(document: TOMLDocument) -> None:
+            edit(document, config)
+            if given is not None:
+                _give_devices(document, parse_config(tomlkit.dumps(document), self.path), given)
+
         with _changing:
             config = self.load()
-            places = [(meter.line, str(parse_address(str(meter.address)))) for meter in config.meters]
-            if wanted not in places:
-                raise ConfigError(f"{self.path}: there is no meter with address {address} on {line}.")
-
-            def change(document: TOMLDocument) -> None:
-                meters = document["meter"]
-                del meters[places.index(wanted)]
-                if not meters:
-                    del document["meter"]
-
-            return self._change(change)
+            return self._change(change, write=write)
 
     def _set(self, document: TOMLDocument, values: Mapping[str, Any]) -> None:
         for dotted, value in values.items():
@@ -263,12 +254,18 @@ def _undo_text(replaced: Mapping[str, Any]) -> str:
     return _UNDO_HEAD + tomli_w.dumps({"replaced": entries})
 
 
+def _give_devices(document: TOMLDocument, config: Config, before: Given) -> None:
+    for table, device in zip(document.get("meter", []), _devices(config, before), strict=True):
+        if "logical_device" not in table:
+            table["logical_device"] = device
+
+
 def _devices(config: Config, before: Given) -> list[int]:
     """The logical device address of each meter: as configured, else as before, else the next free one."""
     devices = [meter.logical_device for meter in config.meters]
     taken = set(devices)
     for number, meter in enumerate(config.meters):
-        known = before.devices.get((meter.line, str(parse_address(str(meter.address)))))
+        known = before.devices.get(meter.place)
         if devices[number] is None and known is not None and known not in taken:
             devices[number] = known
             taken.add(known)
@@ -299,7 +296,7 @@ def _set_reports(push: Any, reports: object) -> None:
     if "report" in push and not present:
         del push["report"]
     for values in wanted.values():
-        _append(push, "report", values)
+        append_table(push, "report", values)
 
 
 def _report_type(table: object) -> str:
@@ -317,7 +314,8 @@ def _update(table: Any, values: Mapping[str, Any]) -> None:
             table[key] = value
 
 
-def _append(document: Any, name: str, values: Mapping[str, Any]) -> None:
+def append_table(document: Any, name: str, values: Mapping[str, Any]) -> None:
+    """Add a table to a list of tables, such as [[meter]], which is made where there is none."""
     if name not in document:
         _blank_line(document)
         document[name] = tomlkit.aot()

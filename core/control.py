@@ -13,6 +13,11 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "undo"}`: takes back the last save of settings; one line, `{"restored": {"dlms.port": 4059}}`.
 - `{"call": "set_secrets", "values": {"encryption_key": HEX}}`: saves password and keys; one line, `{"saved": true}`.
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
+- `{"call": "install_meters", "meters": [{"line": "cellar", "address": 5}, ...]}`: adds [[meter]] tables with these
+  keys, all or none; `{"installed": N}`.
+- `{"call": "remove_meters", "logical_devices": [N, ...]}`: takes meters out; `{"removed": N}`.
+- `{"call": "command_meter", "line": "cellar", "address": "5", "command": "set-address", "value": 7}`: tells a meter
+  something and checks that it was done, `core.control_meters` has the commands; `{"result": SENTENCE}`.
 - `{"call": "push"}`: one line, the push reports and where they go, as `push_json` has them.
 - `{"call": "send_report", "report": "load_profile_1"}`: makes a report now and sends it; `{"sent": true}`.
 - `{"call": "test_report", "report": ...}`: sends the newest row or event; `{"notifications": N}`.
@@ -38,8 +43,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from core import control_meters, control_push
 from core.clock import Clock, iso
-from core.control_push import CALLS, Call
+from core.control_push import Call
 from core.errors import CmeError
 from core.facade import Gateway
 from core.snapshot import (
@@ -55,8 +61,8 @@ from core.snapshot import (
 
 log = logging.getLogger(__name__)
 
-LONGEST_REQUEST: Final = 4096
-"""Bytes of one line; no call needs a tenth of it."""
+LONGEST_REQUEST: Final = 4 << 20
+"""Bytes of one line; a list of ten thousand meters has half of it."""
 
 REQUEST_S: Final = 10.0
 """In which a client that has connected has to say what it wants."""
@@ -67,6 +73,9 @@ WRITE_S: Final = 60.0
 MOST_CLIENTS: Final = 16
 LOOK_S: Final = 0.25
 """Between two looks at the trace for a client that follows it."""
+
+_CALLS: Final[Mapping[str, Call]] = {**control_push.CALLS, **control_meters.CALLS}
+"""Calls that are answered with one line, by subject."""
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED
 
@@ -196,13 +205,13 @@ class ControlServer:
                 return self._read(request.get("logical_device"))
             case "push_samples":
                 return self._push_samples(request.get("host"), request.get("port"))
-            case str(name) if name in CALLS:
-                return self._push(CALLS[name], request)
+            case str(name) if name in _CALLS:
+                return self._one_line(_CALLS[name], request)
             case name:
                 calls = ", ".join(
                     (
                         "status, associations, trace, reload, configure, undo, set_secrets, read, push_samples",
-                        *CALLS,
+                        *_CALLS,
                     )
                 )
                 raise CmeError(f"There is no call {name!r} on the control socket; there are {calls}.")
@@ -262,7 +271,7 @@ class ControlServer:
             raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
         yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
 
-    async def _push(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    async def _one_line(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         yield await call(self._gateway, request)
 
     async def _push_samples(self, host: object, port: object) -> AsyncIterator[Mapping[str, Any]]:

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from core.clock import Clock
-from core.config import Config, MeterConfig
+from core.config import Config, MeterConfig, Place
 from core.errors import CmeError
 from core.mapping.simplified import Site
 from core.mbus.address import SecondaryAddress, parse_address
@@ -24,8 +25,10 @@ from core.secrets import Secrets
 from core.snapshot import MeterState
 from core.store import Reading, Store, StoredMeter
 
-Place = tuple[str, str]
-"""Line and canonical address: a meter whose address is written another way keeps its history."""
+NOWHERE: Final[Mapping[int, Place]] = MappingProxyType({})
+
+_SLICE: Final = 50
+"""Telegrams that are opened between two looks at the event loop, some 10 ms."""
 
 _OPEN: Final = 0xFF
 """A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
@@ -68,14 +71,14 @@ class Fleet:
             raise CmeError("There is no such meter; it may have been removed.")
         return meter
 
-    async def plan(self, store: Store, config: Config) -> Plan:
+    async def plan(self, store: Store, config: Config, moved: Mapping[int, Place] = NOWHERE) -> Plan:
         """Bring the store to the meters of `config`, and fetch what it knows of them; no meter changes yet.
 
-        Raises `StoreError`.
+        `moved`: meters, by key, that go on at another place. Raises `StoreError`.
         """
         self._store = store
-        places = {place_of(item): item for item in config.meters}
-        stored = await self._settle(places)
+        places = {item.place: item for item in config.meters}
+        stored = await self._settle(places, moved)
         plan = Plan({stored[place].key: (item, stored[place]) for place, item in places.items()})
         await store.remember(
             config.gateway.serial, {key: item.logical_device or 0 for key, (item, _) in plan.known.items()}
@@ -118,13 +121,37 @@ class Fleet:
         else:
             meter.fail(outcome.state, outcome.reason, self._clock.now_ms())
 
-    async def _settle(self, places: Iterable[Place]) -> dict[Place, StoredMeter]:
+    async def unseal(self, meter: Meter) -> bool:
+        """Take the telegrams that were kept for want of the right key as the readings that they are, if it is there.
+
+        Whether the meter has a newer reading by that. Raises `StoreError`.
+        """
+        newest: Reading | None = None
+        after = 0
+        while rows := await self._store.sealed_readings(meter.key, after, _SLICE):
+            after = rows[-1].id
+            opened = [row for row in rows if _opens(meter, row)]
+            if opened:
+                await self._store.open_readings(meter.key, opened)
+                newest = opened[-1]
+            await asyncio.sleep(0)
+        if newest is None:
+            return False
+        telegrams = meter.decode(newest.frames)
+        await self._learn(meter, telegrams)
+        if meter.reading is not None and meter.reading.time_ms >= newest.time_ms:
+            return False
+        meter.accept(telegrams, newest.time_ms)
+        return True
+
+    async def _settle(self, places: Iterable[Place], moved: Mapping[int, Place]) -> dict[Place, StoredMeter]:
         """Bring the store to the places of the configuration; its meters by place."""
         store, now = self._store, self._clock.now_ms()
         stored = {(item.line, item.address): item for item in await store.meters()}
         gone = {record.key: record for place, record in stored.items() if place not in places}
         new = [place for place in places if place not in stored]
-        for place, key in _moved(new, gone.values()):
+        known = ((place, key) for key, place in moved.items())
+        for place, key in (*known, *_moved(new, gone.values())):
             if gone.pop(key, None):
                 await store.move_meter(key, *place)
         await asyncio.gather(*(store.remove_meter(key, now) for key in gone))
@@ -141,7 +168,7 @@ class Fleet:
             clock=self._clock,
             read=self._read,
             keys=secrets.meter_keys,
-            identity=_identity(record),
+            identity=record.identity,
             fields=fields,
         )
 
@@ -164,16 +191,11 @@ class Fleet:
             await self._store.learn_fields(meter.key, sorted(new))
 
 
-def place_of(meter: MeterConfig) -> Place:
-    """Where a configured meter is."""
-    return meter.line, str(parse_address(str(meter.address)))
-
-
 def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[Place, int]]:
     """Places whose secondary address is that of one meter known so far by another line or spelling; its key."""
     known: dict[str, list[tuple[SecondaryAddress, int]]] = {}
     for record in gone:
-        address = _identity(record) or parse_address(record.address)
+        address = record.identity or parse_address(record.address)
         if isinstance(address, SecondaryAddress) and "F" not in address.identification:
             known.setdefault(address.identification, []).append((address, record.key))
     for place in new:
@@ -184,10 +206,11 @@ def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[
                 yield place, found[0]
 
 
-def _identity(record: StoredMeter) -> SecondaryAddress | None:
-    if not record.identification:
-        return None
-    return SecondaryAddress(record.identification, record.manufacturer or None, record.version, record.medium)
+def _opens(meter: Meter, reading: Reading) -> bool:
+    try:
+        return not any(telegram.encrypted for telegram in meter.decode(reading.frames))
+    except TelegramError:
+        return False
 
 
 def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> None:

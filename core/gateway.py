@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from core import VERSION, demo, views
+from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
-from core.config import Config, system_title, system_zone
-from core.config_file import ConfigFile, Given
+from core.commissioning import Commissioning
+from core.config import Config, Place, system_title, system_zone
+from core.config_file import ConfigFile
 from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
@@ -32,7 +34,8 @@ from core.events.power import PowerWatch
 from core.events.security import SecurityLog
 from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
-from core.fleet import Fleet, Plan, place_of
+from core.fleet import NOWHERE, Fleet, Plan
+from core.installation import Installation
 from core.lines import Line, Lines, line_view, misfit
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
@@ -65,8 +68,6 @@ from core.store import Origin, Store, StoreError
 from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LONGEST_WAIT_S: Final = 10.0
 """For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
@@ -108,7 +109,8 @@ class Core:
         self._store_reason = ""
         self._publishing: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._applying = asyncio.Lock()
+        self.changes = Changes(state.config, lambda: self._config, self._apply)
+        self.installation = Installation(self.changes, self._fleet)
         self._parts = AsyncExitStack()
         self._started_ms: int
         self._signature: bytes
@@ -120,6 +122,7 @@ class Core:
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
+        self.commissioning: Commissioning
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -152,6 +155,7 @@ class Core:
         await self._start_events()
         await self._start_security()
         self._parts.push_async_callback(self._end_tasks)
+        self._parts.push_async_callback(self.changes.close)
         self._push = Push(
             self.store,
             self._security,
@@ -176,6 +180,10 @@ class Core:
         self._devices.show()
         self._parts.push_async_callback(self._doctor.close)
         self._parts.push_async_callback(self._lines.close)
+        self.commissioning = Commissioning(
+            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+        )
+        self._parts.push_async_callback(self.commissioning.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
@@ -189,6 +197,7 @@ class Core:
         self._spawn(self._doctor.keep())
         self._spawn(self._power.keep())
         self._spawn(self._tick())
+        self._spawn(self._unseal())
 
     async def _start_events(self) -> None:
         self._events = await Events.open(self.store, self._clock)
@@ -270,13 +279,9 @@ class Core:
     async def ping(self) -> None:
         """Answered by the loop, so that others know that it is alive."""
 
-    async def reload(self) -> None:
-        """Read config.toml, secrets and mappings again and apply what changed. Raises `CmeError`, changing nothing."""
-        await self._finish(self._reload())
-
     async def check(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """What `configure` would make less secure, a sentence or two each. Raises `CmeError` as it would."""
-        config = await asyncio.to_thread(ConfigFile(self._state.config).planned, values)
+        config = await self.changes.planned(values)
         self._make_facts(config, await self._find_dialect(config))
         if self._moves(config):
             await self._server.check(*self._endpoint(config))
@@ -287,28 +292,6 @@ class Core:
         config = await asyncio.to_thread(ConfigFile(self._state.config).planned, values)
         known = set(self._lines.misfits(self._config, self._fleet))
         return tuple(text for text in self._lines.misfits(config, self._fleet) if text not in known)
-
-    async def configure(self, values: Mapping[str, Any]) -> None:
-        """Save settings, as `ConfigFile.save` takes them, and apply them. Raises `CmeError`, changing nothing."""
-        await self._finish(self._configure(values))
-
-    async def undo(self) -> Mapping[str, Any]:
-        """Take back the last save of settings, and apply that; what was put back, None for a default.
-
-        Raises `CmeError`, also where there is none, and then has changed nothing.
-        """
-        return await self._finish(self._undo())
-
-    async def replaced(self) -> Mapping[str, Any]:
-        """What `undo` would put back. Raises `CmeError` where there is nothing."""
-        return await asyncio.to_thread(ConfigFile(self._state.config).replaced)
-
-    async def set_secrets(self, values: Mapping[str, str]) -> None:
-        """Save password and keys, as `core.secrets.changed_secrets` takes them; they hold at once.
-
-        Raises `CmeError`, and then has changed nothing.
-        """
-        await self._finish(self._set_secrets(values))
 
     async def mappings(self) -> workshop.Mappings:
         """The active mapping files, and the meter types in use."""
@@ -329,10 +312,8 @@ class Core:
 
         Raises `MappingError` where `change` does, and then nothing has changed.
         """
-        await self._finish(self._change_mappings(change))
 
-    async def _change_mappings(self, change: Callable[[Path], object]) -> None:
-        async with self._applying:
+        async def work() -> None:
             await asyncio.to_thread(change, self._state.mappings)
             try:
                 await self._load_mappings(self._config)
@@ -340,68 +321,38 @@ class Core:
                 self._devices.show()
             self._publish()
 
+        await self.changes.alone(work)
+
     def _installed(self) -> list[workshop.InstalledMeter]:
         site = self._site()
         return [views.installed_meter(meter, site) for meter in self._fleet]
 
-    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
-        """Do a change to its end, also where who asked for it does not wait: what is on disk must hold."""
-        task = asyncio.create_task(change)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # who asked was told, or is gone
-
-    async def _reload(self) -> None:
-        async with self._applying:
-            await self._apply(await self._prepared())
-
-    async def _configure(self, values: Mapping[str, Any]) -> None:
-        async with self._applying:
-            await self._prepared()
-            file = ConfigFile(self._state.config)
-            config = await asyncio.to_thread(file.planned, values)
-            await self._apply(config, save=lambda: file.save(values))
-
-    async def _undo(self) -> Mapping[str, Any]:
-        async with self._applying:
-            await self._prepared()
-            file = ConfigFile(self._state.config)
-            values = await asyncio.to_thread(file.replaced)
-            config = await asyncio.to_thread(file.planned, values)
-            await self._apply(config, save=file.undo)
-            return values
-
-    async def _set_secrets(self, values: Mapping[str, str]) -> None:
-        async with self._applying:
-            await self._apply(await self._prepared(), secrets=values)
-
-    async def _prepared(self) -> Config:
-        """What config.toml says, with what the gateway gave itself."""
-        now = self._config
-        given = Given(now.gateway.serial, {place_of(m): m.logical_device or 0 for m in now.meters})
-        return await asyncio.to_thread(ConfigFile(self._state.config).prepare, given)
-
     async def _apply(
-        self, config: Config, save: Callable[[], Config] | None = None, secrets: Mapping[str, str] = NOTHING
+        self,
+        config: Config,
+        save: Callable[[], Config] | None = None,
+        secrets: Mapping[str, str] = NOTHING,
+        moved: Mapping[int, Place] = NOWHERE,
     ) -> None:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
         spoken = await self._find_dialect(config)
         facts = self._make_facts(config, spoken)
-        moved = await self._open_server(config)
+        keys = self._security.secrets.meter_keys
+        listens_anew = await self._open_server(config)
         try:
             try:
-                plan = await self._fleet.plan(self.store, config)
+                plan = await self._fleet.plan(self.store, config, moved)
                 await self._security.reload(save, secrets)
             except BaseException:
-                if moved:
+                if listens_anew:
                     await self._reopen_server()
+                if moved:
+                    back = {key: self._fleet.meter(key).config.place for key in moved}
+                    await self._fleet.plan(self.store, self._config, back)
                 raise
             await self._take(config, spoken, facts, plan)
+            if self._security.secrets.meter_keys != keys:
+                self._spawn(self._unseal())
         finally:
             self._devices.show()  # also readings that came meanwhile
 
@@ -516,6 +467,12 @@ class Core:
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
 
+    async def _unseal(self) -> None:
+        """A key that comes opens what was read before it."""
+        for meter in tuple(self._fleet):
+            if await self._fleet.unseal(meter) and meter in self._fleet:
+                self._show(meter)
+
     def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
         interval = meter.config.interval or self._config.readout.interval
         return interval.span(now_ms, self._facts.zone)
@@ -543,7 +500,7 @@ class Core:
     def _show(self, meter: Meter) -> None:
         """Let clients and screens see a meter as it is now."""
         # A reload that is under way shows all devices at its end, and none of them half-way.
-        if self._remap(meter) and not self._applying.locked():
+        if self._remap(meter) and not self.changes.running:
             self._devices.show()
         self._touch()
 
@@ -604,6 +561,8 @@ class Core:
                 yield f"Line {line.config.name}: {line.master.reason}"
             if line.schedule and not line.schedule.fits:
                 yield misfit(line.config.name, line.schedule)
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
         yield from self._doctor.alarms()
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
@@ -611,6 +570,8 @@ class Core:
             if meter.state is MeterState.WRONG_METER:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
+            elif meter.state in (MeterState.NO_KEY, MeterState.WRONG_KEY):
+                yield f"{meter.name}: {meter.reason}"
             elif meter.reading is not None and meter.mapping is None:
                 way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
                 yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."

@@ -11,7 +11,7 @@ from typing import Any
 
 from core import demo
 from core.clock import Clock, SystemClock
-from core.config import Config, Report
+from core.config import Config, MeterConfig, Report
 from core.config_file import ConfigFile, Given
 from core.control import ControlError, ControlServer
 from core.diagnosis import LineDiagnosis, LineTraceEntry
@@ -22,6 +22,7 @@ from core.mapping.folder import add_file, remove_file, undo_change
 from core.mapping.model import MappingFile, dump
 from core.mapping.ready import ready_mappings
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.mbus.commands import Command
 from core.push.service import NotificationDetail
 from core.runtime import CoreThread
 from core.secrets import Secrets, ensure_secrets
@@ -56,7 +57,7 @@ class RunningGateway:
         return self._thread.submit(self._core.read_all())
 
     def reload(self) -> Future[None]:
-        return self._thread.submit(self._core.reload())
+        return self._thread.submit(self._core.changes.reload())
 
     def config(self) -> Config:
         return self._core.config
@@ -71,19 +72,19 @@ class RunningGateway:
         return self._thread.submit(self._core.misfits(values))
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
-        return self._thread.submit(self._core.configure(values))
+        return self._thread.submit(self._core.changes.configure(values))
 
     def undo(self) -> Future[Mapping[str, Any]]:
-        return self._thread.submit(self._core.undo())
+        return self._thread.submit(self._core.changes.undo())
 
     def replaced(self) -> Future[Mapping[str, Any]]:
-        return self._thread.submit(self._core.replaced())
+        return self._thread.submit(self._core.changes.replaced())
 
     def secrets(self) -> Secrets:
         return self._core.secrets
 
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
-        return self._thread.submit(self._core.set_secrets(values))
+        return self._thread.submit(self._core.changes.set_secrets(values))
 
     def mappings(self) -> Future[Mappings]:
         return self._thread.submit(self._core.mappings())
@@ -164,6 +165,24 @@ class RunningGateway:
 
     def record_line(self, line: str, path: Path | None) -> Future[None]:
         return self._thread.submit(self._core.doctor.record(line, path))
+
+    def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
+        return self._thread.submit(self._core.installation.install_meters(meters))
+
+    def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_meter(key, values))
+
+    def remove_meters(self, keys: Collection[int]) -> Future[int]:
+        return self._thread.submit(self._core.installation.remove_meters(keys))
+
+    def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_line(name, values))
+
+    def remove_line(self, name: str) -> Future[None]:
+        return self._thread.submit(self._core.installation.remove_line(name))
+
+    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
+        return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

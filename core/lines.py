@@ -11,7 +11,6 @@ from typing import Protocol
 from core.clock import Clock
 from core.config import Config, LineConfig, MeterConfig
 from core.errors import CmeError
-from core.fleet import place_of
 from core.interval import Interval
 from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
@@ -23,6 +22,7 @@ from core.meter import Meter
 from core.reader import LineReader
 from core.snapshot import LineState, LineView, ScheduleView
 from core.timing import Demand, readout_s, schedule
+from core.transparent import TransparentPort
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Line:
     config: LineConfig
     master: Master
     reader: LineReader
+    transparent: TransparentPort | None
     schedule: ScheduleView | None = None
     """What its schedule costs, as of the last `Lines.weigh`."""
 
@@ -114,7 +115,7 @@ class Lines:
             demands = [
                 Demand(
                     item.interval or config.readout.interval,
-                    self._cost(line, item, known.get(place_of(item))),
+                    self._cost(line, item, known.get(item.place)),
                 )
                 for item in config.meters
                 if item.line == line.name and item.enabled
@@ -167,9 +168,19 @@ class Lines:
             now=lambda: self._clock.now_ms() / 1000,
         )
         reader = LineReader(master, self._record, self._span, self._clock, self._on_change)
+        transparent = None
+        if config.transparent_port:
+            transparent = TransparentPort(
+                master,
+                config.transparent_host,
+                config.transparent_port,
+                on_change=self._on_change,
+                now_ms=self._clock.now_ms,
+            )
+            transparent.start()
         master.start()
         reader.start()
-        return Line(config, master, reader)
+        return Line(config, master, reader, transparent)
 
 
 def misfit(name: str, view: ScheduleView) -> str:
@@ -191,6 +202,7 @@ def line_view(line: Line, meters: int, health: str = "") -> LineView:
         next_sweep_ms=line.reader.next_sweep_ms,
         schedule=line.schedule,
         health=health,
+        transparent=line.transparent.view() if line.transparent else None,
     )
 
 
@@ -199,5 +211,7 @@ def _nobody(_item: Try) -> None:
 
 
 async def _close(line: Line) -> None:
+    if line.transparent:
+        await line.transparent.close()  # first: the line may be opened again with the same port
     await line.reader.stop()
     await line.master.close()

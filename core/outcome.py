@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from core.mbus.crypto import Seal
 from core.mbus.errors import (
     Garbled,
     Incomplete,
@@ -32,6 +33,12 @@ _STATES: Final[dict[type[MbusError], MeterState]] = {
 }
 
 
+_SEALS: Final[dict[Seal | None, MeterState]] = {
+    Seal.NO_KEY: MeterState.NO_KEY,
+    Seal.WRONG_KEY: MeterState.WRONG_KEY,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A readout, judged."""
@@ -56,17 +63,27 @@ def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
     except TelegramError as error:
         return Outcome(MeterState.UNDECODABLE, str(error), time_ms, result.frames)
     for telegram in telegrams:
-        if reason := _unusable(telegram):
-            return Outcome(MeterState.UNDECODABLE, reason, time_ms, result.frames)
+        if reason := _unusable(meter, telegram):
+            state = _SEALS.get(telegram.seal, MeterState.UNDECODABLE)
+            return Outcome(state, reason, time_ms, result.frames)
     return Outcome(MeterState.OK, "", time_ms, result.frames, telegrams)
 
 
-def _unusable(telegram: Telegram) -> str:
+def _unusable(meter: Meter, telegram: Telegram) -> str:
     if telegram.application_error:
         return f"The meter reports: {telegram.application_error}."
     if telegram.alarm is not None:
         return "The meter sent an alarm instead of its values."
-    return telegram.problem if telegram.encrypted else ""
+    name = telegram.identification or (meter.known.identification if meter.known else "")
+    match telegram.seal:
+        case Seal.NO_KEY:
+            give = f": 'cme-tui secrets set meter_keys.{name}' gives it" if name else ""
+            return f"Meter {meter.address} encrypts its telegrams, and its key is missing{give}."
+        case Seal.WRONG_KEY:
+            last = meter.last_opened()
+            since = f" It did last on {last}: the meter has a new key, or was replaced." if last else ""
+            return f"The key of meter {name} does not open its telegram.{since} Give it the right one."
+    return telegram.problem
 
 
 def _bytes_of(error: MbusError) -> tuple[bytes, ...]:

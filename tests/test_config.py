@@ -14,8 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cme_tui.commands import config as command
-from core.config import Config, ConfigError, load_config, parse_config, system_title, system_zone
+from core.config import (
+    Config,
+    ConfigError,
+    MeterConfig,
+    load_config,
+    parse_config,
+    system_title,
+    system_zone,
+)
 from core.config_file import ConfigFile, new_serial
+from core.config_tables import add_meters, remove_meters, set_line
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 
 PATH = Path("/etc/config.toml")
@@ -320,14 +329,14 @@ def test_the_serial_is_made_once(tmp_path: Path) -> None:
 def test_meters_get_the_next_free_logical_device_and_keep_it(tmp_path: Path) -> None:
     """From 16; one that was removed frees its address, the others stay where they are."""
     file = ConfigFile(tmp_path / "config.toml")
-    file.add_line({"name": "cellar"})
+    file.edited(set_line(None, {"name": "cellar"}))
     for address in (1, 2, 3):
-        file.add_meter({"address": address})
+        file.edited(add_meters([MeterConfig(address=address)]))
     assert [meter.logical_device for meter in file.load().meters] == [None, None, None]
     assert [meter.logical_device for meter in file.prepare().meters] == [16, 17, 18]
-    file.remove_meter("cellar", "2")
-    file.add_meter({"address": "12345678.HYD.25.07"})
-    file.add_meter({"address": 9})
+    file.edited(remove_meters([("cellar", "2")]))
+    file.edited(add_meters([MeterConfig(address="12345678.HYD.25.07")]))
+    file.edited(add_meters([MeterConfig(address=9)]))
     found = {str(meter.address): meter.logical_device for meter in file.prepare().meters}
     assert found == {"1": 16, "3": 18, "12345678.HYD.25.07": 17, "9": 19}
     assert file.load() == file.prepare()
@@ -391,8 +400,8 @@ def test_meters_written_on_one_line_can_be_changed_too(tmp_path: Path) -> None:
     path.write_text('line = [{name = "cellar"}]\nmeter = [{address = 5}, {address = 6}]\n')
     file = ConfigFile(path)
     assert [meter.logical_device for meter in file.prepare().meters] == [16, 17]
-    file.add_meter({"address": 7, "name": "gas"})
-    file.remove_meter("cellar", "5")
+    file.edited(add_meters([MeterConfig(address=7, name="gas")]))
+    file.edited(remove_meters([("cellar", "5")]))
     assert [(meter.address, meter.name) for meter in file.load().meters] == [(6, ""), (7, "gas")]
 
 
@@ -411,9 +420,9 @@ def test_a_change_that_would_not_be_valid_changes_nothing(tmp_path: Path) -> Non
         with pytest.raises(ConfigError):
             file.set_values(values)
     with pytest.raises(ConfigError, match="it has no line"):
-        file.add_meter({"address": 5})
+        file.edited(add_meters([MeterConfig(address=5)]))
     with pytest.raises(ConfigError, match="no meter with address 5 on cellar"):
-        file.remove_meter("cellar", "5")
+        file.edited(remove_meters([("cellar", "5")]))
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
 

@@ -1,78 +1,117 @@
-"""`cme-tui meters list`: the installed meters and their last readings, of a running or a stopped gateway."""
+"""`cme-tui meters ...`: its arguments; each action's work is in a module of its own, loaded when it is needed."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+import argparse
 from pathlib import Path
 from typing import Any
 
-from core.config import MeterConfig, load_config
-from core.mbus.address import SecondaryAddress, parse_address
-from core.mbus.medium import medium_name
-from core.snapshot import MeterState
-from core.statedir import StateDir
-from core.store import Reading, StoredMeter, open_readonly
+_METER = "NAME|ID|LD"
+_JSON = "one JSON value instead of text"
 
-_COLUMNS = ("device", "name", "id", "maker", "medium", "line", "status", "last reading (UTC)")
-
-
-def show(state_dir: Path, *, as_json: bool) -> int:
-    """Print one object or one line a meter. Raises `CmeError` where the state cannot be read."""
-    state = StateDir(state_dir)
-    config = load_config(state.config)
-    stored: dict[tuple[str, str], StoredMeter] = {}
-    good: dict[int, Reading] = {}
-    failed: dict[int, Reading] = {}
-    if state.database.exists():
-        with open_readonly(state.database) as store:
-            stored = {(meter.line, meter.address): meter for meter in store.meters()}
-            good, failed = store.latest_all(), store.latest_failures()
-    rows = []
-    for item in config.meters:
-        record = stored.get((item.line, str(parse_address(str(item.address)))))
-        key = record.key if record else 0
-        rows.append(_row(item, record, good.get(key), failed.get(key)))
-    print(json.dumps(rows, indent=2) if as_json else _table(rows))
-    return 0
+_IMPORT_HELP = """\
+Installs the meters of a CSV file: one row a meter, below headings in any order. Known are: name, secondary address,
+baud rate, addressing mode (primary or secondary), primary address, line, interval, and key (32 hex digits). Only an
+address is needed. Separators, byte order marks and zeros that a spreadsheet took away from an identification are
+dealt with. Meters that are installed already are told and left as they are. Where one row is wrong, all that is wrong
+is told, and nothing is installed.
+"""
+_IMPORT_JSON = """\
+--json prints {"installed": [{"row", "line", "address", "name"}], "present": [the same], "keys": N, "dry_run"}.
+"""
+_KEYS_HELP = """\
+Saves the keys of encrypted meters out of a CSV file: identification (8 digits) and key (32 hex digits). They are not
+printed. Delete the file then: secrets.toml, where they are kept, is readable by its owner only.
+"""
+_COMMAND_HELP = """\
+The meter is read before, so that no other one is meant, and again afterwards: "done" is only said of what was seen.
+--json prints {"result": SENTENCE}.
+"""
 
 
-def _row(
-    item: MeterConfig, record: StoredMeter | None, good: Reading | None, failed: Reading | None
-) -> dict[str, Any]:
-    address = parse_address(str(item.address))
-    known = address if isinstance(address, SecondaryAddress) else None
-    identification, manufacturer = (known.identification, known.manufacturer) if known else ("", None)
-    version, medium = (known.version, known.medium) if known else (None, None)
-    if record and record.identification:
-        identification, manufacturer = record.identification, record.manufacturer or None
-        version, medium = record.version, record.medium
-    last = failed if failed and (good is None or failed.id > good.id) else good
-    status = last.result if last else MeterState.WAITING
-    return {
-        "id": identification,
-        "manufacturer": manufacturer or "",
-        "version": version,
-        "medium": "" if medium is None else medium_name(medium),
-        "line": item.line,
-        "logical_device": item.logical_device,
-        "name": item.name,
-        "status": str(status if item.enabled else MeterState.DISABLED),
-        "last_reading": None if good is None else _iso(good.time_ms),
-    }
+def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
+    """Add `meters` to the commands; the actions, for other modules to add theirs."""
+    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+
+    def action(name: str, does: str, **how: Any) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = meters.add_parser(name, help=does, parents=[place], **how)
+        return parser
+
+    raw = argparse.RawDescriptionHelpFormatter
+    listing = action("list", "the installed meters and their last reading")
+    listing.add_argument("--json", action="store_true")
+    adding = action("add", "install a meter, also on a running gateway")
+    adding.add_argument("address", metavar="ADDRESS", help="5, 12345678 or 12345678.HYD.25.07")
+    adding.add_argument("--line", metavar="LINE", help="may be left out where there is only one")
+    adding.add_argument("--name", metavar="NAME")
+    adding.add_argument("--baud", type=int, metavar="N", help="bit/s, where it is not that of the line")
+    adding.add_argument("--interval", metavar="TEXT", help='"15 min", where it is not that of the gateway')
+    removing = action("remove", "take meters out; their readings stay")
+    removing.add_argument("meters", metavar=_METER, nargs="+")
+    importing = action(
+        "import",
+        "install the meters of a CSV file",
+        description=_IMPORT_HELP,
+        epilog=_IMPORT_JSON,
+        formatter_class=raw,
+    )
+    importing.add_argument("file", type=Path, metavar="FILE")
+    importing.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    importing.add_argument("--json", action="store_true", help=_JSON)
+    action("export", "print the installed meters as CSV, without keys")
+    keys = action("keys", "save the keys of a CSV file", description=_KEYS_HELP, formatter_class=raw)
+    keys.add_argument("file", type=Path, metavar="FILE")
+    reading = action("read", "read a meter now")
+    reading.add_argument("meter", metavar=_METER)
+    reading.add_argument("--json", action="store_true", help=_JSON)
+    for name, does, value in (
+        ("set-address", "give a meter another primary address", "1..250"),
+        ("set-baud", "have a meter speak at another rate", "bit/s"),
+        ("reset", "reset the application of a meter", ""),
+        ("select", "choose what a meter sends", "subcode, 0..255"),
+        ("set-clock", "set the clock of a meter by that of the gateway", ""),
+    ):
+        telling = action(name, does, description=_COMMAND_HELP, formatter_class=raw)
+        telling.add_argument("meter", metavar=f"{_METER}|ADDRESS")
+        if value:
+            telling.add_argument("value", type=int, metavar="VALUE", help=value)
+        telling.add_argument("--line", metavar="LINE", help="of a meter that is not installed")
+        telling.add_argument("--yes", action="store_true", help="do not ask")
+        telling.add_argument("--json", action="store_true", help=_JSON)
+    return meters
 
 
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+def run(arguments: argparse.Namespace, state_dir: Path) -> int:
+    """Do what the arguments say. Raises `CmeError`."""
+    from cme_tui.commands import installing, listing, telling
 
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return "No meter is installed; add a [[meter]] to config.toml."
-    keys = ("logical_device", "name", "id", "manufacturer", "medium", "line", "status", "last_reading")
-    cells = [_COLUMNS, *(tuple("" if row[key] is None else str(row[key]) for key in keys) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+    match arguments.action:
+        case "list":
+            return listing.show(state_dir, as_json=arguments.json)
+        case "add":
+            names = ("line", "name", "baud", "interval")
+            return installing.add(state_dir, arguments.address, {n: getattr(arguments, n) for n in names})
+        case "remove":
+            return installing.remove(state_dir, arguments.meters)
+        case "import":
+            return installing.import_file(
+                state_dir, arguments.file, dry_run=arguments.dry_run, as_json=arguments.json
+            )
+        case "export":
+            return installing.export(state_dir)
+        case "keys":
+            return installing.import_keys(state_dir, arguments.file)
+        case "read":
+            return listing.read(state_dir, arguments.meter, as_json=arguments.json)
+    value = getattr(arguments, "value", None)
+    return telling.tell(
+        state_dir,
+        arguments.action,
+        arguments.meter,
+        value,
+        line=arguments.line,
+        sure=arguments.yes,
+        as_json=arguments.json,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cme_tui.event_file import GATEWAY, Device, removed_meter
 from core.config import Config, ConfigError, MeterConfig, load_config
+from core.config_tables import InstalledAt
 from core.mapping.engine import Readout
 from core.mapping.lint import MeterReadout
 from core.mapping.simplified import Site
@@ -37,6 +38,41 @@ def installed_meters(state_dir: Path) -> list[InstalledMeter]:
         readout = Readout(_decoded(reading.frames, keys), reading.time_ms) if reading else None
         meters.append(_meter(item, record, MeterReadout(_name(item), readout, site) if readout else None))
     return meters
+
+
+def installed_at(state_dir: Path) -> tuple[Config, list[InstalledAt]]:
+    """The configuration, and its meters with who they are as far as that is known. Raises `CmeError`."""
+    state = StateDir(state_dir)
+    config = load_config(state.config)
+    identities: dict[tuple[str, str], SecondaryAddress | None] = {}
+    if state.database.exists():
+        with open_readonly(state.database) as store:
+            identities = {(meter.line, meter.address): meter.identity for meter in store.meters()}
+    return config, [InstalledAt(meter, identities.get(meter.place)) for meter in config.meters]
+
+
+def fitting(
+    installed: Iterable[InstalledAt], wanted: str, else_say: str = "'cme-tui meters list' shows what there is"
+) -> InstalledAt:
+    """The meter with this name, identification, address or logical device. Raises `ConfigError` if not exactly one."""
+    found = [
+        meter
+        for meter in installed
+        if wanted
+        in (
+            meter.config.name,
+            meter.config.place[1] if "." in wanted else "",
+            meter.known.identification if meter.known else "",
+            str(meter.config.logical_device),
+        )
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f'{len(found)} meters are called "{wanted}"; name one by its logical device.'
+            if found
+            else f'There is no meter "{wanted}"; {else_say}.'
+        )
+    return found[0]
 
 
 def chosen(meters: Iterable[InstalledMeter], wanted: Sequence[str]) -> list[InstalledMeter]:

@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from core.config import SECTIONS, Config, LineConfig, MeterConfig
+from core.config import SECTIONS, Config, LineConfig, MeterConfig, Place
 from core.events.codes import MESSAGE_BYTES
-from core.mbus.address import parse_address
 
 K = TypeVar("K", bound=Hashable)
 
@@ -42,8 +41,8 @@ def change_message(names: Iterable[str], longest: int = MESSAGE_BYTES) -> str:
     return f"{text}, {len(left)} more" if text else f"{len(left)} settings"
 
 
-def _by_place(meters: Iterable[MeterConfig]) -> dict[tuple[str, str], MeterConfig]:
-    return {(meter.line, str(parse_address(str(meter.address)))): meter for meter in meters}
+def _by_place(meters: Iterable[MeterConfig]) -> dict[Place, MeterConfig]:
+    return {meter.place: meter for meter in meters}
 
 
 def _listed(

@@ -20,7 +20,7 @@ _CI_AT = 6
 _WORDS: Final = {
     Fault.NOISE: (
         "Noise comes instead of a telegram of meter {address}",
-        "Look for a loose or badly shielded wire, and check the baud rate.",
+        "Look for a loose or badly shielded wire or a meter that talks unasked, and check the baud rate.",
     ),
     Fault.CHECKSUM: (
         "The telegrams of meter {address} are disturbed on their way",
@@ -116,7 +116,8 @@ def garbled(address: Address | None, disturbances: Sequence[Disturbance], tries:
 
     What most of them had is the fault. Where they differ it is noise, since two meters that answer at once do the
     same again when they are asked again. For the same reason wrong checksums over the same bytes every time are no
-    noise but two meters whose telegrams have one length (or, seldom, a meter that cannot reckon).
+    noise but two meters whose telegrams have one length (or, seldom, a meter that cannot reckon). Where bytes come
+    unasked as well, the collision is with whatever sends them.
     """
     last = disturbances[-1]
     fault, count = Counter(each.fault for each in disturbances).most_common(1)[0]
@@ -126,6 +127,9 @@ def garbled(address: Address | None, disturbances: Sequence[Disturbance], tries:
     if fault is Fault.CHECKSUM and len(disturbances) > 1 and len({each.raw for each in disturbances}) == 1:
         fault = Fault.COLLISION
         reason += " over the same bytes each time"
+    if fault is Fault.COLLISION and any(each.unasked for each in disturbances):
+        fault = Fault.NOISE
+        reason += ", and bytes come unasked, too"
     what, advice = _WORDS[fault]
     return Garbled(f"{what.format(address=address)} ({tries}): {reason}. {advice}", last.raw, fault)
 

@@ -14,9 +14,11 @@ class MbusError(CmeError):
 
 
 class NoAnswer(MbusError):  # noqa: N818 - an outcome by name, as are those below
-    """The meter is silent."""
+    """The meter is silent; `fault` is `Fault.LATE` where it answered when it was too late."""
 
-    fault = Fault.SILENCE
+    def __init__(self, message: str, fault: Fault = Fault.SILENCE) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class NoData(MbusError):  # noqa: N818

@@ -16,6 +16,9 @@ ANSWER_SECONDS = 0.05
 IDLE_BITS = 33
 """Bit times of silence between the end of an answer and the next request."""
 
+LATEST = 2.0
+"""Seconds after which no answer is expected any more from even the slowest meter."""
+
 _LONGEST_ANSWER = 1.25  # times what its bytes take; no bytes of one answer come later
 
 
@@ -24,13 +27,17 @@ class Silence(Exception):  # noqa: N818 - an outcome that the link turns into it
 
 
 class Disturbance(Exception):  # noqa: N818
-    """Bytes were received, but not the answer: `fault` says in which way, `reason` in which byte."""
+    """Bytes were received, but not the answer: `fault` says in which way, `reason` in which byte.
 
-    def __init__(self, raw: bytes, reason: str, fault: Fault = Fault.NOISE) -> None:
+    `unasked` tells that bytes came before the request, too.
+    """
+
+    def __init__(self, raw: bytes, reason: str, fault: Fault, *, unasked: bool = False) -> None:
         super().__init__(reason)
         self.raw = raw
         self.reason = reason
         self.fault = fault
+        self.unasked = unasked
 
 
 @dataclass(slots=True)
@@ -40,9 +47,9 @@ class Heard:
     before: bytearray = field(default_factory=bytearray)  # unasked, since the answer to the last request
     received: bytearray = field(default_factory=bytearray)  # after the request, without its echo
     echo: bool = False
-    delay: float | None = (
-        None  # s until the first byte of `received`, from the end of the request on the wire
-    )
+    delay: float | None = None
+    """Seconds from the end of the request on the wire to the first byte of `received`, where it is sure to belong to
+    this request and not to one before it."""
     fault: Fault | None = None
     reason: str = ""
 
@@ -76,12 +83,18 @@ class Exchange:
         """What came around the last request."""
         self.echoes = False
         """Whether the line is known to repeat requests, as some level converters do."""
+        self.unasked = bytearray()
+        """What came since the answer to the last request."""
         self._settled = True
-        self._sent = 0.0  # loop time at which the last request is out on the wire
+        self._patience = 0.0  # s for which answers may come beyond the time-out
+        self._first = (
+            0.0  # loop time at which the first of equal requests without an answer was out on the wire
+        )
+        self._sent = 0.0  # the same of the last request
         self._heard = 0.0  # loop time of the last byte received
         self._request = b""
-        self._accept: Accept | None = None  # of the last request, as long as it has no answer
-        self._earlier: Accept | None = None  # of the request before it that had none
+        self._accept: Accept | None = None  # of the last request, as long as nothing came
+        self._earlier: Accept | None = None  # of the request before it after which nothing came
 
     @property
     def answer_timeout(self) -> float:
@@ -94,9 +107,10 @@ class Exchange:
         self._byte = BITS_PER_BYTE * self._bit
         self._extra = extra
 
-    def distrust(self) -> None:
-        """Have the next question wait until the line is silent."""
+    def distrust(self, patience: float = 0.0) -> None:
+        """Have the next question wait until the line is silent, for `patience` s beyond the answer time-out."""
         self._settled = False
+        self._patience = max(self._patience, patience)
 
     async def ask(self, request: bytes, accept: Accept) -> Frame:
         """Send `request` and return the first frame that `accept` takes for its answer.
@@ -104,17 +118,23 @@ class Exchange:
         It ends, whatever the line brings, with the longest time that an answer can take, after at most as long a
         wait for silence. Raises `Silence`, `Disturbance`, or the transport's `LineError`.
         """
-        self.heard = Heard()
+        heard = self.heard = Heard()
         await self.settle()
+        heard.before, self.unasked = self.unasked, bytearray()
         self._send(request, accept)
         if answer := await self._listen(request, accept):
             self._accept = None
+            if self._sent > self._first:
+                # It may be the answer to the first request; those to the others come as much later as they were sent.
+                heard.delay = None
+                self.distrust(self._sent - self._first)
             return answer
-        heard = self.heard
         if heard.fault:
+            self._accept = None
             if self.echoes and not heard.echo:
                 heard.fault, heard.reason = Fault.COLLISION, "the echo of the request came back changed"
-            raise Disturbance(bytes(heard.received or heard.before), heard.reason, heard.fault)
+            raw = bytes(heard.received or heard.before)
+            raise Disturbance(raw, heard.reason, heard.fault, unasked=bool(heard.before))
         self._settled = True
         raise Silence
 
@@ -124,7 +144,7 @@ class Exchange:
         A line that does not become silent is asked all the same: only whole telegrams are believed then.
         """
         if unasked := self._transport.discard():
-            self.heard.before += unasked
+            self.unasked += unasked
             self._settled = False
         self._reader.flush()
         if not self._settled:
@@ -133,26 +153,29 @@ class Exchange:
         if pause > 0:
             await asyncio.sleep(pause)
             if unasked := self._transport.discard():
-                self.heard.before += unasked
+                self.unasked += unasked
                 await self._await_silence()
 
     async def _await_silence(self) -> None:
-        now = self._now()
-        limit = max(now, self._sent) + self.answer_timeout + self._longest
-        deadline = max(now, self._sent) + self.answer_timeout
+        deadline = max(self._now(), self._sent) + self.answer_timeout + self._patience
+        limit = deadline + self._longest
         while data := await self._read(deadline, limit):
-            self.heard.before += data
-            deadline = min(self._heard + self.answer_timeout, limit)
+            self.unasked += data
+            deadline = max(deadline, self._heard + self.answer_timeout)
         if self._now() >= limit:
             self.heard.blame(Fault.NOISE, "the line does not become silent")
-        self._settled = True
+        self._settled, self._patience = True, 0.0
 
     def _send(self, request: bytes, accept: Accept) -> None:
+        now = self._now()
+        repeated = request == self._request and self._accept is not None and now < self._sent + LATEST
         if request != self._request:
             self._earlier = self._accept
         self._request, self._accept = request, accept
         self._settled = False
-        self._sent = self._now() + len(request) * self._byte
+        self._sent = now + len(request) * self._byte
+        if not repeated:
+            self._first = self._sent
         self._transport.write(request)
 
     async def _listen(self, request: bytes, accept: Accept) -> Frame | None:

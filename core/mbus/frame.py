@@ -179,15 +179,15 @@ class FrameReader:
             result = _examine(self._buffer, position)
             if result is None:
                 break
-            if isinstance(result, Frame):
+            # What has the extent of a frame is an item of its own, even with a wrong checksum.
+            if isinstance(result, Frame) or result.fault is Fault.CHECKSUM:
                 _report(found, skipped, cause)
                 found.append(result)
-                position += len(result.raw)
             else:
                 # The first reason is the cause; what follows it is the rest of the same disturbance.
                 cause = cause if skipped else result
                 skipped += result.raw
-                position += len(result.raw)
+            position += len(result.raw)
         _report(found, skipped, cause)
         del self._buffer[:position]
         return found

@@ -11,8 +11,8 @@ from enum import StrEnum
 from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from core.mbus.answer import content_of, garbled, is_ack, is_answer_of, matches, moved_on, verify
 from core.mbus.errors import Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
-from core.mbus.exchange import Accept, Disturbance, Exchange, Silence
-from core.mbus.frame import Frame, Kind, identity_of, req_ud2, select, snd_nke
+from core.mbus.exchange import LATEST, Accept, Disturbance, Exchange, Silence
+from core.mbus.frame import Frame, FrameReader, Kind, identity_of, req_ud2, select, snd_nke
 from core.mbus.telegram import TelegramError, decode
 from core.mbus.transport import LineError, Transport
 from core.mbus.watch import Fault, Purpose, Try, Watch
@@ -118,10 +118,10 @@ class Link:
         self._exchange.use(baud, extra)
 
     async def _switch(self, baud: int) -> None:
-        # Whatever is under way at the old rate passes first; at the new one it would be noise.
-        await self._exchange.settle()
-        self._rate_holds = False  # until its outcome is known: a change may be cancelled
         try:
+            # Whatever is under way at the old rate passes first; at the new one it would be noise.
+            await self._exchange.settle()
+            self._rate_holds = False  # until the outcome is known: a change may be cancelled
             await self.transport.set_baud(baud)
         except LineError as error:
             self._rate_holds = True
@@ -163,7 +163,7 @@ class Link:
 
         Silence is believed at once, except on a line where noise was heard of late. Anything else than silence is
         looked into by asking for data: an acknowledgement alone proves nothing, and telegrams of several meters
-        disturb each other.
+        disturb each other. Whom a mask with wildcards found is selected by the address in the telegram as well.
         """
         if isinstance(address, PrimaryAddress):
             number, opening = address.number, snd_nke(address.number)
@@ -197,19 +197,23 @@ class Link:
             except Disturbance as heard:
                 foreign = heard.fault in (Fault.UNEXPECTED, Fault.LATE)
                 outcome = Probe(ProbeResult.NOTHING if foreign else ProbeResult.SEVERAL, raw=heard.raw)
-                if heard.fault is Fault.COLLISION:
+                if heard.fault is Fault.COLLISION and not self._noisy:
                     break
                 continue
-            if tried > 1:
-                self._exchange.distrust()
             if answer.kind is Kind.ACK:
-                outcome = Probe(ProbeResult.ONE, raw=answer.raw)
+                # One that is late may be of another meter; it is believed when it comes again.
+                outcome = Probe(ProbeResult.NOTHING if tried == 1 else ProbeResult.ONE, raw=answer.raw)
+                self._exchange.distrust(LATEST)
             elif isinstance(address, PrimaryAddress) or matches(answer, address):
-                return Probe(ProbeResult.ONE, identity_of(answer), answer.raw)
+                found = identity_of(answer)
+                masked = isinstance(address, SecondaryAddress) and not address.exact
+                # Two telegrams of one length may make a third with a right checksum, of a meter that is not there.
+                if masked and found and not await self._open_probe(select(found), about):
+                    return Probe(ProbeResult.SEVERAL, raw=answer.raw)
+                return Probe(ProbeResult.ONE, found, answer.raw)
             else:
                 outcome = Probe(ProbeResult.NOTHING, identity_of(answer), answer.raw)
-            # An acknowledgement, or a telegram of a meter that is not meant, may be late: it is asked for again.
-            self._exchange.distrust()
+                self._exchange.distrust()
         return outcome
 
     async def deselect(self) -> None:
@@ -228,7 +232,7 @@ class Link:
             await self.ask(snd_nke(address.number), is_ack, address)
         frames = await self._read_telegrams(address, address.number, fcb, [expected])
         unchanging = link.unchanging if link else False
-        if link and not unchanging and frames[0] == link.telegram:
+        if link and not unchanging and frames[0] == link.telegram and not self._repeated:
             # Either nothing at all has changed since, or the meter did not see the new frame count bit.
             fcb = True
             frames = await self._read_anew(address, link.telegram, expected)
@@ -286,7 +290,7 @@ class Link:
         seen: set[bytes] = set()
 
         def strange(frame: Frame) -> Fault | None:
-            return Fault.FCB if frame.raw in frames or self._moved_on(frame) else remark(frame)
+            return Fault.FCB if content_of(frame) in seen or self._moved_on(frame) else remark(frame)
 
         while True:
             answer = await self._ask_telegram(req_ud2(number, fcb), number, address, seen, strange)
@@ -321,17 +325,23 @@ class Link:
         """
         answer = await self.ask(request, is_answer_of(number), address, remark=strange)
         if answer.kind is Kind.ACK or content_of(answer) in seen:
-            self._exchange.distrust()
+            self._exchange.distrust(LATEST if answer.kind is Kind.ACK else 0.0)
             answer = await self.ask(request, is_answer_of(number), address, remark=strange)
         return answer
 
     def _repeats_itself(self, address: Address, frames: list[bytes], answer: Frame) -> Incomplete:
-        what = f"Meter {address} announces a further telegram, but repeats itself: {len(frames)} came."
-        if answer.raw not in frames:
-            return Incomplete(what, tuple(frames))
-        # Not even the number that counts its answers has changed: it took the request for a repetition.
-        self._note_fcb_fault(address, "it sends the same telegram for both frame count bits")
-        return Incomplete(f"{what} It has an FCB fault.", tuple(frames), Fault.FCB)
+        # The number that counts its answers tells whether it took the request for a repetition of the last one.
+        if answer.raw in frames:
+            evidence = "it sends the same telegram for both frame count bits"
+        else:
+            evidence = "it begins anew when it is asked for its next telegram"
+        self._note_fcb_fault(address, evidence)
+        return Incomplete(
+            f"Meter {address} announces a further telegram, but repeats itself: {len(frames)} came. It has an FCB "
+            f"fault: {evidence}.",
+            tuple(frames),
+            Fault.FCB,
+        )
 
     def _moved_on(self, answer: Frame) -> bool:
         return bool(self._disturbed) and answer.kind is Kind.LONG and moved_on(self._disturbed, answer.raw)
@@ -340,6 +350,7 @@ class Link:
         """Raises `_Skipped` where the meter took a repetition for a request of its next telegram."""
         if self._moved_on(answer):
             self._note_fcb_fault(address, "it sends the next telegram when it is asked to repeat the last")
+            several = several or len(answer.raw) != len(self._disturbed)
         if several and self._repeated and address in self._fcb_faults:
             raise _Skipped
 
@@ -374,9 +385,6 @@ class Link:
                 if error.fault is Fault.CHECKSUM:
                     self._disturbed = error.raw
                 continue
-            if tried > 1:
-                # The answers to the earlier requests may still come.
-                self._exchange.distrust()
             self._repeated = tried > 1
             self._tries = max(self._tries, tried)
             return answer
@@ -385,9 +393,23 @@ class Link:
         tries = f"{self._repeats + 1} tries" if self._repeats else "1 try"
         if disturbances:
             raise garbled(address, disturbances, tries)
+        if await self._answers_late(accept):
+            raise NoAnswer(
+                f"Meter {address} answers when its time is over ({tries}): give it or its line a larger margin_ms.",
+                Fault.LATE,
+            )
         raise NoAnswer(
             f"Meter {address} does not answer ({tries}): check its address, its wiring and the baud rate."
         )
+
+    async def _answers_late(self, accept: Accept) -> bool:
+        """Wait as long as the next request had to wait anyway, and look whether the answer comes meanwhile."""
+        try:
+            await self._exchange.settle()
+        except LineError as error:
+            raise LineDown(str(error)) from error
+        found = FrameReader().feed(bytes(self._exchange.unasked))
+        return any(isinstance(item, Frame) and accept(item) for item in found)
 
     async def _once(self, request: bytes, accept: Accept, about: _About, number: int) -> Frame:
         exchange, started = self._exchange, self._now()

@@ -70,6 +70,7 @@ class Master:
         self._watch = watch
         self._now = now
         self._busy = asyncio.Lock()
+        self._waiting = 0
         self._tried = asyncio.Event()  # set when the outcome of the first attempt to connect is known
         self._task: asyncio.Task[None] | None = None
         self._link: Link | None = None
@@ -94,10 +95,22 @@ class Master:
         Answers may come `extra` s later than the line allows. Raises `LineDown`, or `RateRefused` where the line
         cannot be switched.
         """
-        async with self._busy:
+        self._waiting += 1
+        try:
+            await self._busy.acquire()
+        finally:
+            self._waiting -= 1
+        try:
             link = await self._connected()
             await link.use(baud or self.baud, extra)
             yield link
+        finally:
+            self._busy.release()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the line."""
+        return self._waiting > 0
 
     async def read(
         self,

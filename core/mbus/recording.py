@@ -25,7 +25,7 @@ from core import VERSION
 from core.errors import CmeError
 from core.mbus.address import SELECTED
 from core.mbus.frame import ACK, BITS_PER_BYTE, CI_SELECT, FCB, FCV, REQ_UD2, SND_NKE, Frame, Kind
-from core.mbus.simulator.bus import Answer
+from core.mbus.simulator.bus import Answer, SimulatedBus
 from core.mbus.simulator.misfortune import LineMisfortune
 from core.mbus.simulator.serving import DELAY_BITS, DELAY_SECONDS
 from core.mbus.watch import Fault, Purpose, Try
@@ -175,7 +175,7 @@ def load_recording(path: Path) -> RecordedBus:
     return RecordedBus(read_recording(path).tries)
 
 
-class RecordedBus:
+class RecordedBus(SimulatedBus):
     """Answers as a recorded line did. No I/O and no waiting: `respond` says what would be heard.
 
     The same request gets its recorded answers in their order, and then from the first one on again; one that is
@@ -183,16 +183,15 @@ class RecordedBus:
     selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
     count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
-    request comes late after the one before it.
+    request comes late after the one before it. It has no meters; the line may get an echo, noise on the idle line or a
+    broken cable.
     """
-
-    broken = False
-    rate: int | None = None
-    """At which the master speaks; a recording answers at any."""
 
     def __init__(self, tries: Iterable[Try]) -> None:
         tries = list(tries)
-        self.misfortune = LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
+        super().__init__(
+            (), misfortune=LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
+        )
         self._scripts: defaultdict[_Key, _Script] = defaultdict(_Script)
         self._selection = b""
         self._asked: _Key | None = None
@@ -206,6 +205,8 @@ class RecordedBus:
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence."""
+        if self.broken:
+            return None
         self._selection, key = _context(self._selection, frame.raw)
         if key not in self._scripts:
             if frame.kind is Kind.SHORT and frame.control == SND_NKE and frame.address in self._alive:
@@ -213,10 +214,6 @@ class RecordedBus:
             key = (key[0], _other_fcb(frame.raw))
         repeated, self._asked = key == self._asked, key
         return self._scripts[key].next(repeated=repeated) if key in self._scripts else None
-
-    def unasked(self) -> tuple[float, Answer] | None:
-        """Nothing: what came unasked follows an answer."""
-        return None
 
 
 _Key = tuple[bytes, bytes]

@@ -58,7 +58,7 @@ async def connect(host: str, port: int, make: Callable[[], _Protocol]) -> _Proto
         raise LineError(_explain_name(host, error)) from error
     except OSError as error:
         raise LineError(f"The {name} cannot be reached: {error.strerror or error}.") from error
-    _keep_alive(stream.get_extra_info("socket"))
+    keep_alive(stream.get_extra_info("socket"))
     try:
         async with asyncio.timeout(_CLOSED_AT_ONCE):
             reason = await protocol.transport.lost()
@@ -78,8 +78,8 @@ def _explain_name(host: str, error: Exception) -> str:
     return f"The host name {host!r} is not known: check it, or use the IP address."
 
 
-def _keep_alive(connection: socket.socket) -> None:
-    """Without it, a host that lost its power looks like one whose meters are all dead."""
+def keep_alive(connection: socket.socket) -> None:
+    """Have a peer that lost its power or network noticed after `DEAD_AFTER`; without it, it seems to be silent."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         ("TCP_KEEPIDLE", _KEEP_IDLE),

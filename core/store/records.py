@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from core.errors import CmeError
+from core.mbus.address import SecondaryAddress
 from core.snapshot import MeterState
 
 GATEWAY_EVENTS = 1000
@@ -60,6 +61,13 @@ class StoredMeter:
     removed_ms: int | None
     logical_device: int | None = None
     """The address that it had when the gateway ran last."""
+
+    @property
+    def identity(self) -> SecondaryAddress | None:
+        """What it said of itself, None before it did."""
+        if not self.identification:
+            return None
+        return SecondaryAddress(self.identification, self.manufacturer or None, self.version, self.medium)
 
 
 class ProfileRow(NamedTuple):

@@ -112,6 +112,14 @@ class Store:
             ids += await self._add_slice(readings[start : start + _SLICE])
         return ids
 
+    async def sealed_readings(self, key: int, after: int, limit: int) -> list[Reading]:
+        """Readings of a meter, with an id above `after`, that want for the right key, oldest first."""
+        return await self._reader.do(lambda reader: reader.sealed_readings(key, after, limit))
+
+    async def open_readings(self, key: int, readings: Sequence[Reading]) -> None:
+        """Count readings of a meter as good from now on, in its profiles too: its key opens them."""
+        await self._writer.do(lambda changes: changes.open_readings(key, readings))
+
     async def reading(self, number: int) -> Reading | None:
         """The reading with this id."""
         return await self._reader.do(lambda reader: reader.reading(number))

@@ -20,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "gateway"))
 from dlms_link import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
 from many_meters import Installed
 
+from core.config import MeterConfig
 from core.config_file import ConfigFile
+from core.config_tables import add_meters, set_line
 from core.dlms.axdr import Tag
 from core.interval import Interval
 from core.mapping.ready import ready_mappings
@@ -57,9 +59,8 @@ def prepare(state: StateDir) -> None:
             "gateway.timezone": "Europe/Stockholm",
         }
     )
-    file.add_line({"name": "bench", "url": "sim:"})
-    for meter in meters():
-        file.add_meter({"line": "bench", "address": str(meter.address)})
+    file.edited(set_line(None, {"name": "bench", "url": "sim:"}))
+    file.edited(add_meters([MeterConfig(line="bench", address=str(meter.address)) for meter in meters()]))
     secrets = replace(
         Secrets.generate(),
         lls_password=PASSWORD,

@@ -152,8 +152,8 @@ def test_a_command_that_fails_says_why(gateway: Any, tmp_path: Path) -> None:
         (b'{"call": ["status"]}\n', "There is no call ['status']"),
         (b'{"call": "push_samples", "host": "", "port": 4059}\n', "A receiver has a host"),
         (b'{"call": "push_samples", "host": "localhost", "port": true}\n', "a port from 1 to 65535"),
-        (b'{"call": "status", "x": "' + b"x" * LONGEST_REQUEST + b'"}\n', "at most 4096 bytes"),
-        (b"x" * 3 * LONGEST_REQUEST, "at most 4096 bytes"),
+        (b'{"call": "status", "x": "' + b"x" * LONGEST_REQUEST + b'"}\n', f"at most {LONGEST_REQUEST} bytes"),
+        (b"x" * 3 * LONGEST_REQUEST, f"at most {LONGEST_REQUEST} bytes"),
     ],
 )
 def test_a_bad_request_is_answered_with_a_sentence(

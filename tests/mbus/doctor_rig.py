@@ -25,7 +25,6 @@ from core.mbus.simulator import (
     open_simulated,
     serials,
 )
-from core.mbus.simulator.bus import Bus
 from core.mbus.simulator.misfortune import LINE_UNHARMED
 from core.mbus.transport import Transport
 from core.meter import Meter
@@ -74,7 +73,7 @@ def installed(meters: Sequence[SimulatedMeter], *, secondary: bool = False) -> l
 class Rig:
     """`sweep` reads all meters; `diagnosis` is what the doctor says then."""
 
-    def __init__(self, bus: Bus, meters: Sequence[Meter], baud: int) -> None:
+    def __init__(self, bus: SimulatedBus, meters: Sequence[Meter], baud: int) -> None:
         self.bus = bus
         self.meters = list(meters)
         self.doctor = Doctor(FastClock(), lambda: UTC, lambda _: self.master)
@@ -129,7 +128,7 @@ async def rig(
 
 
 @contextlib.asynccontextmanager
-async def played(bus: Bus, meters: Sequence[Meter], baud: int = 2400) -> AsyncIterator[Rig]:
+async def played(bus: SimulatedBus, meters: Sequence[Meter], baud: int = 2400) -> AsyncIterator[Rig]:
     """The same for any bus and the meters that are installed on it."""
     made = Rig(bus, meters, baud)
     made.master.start()

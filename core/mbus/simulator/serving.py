@@ -8,10 +8,10 @@ import os
 import termios
 import tty
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
-from core.mbus.simulator.bus import Answer, Bus, overlay
+from core.mbus.simulator.bus import Answer, SimulatedBus, overlay
 from core.mbus.transport import BAUD_RATES, Transport
 
 DELAY_BITS, DELAY_SECONDS = 33, 0.03
@@ -33,7 +33,9 @@ class Wire:
     master speaks for the first time. Belongs to one event loop.
     """
 
-    def __init__(self, bus: Bus, baud: int, send: Callable[[bytes], None], *, fast: bool = False) -> None:
+    def __init__(
+        self, bus: SimulatedBus, baud: int, send: Callable[[bytes], None], *, fast: bool = False
+    ) -> None:
         """`fast` leaves out all times but those of late meters."""
         self._bus = bus
         self._send = send
@@ -93,6 +95,7 @@ class Wire:
 
     def _answer(self, answer: Answer, start: float) -> None:
         data, speakers = answer.data, answer.speakers
+        heard = 0
         last = self._talks[-1] if self._talks else None
         if last and start < last.end:
             if self._byte and speakers != last.speakers:
@@ -100,24 +103,28 @@ class Wire:
                 data = _overlap(last.data, data, round((start - last.start) / self._byte))
                 start = min(start, last.start)
                 speakers |= last.speakers
+                heard = last.heard
             else:
                 start = last.end  # one meter says one thing after the other
-        self._talks.append(self._say(data, start, speakers))
+        self._talks.append(self._say(data, start, speakers, heard))
 
-    def _say(self, data: bytes, start: float, speakers: frozenset[int]) -> _Talk:
+    def _say(self, data: bytes, start: float, speakers: frozenset[int], heard: int = 0) -> _Talk:
+        """Hand `data` over as it comes in, but for the bytes at its begin that were `heard` already."""
         loop = asyncio.get_running_loop()
-        step = max(1, int(_CHUNK / self._byte)) if self._byte else len(data)
-        timers = []
-        for begin in range(0, len(data), step):
+        step = max(1, int(_CHUNK / self._byte) if self._byte else len(data))
+        talk = _Talk(data, speakers, start, start + len(data) * self._byte, heard)
+        for begin in range(heard, len(data), step):
             chunk = data[begin : begin + step]
-            timers.append(loop.call_at(start + (begin + len(chunk)) * self._byte, self._hand_over, chunk))
-        return _Talk(data, speakers, start, start + len(data) * self._byte, timers)
+            due = start + (begin + len(chunk)) * self._byte
+            talk.timers.append(loop.call_at(due, self._hand_over, talk, chunk))
+        return talk
 
-    def _hand_over(self, chunk: bytes) -> None:
+    def _hand_over(self, talk: _Talk, chunk: bytes) -> None:
+        talk.heard += len(chunk)
         self._send(chunk)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Talk:
     """Bytes that meters send, and when."""
 
@@ -125,7 +132,8 @@ class _Talk:
     speakers: frozenset[int]
     start: float  # loop time
     end: float
-    timers: list[asyncio.TimerHandle]
+    heard: int  # bytes that were handed over
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     def cancel(self) -> None:
         for timer in self.timers:
@@ -141,7 +149,7 @@ def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
     return overlay((b"\xff" * max(0, -lag) + first, b"\xff" * max(0, lag) + second))
 
 
-def open_simulated(bus: Bus, baud: int, *, fast: bool = False) -> Transport:
+def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
     """A line to `bus` in this event loop."""
 
     async def change_baud(rate: int) -> None:
@@ -153,7 +161,7 @@ def open_simulated(bus: Bus, baud: int, *, fast: bool = False) -> Transport:
 
 
 async def serve_tcp(
-    bus: Bus, baud: int, host: str = "127.0.0.1", port: int = 0, *, fast: bool = False
+    bus: SimulatedBus, baud: int, host: str = "127.0.0.1", port: int = 0, *, fast: bool = False
 ) -> asyncio.Server:
     """A TCP level converter. Like a real one it serves one client: a new one takes the line over.
 
@@ -165,7 +173,7 @@ async def serve_tcp(
 
 
 class _TcpClient(asyncio.Protocol):
-    def __init__(self, bus: Bus, baud: int, fast: bool, clients: list[asyncio.Transport]) -> None:
+    def __init__(self, bus: SimulatedBus, baud: int, fast: bool, clients: list[asyncio.Transport]) -> None:
         self._bus, self._baud, self._fast, self._clients = bus, baud, fast, clients
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -191,7 +199,7 @@ class SimulatedPty:
     The rate on the bus is the one that the client sets, `baud` until then.
     """
 
-    def __init__(self, bus: Bus, baud: int, *, fast: bool = False) -> None:
+    def __init__(self, bus: SimulatedBus, baud: int, *, fast: bool = False) -> None:
         self._own, self._other = os.openpty()  # the other end stays open, so that clients may come and go
         tty.setraw(self._other)
         self._baud = baud
