@@ -70,6 +70,9 @@ _LOOKED_MS: Final = 5 * 60_000
 """The shortest time that a load is told of."""
 
 _GOOD: Final = (None, Fault.FCB)
+_ONE_BIT: Final = {change & 0xFF for bit in range(8) for change in (1 << bit, -(1 << bit))}
+"""By how much one bit changes a sum; of what chance makes of it, one in seventeen looks the same."""
+
 _BROKEN: Final = (Fault.NOISE, Fault.CHECKSUM, Fault.COLLISION, Fault.CUT, Fault.UNEXPECTED)
 
 
@@ -241,7 +244,6 @@ BAUD: Final = "wrong baud rate"
 SLOW: Final = "slow answerer"
 FCB_FAULT: Final = "FCB fault"
 WRONG: Final = "wrong meter"
-SUMS: Final = "wrong checksums"
 CUT_OFF: Final = "broken-off answers"
 DISTURBED: Final = "disturbed meter"
 ENDLESS_READOUT: Final = "endless readout"
@@ -461,7 +463,6 @@ def _meter(patient: Patient, line: Set[str]) -> Finding | None:
         _other_meter,
         _fcb,
         _endless,
-        _wrong_sums,
     ]
     if not {CHATTY, MASTER} & line:
         rules += [_late, _broken]
@@ -538,20 +539,6 @@ def _endless(patient: Patient) -> Finding | None:
     )
 
 
-def _wrong_sums(patient: Patient) -> Finding | None:
-    """Two that talk at once change the checksum by chance, a meter that reckons wrong always in the same way."""
-    errors = [sample.sum_error for sample in patient.samples if sample.fault is Fault.CHECKSUM]
-    readouts = sum(s.fault is Fault.CHECKSUM and s.number == 1 for s in patient.samples)
-    if len(errors) < FEW or readouts < 2 or None in errors or len(set(errors)) > 1:
-        return None
-    return _of(
-        patient,
-        SUMS,
-        "It reckons its checksum wrong: its telegrams cannot be believed; have it repaired or replaced.",
-        f"{len(errors)} checksums, each wrong by the bits {errors[0]:02X}.",
-    )
-
-
 def _broken(patient: Patient) -> Finding | None:
     """Every telegram, or every answer at all, is broken: in which way?"""
     acknowledged = [s for s in patient.samples if s.asked is not Asked.DATA and s.fault is not Fault.SILENCE]
@@ -579,7 +566,7 @@ def _broken(patient: Patient) -> Finding | None:
     if kind is Fault.CUT:
         sentence = "Its telegrams break off: its supply from the bus may be weak, or it is defective."
         return _of(patient, CUT_OFF, sentence, evidence)
-    if kind is Fault.NOISE:
+    if kind is Fault.NOISE or _single_bits(data):
         return _of(
             patient, DISTURBED, "Its telegrams are disturbed: check its terminals and its cable.", evidence
         )
@@ -669,6 +656,13 @@ def _of(
 def _all_broken(samples: Sequence[Sample]) -> bool:
     broken = sum(sample.fault in _BROKEN for sample in samples)
     return broken >= FEW and broken >= ALWAYS * len(samples)
+
+
+def _single_bits(samples: Sequence[Sample]) -> bool:
+    """Whether checksums are wrong as by one bit that was disturbed; where two talk at once, many are."""
+    errors = [sample.sum_error for sample in samples if sample.sum_error is not None]
+    single = sum(error in _ONE_BIT for error in errors)
+    return len(errors) >= MOST * len(samples) and single >= ALWAYS * len(errors)
 
 
 def _always_broken(patient: Patient) -> bool:

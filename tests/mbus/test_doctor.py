@@ -33,7 +33,6 @@ from core.findings import (
     SHORT,
     SLOW,
     SLOW_WAY,
-    SUMS,
     TWO,
     WRONG,
 )
@@ -51,8 +50,11 @@ MATRIX: Mapping[str, tuple[Mapping[str, Any], frozenset[tuple[str, str]]]] = {
     "a dead meter": ({"meter3": Misfortune(dead=True)}, frozenset({(THIRD, DEAD)})),
     "a slow meter": ({"meter3": Misfortune(late=0.1)}, frozenset({(THIRD, SLOW)})),
     "a late meter": ({"meter3": Misfortune(late=0.6)}, frozenset({(THIRD, SLOW)})),
-    "every checksum wrong": ({"meter3": Misfortune(wrong_checksum=1)}, frozenset({(THIRD, SUMS)})),
-    "every second checksum wrong": ({"meter3": Misfortune(wrong_checksum=2)}, frozenset({(THIRD, SUMS)})),
+    "every telegram disturbed": ({"meter3": Misfortune(wrong_checksum=1)}, frozenset({(THIRD, DISTURBED)})),
+    "every second telegram disturbed": (
+        {"meter3": Misfortune(wrong_checksum=2)},
+        frozenset({(THIRD, DISTURBED)}),
+    ),
     "garbage in front of answers": (
         {"meter3": Misfortune(noise=b"\x00\xff\x68\x11")},
         frozenset({(THIRD, DISTURBED)}),
