@@ -582,10 +582,10 @@ class Core:
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
-            if line.transparent and (reason := line.transparent.view().reason):
-                yield f"Line {line.config.name}: {reason}"
             if line.schedule and not line.schedule.fits:
                 yield misfit(line.config.name, line.schedule)
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
         yield from self._doctor.alarms()
         for problem in self._devices.problems:
             yield f"Mapping {problem}"

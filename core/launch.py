@@ -148,24 +148,6 @@ class RunningGateway:
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
         return self._thread.submit(self._core.association_log())
 
-    def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
-        return self._thread.submit(self._core.installation.install_meters(meters))
-
-    def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
-        return self._thread.submit(self._core.installation.change_meter(key, values))
-
-    def remove_meters(self, keys: Collection[int]) -> Future[int]:
-        return self._thread.submit(self._core.installation.remove_meters(keys))
-
-    def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
-        return self._thread.submit(self._core.installation.change_line(name, values))
-
-    def remove_line(self, name: str) -> Future[None]:
-        return self._thread.submit(self._core.installation.remove_line(name))
-
-    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
-        return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
-
     def diagnosis(self, line: str) -> Future[LineDiagnosis]:
         return self._thread.submit(self._core.doctor.diagnosis(line))
 
@@ -183,6 +165,24 @@ class RunningGateway:
 
     def record_line(self, line: str, path: Path | None) -> Future[None]:
         return self._thread.submit(self._core.doctor.record(line, path))
+
+    def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
+        return self._thread.submit(self._core.installation.install_meters(meters))
+
+    def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_meter(key, values))
+
+    def remove_meters(self, keys: Collection[int]) -> Future[int]:
+        return self._thread.submit(self._core.installation.remove_meters(keys))
+
+    def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
+        return self._thread.submit(self._core.installation.change_line(name, values))
+
+    def remove_line(self, name: str) -> Future[None]:
+        return self._thread.submit(self._core.installation.remove_line(name))
+
+    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
+        return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

@@ -206,9 +206,9 @@ def line_view(line: Line, meters: int, health: str = "") -> LineView:
         meters=meters,
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
-        transparent=line.transparent.view() if line.transparent else None,
         schedule=line.schedule,
         health=health,
+        transparent=line.transparent.view() if line.transparent else None,
     )
 
 
