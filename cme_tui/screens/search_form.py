@@ -91,7 +91,7 @@ class SearchFormScreen(FormScreen):
     async def _start(self, request: SearchRequest) -> None:
         future = self.cme.gateway.start_search(request)
         if not await self.cme.answer(future, "Starting the search"):
-            self.refuse(str(future.exception()))
+            self.refuse(future.exception())
         elif self.cme.screen is self:
             self.cme.pop_screen()
             self.cme.pull()

@@ -162,6 +162,8 @@ async def test_troubles_are_told_in_full(session):
         await begun(s, troubles=2)
         await s.press("tab", "down")
         assert TROUBLES[1] in " ".join(s.lines("#detail").split())
+        await s.press("enter")
+        assert isinstance(s.screen, SearchScreen)
         await s.press("tab")
         assert s.app.focused is s.table("#found")
 
@@ -219,6 +221,7 @@ async def test_a_meter_found_by_primary_address_is_installed_as_a_number(session
         view = s.gateway.line().search
         s.gateway.show_line(search=replace(view, meters=(replace(view.meters[1], address="42"),)))
         s.app.pull()
+        assert "42 (70112345)" in rows(s)[0]
         await s.press("i", "y")
         assert s.gateway.config().meters[-1].address == 42
 
