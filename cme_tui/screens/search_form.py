@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 
+from cme_tui.meters.listed import expected_of
 from cme_tui.screens.form import NO, YES, Field, FormScreen
+from cme_tui.screens.pick import PickFileScreen
 from cme_tui.widgets.lines import Line
+from cme_tui.wording import count
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
 from core.mbus.transport import BAUD_RATES
@@ -37,7 +41,7 @@ class SearchFormScreen(FormScreen):
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
-        "A CSV file with the serials of the meters that should be there makes the search ask for those first, and "
+        "A CSV file with the secondary addresses of the meters that should be there makes the search ask for those first, and "
         "tells at the end which are missing and which were not expected. s starts it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,6 +53,7 @@ class SearchFormScreen(FormScreen):
         """`started` is called when the search runs and this screen is gone."""
         super().__init__(_fields(line))
         self._line = line.name
+        self._expected: tuple[str, ...] = ()
         self._started = started
         self._estimate: Line = (" Estimating ...",)
 
@@ -62,7 +67,7 @@ class SearchFormScreen(FormScreen):
         self.changed()
 
     def changed(self) -> None:
-        self.run_worker(self._ask_estimate(), group="estimate", exclusive=True)
+        self.run_worker(self._ask_estimate, group="estimate", exclusive=True)
 
     def unsaved(self) -> str:
         return ""  # a form that was not started is nothing that could be lost
@@ -82,7 +87,36 @@ class SearchFormScreen(FormScreen):
             first=int(span[1]) if span else 1,
             last=int(span[2]) if span else 250,
             hex_digits=values["hex"] == YES,
+            expected=self._expected if values["expected"] else (),
         )
+
+    def opened(self, field: Field) -> bool:
+        if field.name != "expected":
+            return False
+        picker = PickFileScreen(
+            "Meters that should be there",
+            self.TAB,
+            Path.home(),
+            ".csv",
+            lambda path: self._expect(path, picker),
+        )
+        self.cme.push_screen(picker)
+        return True
+
+    async def _expect(self, path: Path, picker: PickFileScreen) -> str:
+        """Take the meters of a file; why it is refused, "" where it is not."""
+        try:
+            expected = await asyncio.to_thread(expected_of, path)
+        except CmeError as error:
+            return str(error)
+        if not expected:
+            return "It has no secondary address; a meter with a primary one is found, but cannot be expected."
+        if self.cme.screen is picker:
+            self.cme.pop_screen()
+            self._expected = expected
+            self.put("expected", f"{count(len(expected), 'meter')} of {path.name}")
+            self.changed()  # also where a file of the same name has as many others
+        return ""
 
     def action_start(self) -> None:
         if self.complete() and (request := self.request):
@@ -126,6 +160,12 @@ def _fields(line: LineView) -> list[Field]:
             wrong=_wrong_mask,
         ),
         Field("hex", "Hex digits", YES, "Whether to look for A to E in identifications as well.", (YES, NO), only=True),
+        Field(
+            "expected", "Expected meters", "",
+            "Enter chooses a CSV file with a column \"secondary address\": those are asked for first, and told as "
+            "found, missing or unexpected. The arrow keys drop it.",
+            ("",), empty="(none)",
+        ),
         Field(
             "primary", "Primary addresses", "1-250", "For primary addresses: the lowest and the highest, 0 to 250.",
             wrong=_wrong_span,

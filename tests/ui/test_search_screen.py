@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from recorded import RecordedGateway
 from recorded_installation import FOUND, TROUBLES
+from textual import events
 
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.choose import ChooseScreen
@@ -61,7 +62,7 @@ async def test_the_fields_are_the_request(session):
     async with session() as s:
         await s.press("f6", "f", "right", "right", "down", "enter", *"300", "comma", *"9600", "enter")
         await s.press("down", "enter", *["backspace"] * 6, *"ffffff.hyd", "enter", "down", "space")
-        await s.press("down", "enter", *["backspace"] * 3, *"99", "enter", "s")
+        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter", "s")
         assert isinstance(s.screen, SearchScreen)
         asked = SearchRequest("main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False)
         assert s.gateway.commands == [f"search {asked}"]
@@ -73,7 +74,7 @@ async def test_the_fields_are_the_request(session):
         (1, "2401", "Baud rates are 300, 600, 1200, 2400"),
         (1, "fast", "Baud rates are 300"),
         (2, "G", "A mask has 8 digits with F for any"),
-        (4, "0", "Primary addresses are two numbers from 0 to 250"),
+        (5, "0", "Primary addresses are two numbers from 0 to 250"),
     ],
 )
 async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, text, sentence):
@@ -88,6 +89,38 @@ async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, t
         assert "corrected first" in s.status
         assert s.gateway.commands == []
         assert text in s.screen.values[s.screen.here.name]
+
+
+async def test_the_expected_meters_come_from_a_file(session, tmp_path):
+    """Their secondary addresses go into the request; the arrow keys drop them again."""
+    path = tmp_path / "serials.csv"
+    path.write_text("name;secondary address\nattic;12345678\nlaundry;2345678.HYD.25.07\n")
+    async with session() as s:
+        await s.press("f6", "f", *["down"] * 4, "enter", "ctrl+u")
+        s.app.post_message(events.Paste(str(path)))
+        await s.settle()
+        await s.press("enter")
+        assert isinstance(s.screen, SearchFormScreen)
+        assert "2 meters of serials.csv" in s.table("#form").text_of(4)
+        assert s.screen.request.expected == ("12345678", "02345678.HYD.25.07")
+        await s.press("left")
+        assert s.screen.request.expected == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("a\n1\n", 'Column 1 "a" is not known'), ("primary address\n5\n", "It has no secondary")],
+)
+async def test_a_file_without_serials_is_refused(session, tmp_path, text, sentence):
+    """Below its path, with the reason."""
+    path = tmp_path / "serials.csv"
+    path.write_text(text)
+    async with session() as s:
+        await s.press("f6", "f", *["down"] * 4, "enter", "ctrl+u")
+        s.app.post_message(events.Paste(str(path)))
+        await s.settle()
+        await s.press("enter")
+        assert sentence in s.lines("#refused")
 
 
 async def test_a_search_that_is_refused_leaves_the_form_as_it_is(session):
