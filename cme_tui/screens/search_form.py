@@ -41,8 +41,8 @@ class SearchFormScreen(FormScreen):
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
-        "A CSV file with the secondary addresses of the meters that should be there makes the search ask for those first, and "
-        "tells at the end which are missing and which were not expected. s starts it."
+        "A CSV file with the secondary addresses of the meters that should be there makes the search ask for those "
+        "first, and tells at the end which are missing and which were not expected. s starts it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *FormScreen.BINDINGS,
@@ -67,7 +67,7 @@ class SearchFormScreen(FormScreen):
         self.changed()
 
     def changed(self) -> None:
-        self.run_worker(self._ask_estimate, group="estimate", exclusive=True)
+        self.run_worker(self._ask_estimate(), group="estimate", exclusive=True)
 
     def unsaved(self) -> str:
         return ""  # a form that was not started is nothing that could be lost
@@ -114,8 +114,10 @@ class SearchFormScreen(FormScreen):
         if self.cme.screen is picker:
             self.cme.pop_screen()
             self._expected = expected
-            self.put("expected", f"{count(len(expected), 'meter')} of {path.name}")
-            self.changed()  # also where a file of the same name has as many others
+            text = f"{count(len(expected), 'meter')} of {path.name}"
+            if text == self.values["expected"]:
+                self.changed()  # another file of that name, with as many
+            self.put("expected", text)
         return ""
 
     def action_start(self) -> None:
