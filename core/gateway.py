@@ -34,7 +34,7 @@ from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import NOWHERE, Fleet, Plan
 from core.installation import Installation
-from core.lines import Lines, line_view
+from core.lines import Line, Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
 from core.mapping.folder import last_change
@@ -46,6 +46,7 @@ from core.meter import Meter
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
+from core.search import Searches
 from core.secrets import Secrets
 from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
@@ -53,6 +54,7 @@ from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
     LineState,
+    LineView,
     LogEntry,
     MeterDetail,
     MeterState,
@@ -119,6 +121,7 @@ class Core:
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
         self.commissioning: Commissioning
+        self.searches: Searches
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -179,7 +182,10 @@ class Core:
             self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
         )
         self._parts.push_async_callback(self.commissioning.close)
+        self.searches = Searches(self.store, self._lines, self._fleet.on_line, self._clock, self._touch)
+        self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
+        await self.searches.open()
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
         self._parts.push_async_callback(self._server.stop)
@@ -355,6 +361,7 @@ class Core:
         await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
+        self.searches.installed()
         if config.push != old.push:
             self._push.changed()
         if {meter.key for meter in self._fleet} != before:
@@ -517,7 +524,7 @@ class Core:
                 frame_counter=security.frame_counter(),
                 logical_devices=self._devices.count,
             ),
-            lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
+            lines=tuple(self._line_view(line) for line in self._lines),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._server.sessions()
@@ -526,6 +533,10 @@ class Core:
             push=self._push.view(),
             last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _line_view(self, line: Line) -> LineView:
+        name = line.config.name
+        return line_view(line, len(self._fleet.on_line(name)), self.searches.view(name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)

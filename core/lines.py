@@ -14,6 +14,7 @@ from core.mbus.link import Readout
 from core.mbus.master import Master
 from core.meter import Meter
 from core.reader import LineReader
+from core.searching import SearchView
 from core.snapshot import LineState, LineView
 from core.transparent import TransparentPort
 
@@ -107,8 +108,8 @@ class Lines:
         return Line(config, master, reader, transparent)
 
 
-def line_view(line: Line, meters: int) -> LineView:
-    """The line as screens show it, with how many `meters` hang on it."""
+def line_view(line: Line, meters: int, search: SearchView | None) -> LineView:
+    """The line as screens show it, with how many `meters` hang on it, and the last search."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -119,6 +120,7 @@ def line_view(line: Line, meters: int) -> LineView:
         meters=meters,
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
+        search=search,
         transparent=line.transparent.view() if line.transparent else None,
     )
 

@@ -236,8 +236,7 @@ class Search:
                     if step.kind == "again" and len(self._answered) == 1 and not self._primary:
                         # Whoever was asked together with it was thought to be silent, too.
                         self._slow = True
-                        first, *later = self._parts(self._mask)
-                        self._steps.append(_Step("tree", first, str(self._mask), later))
+                        self._steps.append(_Step("tree", [str(self._mask)]))
         return len(self.found) > before
 
     def refuse(self, reason: str) -> None:
@@ -702,7 +701,9 @@ class Search:
         costs = [Costs.at(baud, margin) for _, baud in self._legs]
         likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
         least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, self._legs, strict=True))
-        meters = len(self._known) or _ASSUMED
+        addresses = [parse_address(text) for text in self._known]
+        primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
+        meters = max(primary, len(addresses) - primary) or _ASSUMED
         sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
         return SearchEstimate(least_s, likely_s, sum(item.total for item in likely), sentence)
 
