@@ -184,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     who.add_argument(
         "--meters", type=int, metavar="N", help="a fleet of N meters whose numbers are nearly equal"
     )
+    who.add_argument("--replay", type=Path, metavar="FILE", help="answer as a recorded line did")
     simulate.add_argument(
         "--misfortune",
         action="append",
@@ -198,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="5|7",
         help="all meters that can encrypt in this security mode, with keys that are printed",
     )
-    simulate.add_argument("--baud", type=int, default=2400)
+    simulate.add_argument("--baud", type=int, help="2400 by default, or that of the recording")
     simulate.add_argument("--fast", action="store_true", help="answer without the wire's delays")
 
     mapping = commands.add_parser("mapping", help="mapping files").add_subparsers(
@@ -446,6 +447,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 baud=arguments.baud,
                 fast=arguments.fast,
                 meters=arguments.meters,
+                replay=arguments.replay,
                 items=[
                     *arguments.misfortune,
                     *([f"encrypted:{arguments.encrypted}"] if arguments.encrypted else []),

@@ -132,10 +132,10 @@ def _timezone(value: Any) -> str:
 def _line_url(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"serial:\S+|sim:\S*", value):
         return value
-    found = re.fullmatch(r"tcp:\S+:([0-9]{1,5})", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"(?:tcp|rfc2217):\S+:([0-9]{1,5})", value) if isinstance(value, str) else None
     if found and 1 <= int(found[1]) <= 65535:
         return found[0]
-    raise _WrongValueError('"serial:/dev/ttyUSB0", "tcp:host:port" or "sim:"')
+    raise _WrongValueError('"serial:/dev/ttyUSB0", "tcp:host:port", "rfc2217:host:port" or "sim:"')
 
 
 def _address(value: Any) -> int | str:

@@ -27,6 +27,9 @@ from core.store import Reading, Store, StoredMeter
 
 NOWHERE: Final[Mapping[int, Place]] = MappingProxyType({})
 
+_SLICE: Final = 50
+"""Telegrams that are opened between two looks at the event loop, some 10 ms."""
+
 _OPEN: Final = 0xFF
 """A version or medium that says nothing: the wildcard of secondary addresses (EN 13757-3, 11.3)."""
 
@@ -118,6 +121,29 @@ class Fleet:
         else:
             meter.fail(outcome.state, outcome.reason, self._clock.now_ms())
 
+    async def unseal(self, meter: Meter) -> bool:
+        """Take the telegrams that were kept for want of the right key as the readings that they are, if it is there.
+
+        Whether the meter has a newer reading by that. Raises `StoreError`.
+        """
+        newest: Reading | None = None
+        after = 0
+        while rows := await self._store.sealed_readings(meter.key, after, _SLICE):
+            after = rows[-1].id
+            opened = [row for row in rows if _opens(meter, row)]
+            if opened:
+                await self._store.open_readings(meter.key, opened)
+                newest = opened[-1]
+            await asyncio.sleep(0)
+        if newest is None:
+            return False
+        telegrams = meter.decode(newest.frames)
+        await self._learn(meter, telegrams)
+        if meter.reading is not None and meter.reading.time_ms >= newest.time_ms:
+            return False
+        meter.accept(telegrams, newest.time_ms)
+        return True
+
     async def _settle(self, places: Iterable[Place], moved: Mapping[int, Place]) -> dict[Place, StoredMeter]:
         """Bring the store to the places of the configuration; its meters by place."""
         store, now = self._store, self._clock.now_ms()
@@ -178,6 +204,13 @@ def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[
             found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
             if len(found) == 1:
                 yield place, found[0]
+
+
+def _opens(meter: Meter, reading: Reading) -> bool:
+    try:
+        return not any(telegram.encrypted for telegram in meter.decode(reading.frames))
+    except TelegramError:
+        return False
 
 
 def _recall(meter: Meter, reading: Reading | None, failure: Reading | None) -> None:

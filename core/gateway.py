@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from core import VERSION, demo, views
 from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
+from core.commissioning import Commissioning
 from core.config import Config, Place, system_title, system_zone
 from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
@@ -33,7 +34,7 @@ from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import NOWHERE, Fleet, Plan
 from core.installation import Installation
-from core.lines import Lines, line_view
+from core.lines import Line, Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
 from core.mapping.folder import last_change
@@ -45,6 +46,7 @@ from core.meter import Meter
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
+from core.search import Searches
 from core.secrets import Secrets
 from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
@@ -52,6 +54,7 @@ from core.signature import package_signature
 from core.snapshot import (
     DlmsView,
     LineState,
+    LineView,
     LogEntry,
     MeterDetail,
     MeterState,
@@ -117,6 +120,8 @@ class Core:
         self._clock_setter: ClockSetter
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
+        self.commissioning: Commissioning
+        self.searches: Searches
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -173,7 +178,14 @@ class Core:
         await self._load_mappings(self._config)
         self._devices.show()
         self._parts.push_async_callback(self._lines.close)
+        self.commissioning = Commissioning(
+            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+        )
+        self._parts.push_async_callback(self.commissioning.close)
+        self.searches = Searches(self.store, self._lines, self._fleet.on_line, self._clock, self._touch)
+        self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
+        await self.searches.open()
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
         self._parts.push_async_callback(self._server.stop)
@@ -185,6 +197,7 @@ class Core:
             await self._push.meters_changed()
         self._spawn(self._power.keep())
         self._spawn(self._tick())
+        self._spawn(self._unseal())
 
     async def _start_events(self) -> None:
         self._events = await Events.open(self.store, self._clock)
@@ -313,6 +326,7 @@ class Core:
         """Put a configuration to use: first all that can fail, then `save`, and only then what clients see."""
         spoken = await self._find_dialect(config)
         facts = self._make_facts(config, spoken)
+        keys = self._security.secrets.meter_keys
         listens_anew = await self._open_server(config)
         try:
             try:
@@ -326,6 +340,8 @@ class Core:
                     await self._fleet.plan(self.store, self._config, back)
                 raise
             await self._take(config, spoken, facts, plan)
+            if self._security.secrets.meter_keys != keys:
+                self._spawn(self._unseal())
         finally:
             self._devices.show()  # also readings that came meanwhile
 
@@ -345,6 +361,7 @@ class Core:
         await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
+        self.searches.installed()
         if config.push != old.push:
             self._push.changed()
         if {meter.key for meter in self._fleet} != before:
@@ -440,6 +457,12 @@ class Core:
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
 
+    async def _unseal(self) -> None:
+        """A key that comes opens what was read before it."""
+        for meter in tuple(self._fleet):
+            if await self._fleet.unseal(meter) and meter in self._fleet:
+                self._show(meter)
+
     def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
         interval = meter.config.interval or self._config.readout.interval
         return interval.span(now_ms, self._facts.zone)
@@ -501,7 +524,7 @@ class Core:
                 frame_counter=security.frame_counter(),
                 logical_devices=self._devices.count,
             ),
-            lines=tuple(line_view(line, len(self._fleet.on_line(line.config.name))) for line in self._lines),
+            lines=tuple(self._line_view(line) for line in self._lines),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._server.sessions()
@@ -510,6 +533,10 @@ class Core:
             push=self._push.view(),
             last_fraud_ms=self._last_fraud_ms(),
         )
+
+    def _line_view(self, line: Line) -> LineView:
+        name = line.config.name
+        return line_view(line, len(self._fleet.on_line(name)), self.searches.view(name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)
@@ -521,12 +548,16 @@ class Core:
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
         for problem in self._devices.problems:
             yield f"Mapping {problem}"
         for meter in self._fleet:
             if meter.state is MeterState.WRONG_METER:
                 way_out = " If it was replaced, give its new secondary address in config.toml."
                 yield f"{meter.name}: {meter.reason}{way_out}"
+            elif meter.state in (MeterState.NO_KEY, MeterState.WRONG_KEY):
+                yield f"{meter.name}: {meter.reason}"
             elif meter.reading is not None and meter.mapping is None:
                 way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
                 yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."

@@ -21,8 +21,10 @@ from core.mapping.folder import add_file, remove_file, undo_change
 from core.mapping.model import MappingFile, dump
 from core.mapping.ready import ready_mappings
 from core.mapping.workshop import Coaching, Mappings, Preview
+from core.mbus.commands import Command
 from core.push.service import NotificationDetail
 from core.runtime import CoreThread
+from core.searching import SearchEstimate, SearchRequest
 from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
@@ -157,6 +159,24 @@ class RunningGateway:
 
     def remove_line(self, name: str) -> Future[None]:
         return self._thread.submit(self._core.installation.remove_line(name))
+
+    def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
+        return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
+
+    def estimate_search(self, request: SearchRequest) -> Future[SearchEstimate]:
+        return self._thread.submit(self._core.searches.estimate(request))
+
+    def start_search(self, request: SearchRequest) -> Future[None]:
+        return self._thread.submit(self._core.searches.start(request))
+
+    def pause_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.pause(line))
+
+    def resume_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.resume(line))
+
+    def stop_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.stop(line))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

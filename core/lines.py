@@ -14,7 +14,9 @@ from core.mbus.link import Readout
 from core.mbus.master import Master
 from core.meter import Meter
 from core.reader import LineReader
+from core.searching import SearchView
 from core.snapshot import LineState, LineView
+from core.transparent import TransparentPort
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class Line:
     config: LineConfig
     master: Master
     reader: LineReader
+    transparent: TransparentPort | None
 
 
 class Lines:
@@ -90,13 +93,23 @@ class Lines:
             now=lambda: self._clock.now_ms() / 1000,
         )
         reader = LineReader(master, self._record, self._span, self._clock, self._on_change)
+        transparent = None
+        if config.transparent_port:
+            transparent = TransparentPort(
+                master,
+                config.transparent_host,
+                config.transparent_port,
+                on_change=self._on_change,
+                now_ms=self._clock.now_ms,
+            )
+            transparent.start()
         master.start()
         reader.start()
-        return Line(config, master, reader)
+        return Line(config, master, reader, transparent)
 
 
-def line_view(line: Line, meters: int) -> LineView:
-    """The line as screens show it, with how many `meters` hang on it."""
+def line_view(line: Line, meters: int, search: SearchView | None) -> LineView:
+    """The line as screens show it, with how many `meters` hang on it, and the last search."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -107,9 +120,13 @@ def line_view(line: Line, meters: int) -> LineView:
         meters=meters,
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
+        search=search,
+        transparent=line.transparent.view() if line.transparent else None,
     )
 
 
 async def _close(line: Line) -> None:
+    if line.transparent:
+        await line.transparent.close()  # first: the line may be opened again with the same port
     await line.reader.stop()
     await line.master.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
@@ -22,7 +23,7 @@ from core.mapping.keys import Source as KeySource
 from core.mapping.model import CLASSES, Entry, MappingFile
 from core.mapping.simplified import Site
 from core.mbus.address import Address, SecondaryAddress, parse_address
-from core.mbus.telegram import Telegram, decode
+from core.mbus.telegram import Telegram, TelegramError, decode
 from core.snapshot import MeterState
 
 FRESH_MS: Final = 60_000
@@ -180,8 +181,24 @@ class Meter:
 
     def _decode(self, frame: bytes) -> Telegram:
         telegram = decode(frame)
-        key = self._keys.get(telegram.identification) if telegram.encrypted else None
-        return decode(frame, key) if key else telegram
+        name = telegram.identification or (self.known.identification if self.known else "")
+        key = self._keys.get(name)
+        if key and telegram.encrypted:
+            return decode(frame, key, self.known)
+        if key and telegram.missing:
+            raise TelegramError(
+                f"The telegram is cut off: it lacks {telegram.missing} of its encrypted bytes; read the meter again."
+            )
+        return telegram
+
+    def last_opened(self) -> str:
+        """When the key that it has now opened a telegram last, "2026-01-09 12:00"; "" for never."""
+        if self.reading is None:
+            return ""
+        opened = self.decode([telegram.frame for telegram in self.reading.telegrams])
+        if any(telegram.encrypted for telegram in opened) or all(each.body == each.frame for each in opened):
+            return ""
+        return f"{datetime.fromtimestamp(self.reading.time_ms / 1000, self._site.zone):%Y-%m-%d %H:%M}"
 
     def accept(self, telegrams: tuple[Telegram, ...], time_ms: int) -> None:
         """Take a good readout as the current one; `remap` then works out its values."""

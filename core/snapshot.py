@@ -26,7 +26,10 @@ class MeterState(StrEnum):
     OK = "ok"
     NO_ANSWER = "no answer"
     GARBLED = "garbled"  # bytes came, but no valid telegram
+    COLLISION = "collision"  # more than one meter answers at this address
     UNDECODABLE = "undecodable"  # a valid frame whose content cannot be read
+    NO_KEY = "no key"  # its telegrams are encrypted, and become values when its key is given
+    WRONG_KEY = "wrong key"  # the key that it was given does not open them
     WRONG_METER = "wrong meter"  # another meter answers at this address
     LINE_DOWN = "line down"
     DISABLED = "disabled"
@@ -65,8 +68,9 @@ class TransparentView:
     reason: str  # why it does not listen, "" while it does
     client: str  # "192.0.2.7:51034", "" for none
     since_ms: int | None  # of the client
-    sent: int  # bytes from the client to the line
+    sent: int  # bytes from the client, else the last one, to the line
     received: int
+    refused: int = 0  # clients that came while there was one
 
 
 @dataclass(frozen=True, slots=True)

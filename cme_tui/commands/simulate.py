@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cme_tui.commands.simulate_keys import misfortune_keys
+from core.errors import CmeError
+from core.mbus.recording import RecordedBus, read_recording
 from core.mbus.simulator import (
     SimulatedBus,
     SimulatedMeter,
     SimulatedPty,
-    SimulationError,
     arrange,
     load_meters,
     make_fleet,
@@ -24,35 +25,44 @@ from core.mbus.simulator.misfortune import described
 from core.mbus.transport import BAUD_RATES
 
 _HOST = "127.0.0.1"
+_BAUD = 2400
 
 
 def run(
     *,
     tcp: int | None,
     pty: bool,
-    telegrams: Path | None,
-    baud: int,
+    telegrams: Path | None = None,
+    baud: int | None = None,
     fast: bool = False,
     meters: int | None = None,
+    replay: Path | None = None,
     items: Sequence[str] = (),
 ) -> int:
     """Serve the line until SIGINT or SIGTERM; the exit code.
 
     `tcp` is a port on the local host (0 takes a free one), `pty` a pseudo terminal; one of them is needed.
-    `fast` answers at once instead of with the times of a wire at `baud`. `meters` makes a fleet of so many instead of
-    those in the folder `telegrams`. `items` are misfortunes and the like (`core.mbus.simulator.arrange`).
+    `fast` answers at once instead of with the times of a wire at `baud`, by default 2400 or that of the recording.
+    The meters are those of the folder `telegrams`, a fleet of so many `meters`, or what was recorded in `replay`.
+    `items` are misfortunes and the like (`core.mbus.simulator.arrange`).
     """
     if tcp is None and not pty:
         return _fail("Say how to reach the simulated line: --tcp PORT or --pty.")
     if tcp is not None and not 0 <= tcp < 65536:
         return _fail(f"{tcp} is no TCP port: give one from 1 to 65535, or 0 for a free one.")
-    if baud not in BAUD_RATES:
+    if baud is not None and baud not in BAUD_RATES:
         return _fail(f"{baud} baud is no rate of an M-Bus: choose one of {', '.join(map(str, BAUD_RATES))}.")
     try:
-        found = load_meters(telegrams) if meters is None else make_fleet(str(meters))
-        bus = SimulatedBus(found, time.time, baud=baud)
+        bus: SimulatedBus
+        if replay:
+            recording = read_recording(replay)
+            bus, baud = RecordedBus(recording.tries), baud or recording.baud
+        else:
+            baud = baud or _BAUD
+            found = load_meters(telegrams) if meters is None else make_fleet(str(meters))
+            bus = SimulatedBus(found, time.time, baud=baud)
         arrange(bus, items)
-    except SimulationError as error:
+    except CmeError as error:
         return _fail(str(error))
     return asyncio.run(_serve(bus, tcp, pty, baud, fast))
 
@@ -74,8 +84,10 @@ async def _serve(bus: SimulatedBus, tcp: int | None, pty: bool, baud: int, fast:
     if line:
         print(f"Simulated M-Bus line at serial:{line.path}")
     pace = "as fast as possible" if fast else f"{baud} baud"
-    print(f"{len(bus.meters)} meters, {pace}; end with Ctrl+C")
-    print(f"{'primary':>7}  {'secondary':<18}  medium")
+    who = "a recording" if isinstance(bus, RecordedBus) else f"{len(bus.meters)} meters"
+    print(f"{who}, {pace}; end with Ctrl+C")
+    if bus.meters:
+        print(f"{'primary':>7}  {'secondary':<18}  medium")
     for meter in sorted(bus.meters, key=lambda meter: meter.address):
         print(_describe(meter).rstrip())
     if wrong := described(bus.misfortune):

@@ -23,7 +23,7 @@ _STEPS = {"\x1b[A": -1, "\x1b[B": 1, "-": -1, "+": 1}
 def misfortune_keys(bus: SimulatedBus) -> Iterator[None]:
     """Listen to keys, where standard input is a terminal that belongs to this program; else do nothing."""
     descriptor = sys.stdin.fileno() if sys.stdin else -1
-    if not bus.meters or not os.isatty(descriptor) or os.tcgetpgrp(descriptor) != os.getpgrp():
+    if not os.isatty(descriptor) or os.tcgetpgrp(descriptor) != os.getpgrp():
         yield
         return
     keys = MisfortuneKeys(bus)
@@ -71,7 +71,7 @@ class MisfortuneKeys:
             return [f"  {kind.key}  {kind.name:<10} {kind.meaning}" for kind in KINDS]
         if key == "a":
             self._all = True
-        elif key in _STEPS:
+        elif key in _STEPS and self._meters:
             self._all = False
             self._place = (self._place + _STEPS[key]) % len(self._meters)
         elif kind := _BY_KEY.get(key):
@@ -93,11 +93,13 @@ class MisfortuneKeys:
         return []
 
     def _chosen(self) -> list[SimulatedMeter]:
-        return self._meters if self._all else [self._meters[self._place]]
+        return self._meters if self._all else self._meters[self._place : self._place + 1]
 
     def _state(self) -> str:
+        line = f"the line: {described(self._bus.misfortune) or 'well'}"
+        if not self._meters:
+            return line
         meter = self._meters[self._place]
         who = "all meters" if self._all else f"meter {meter.address} {meter.identity or ''}".rstrip()
         fates = {described(meter.misfortune) or "well" for meter in self._chosen()}
-        fate = fates.pop() if len(fates) == 1 else "some are unwell"
-        return f"{who}: {fate}; the line: {described(self._bus.misfortune) or 'well'}"
+        return f"{who}: {fates.pop() if len(fates) == 1 else 'some are unwell'}; {line}"

@@ -53,13 +53,15 @@ class SecondaryAddress:
 
     `identification` is 8 hex digits, upper case, where F stands for any digit; `None` in another field stands
     for any. `version` and `medium` are 0..254, since FFh is the wildcard on the wire (EN 13757-3, 11.3).
-    Raises `AddressError` for fields out of range.
+    `fabrication` is the number that the maker gave the meter, written as the identification is: it tells apart
+    meters that have the rest in common (enhanced selection, 11.5). Raises `AddressError` for fields out of range.
     """
 
     identification: str
     manufacturer: str | None = None
     version: int | None = None
     medium: int | None = None
+    fabrication: str | None = None
 
     def __post_init__(self) -> None:
         if not _IDENTIFICATION.fullmatch(self.identification):
@@ -73,6 +75,10 @@ class SecondaryAddress:
         for name, value in (("Version", self.version), ("Medium", self.medium)):
             if value is not None and not 0 <= value < _ANY_BYTE:
                 raise AddressError(f"{name} {value} is not valid: give 0 to 254 (two hex digits 00 to FE).")
+        if self.fabrication is not None and not _IDENTIFICATION.fullmatch(self.fabrication):
+            raise AddressError(
+                f"Fabrication number {self.fabrication!r} is not valid: give 8 digits, with F for any digit."
+            )
 
     @classmethod
     def from_header(cls, header: bytes) -> SecondaryAddress:
@@ -97,7 +103,10 @@ class SecondaryAddress:
         return "F" not in self.identification and None not in (self.manufacturer, self.version, self.medium)
 
     def to_bytes(self) -> bytes:
-        """The 8 bytes of a select frame, with F digits and FFh bytes as wildcards."""
+        """The 8 bytes of a header or select frame, with F digits and FFh bytes as wildcards.
+
+        The fabrication number is no part of them.
+        """
         code = _ANY_CODE if self.manufacturer is None else manufacturer_code(self.manufacturer)
         version = _ANY_BYTE if self.version is None else self.version
         medium = _ANY_BYTE if self.medium is None else self.medium
@@ -118,8 +127,9 @@ class SecondaryAddress:
 
     def agrees(self, other: SecondaryAddress) -> bool:
         """Whether both can name the same meter; a field that either leaves open does not count."""
-        pairs = zip(self.identification, other.identification, strict=True)
-        if any(a != b and "F" not in (a, b) for a, b in pairs):
+        if not _digits_agree(self.identification, other.identification):
+            return False
+        if self.fabrication and other.fabrication and not _digits_agree(self.fabrication, other.fabrication):
             return False
         fields = (
             (self.manufacturer, other.manufacturer),
@@ -129,26 +139,29 @@ class SecondaryAddress:
         return all(a is None or b is None or a == b for a, b in fields)
 
     def __str__(self) -> str:
+        fabrication = "" if self.fabrication is None else f"+{self.fabrication}"
         if self.manufacturer is None and self.version is None and self.medium is None:
-            return self.identification
+            return self.identification + fabrication
         version = "*" if self.version is None else f"{self.version:02X}"
         medium = "*" if self.medium is None else f"{self.medium:02X}"
-        return f"{self.identification}.{self.manufacturer or '*'}.{version}.{medium}"
+        return f"{self.identification}.{self.manufacturer or '*'}.{version}.{medium}{fabrication}"
 
 
 Address = PrimaryAddress | SecondaryAddress
 
 
 def parse_address(text: str) -> Address:
-    """The address that a text names: `5`, `12345678` or `12345678.HYD.25.07`.
+    """The address that a text names: `5`, `12345678`, `12345678.HYD.25.07` or `12345678.HYD.25.07+00012345`.
 
     Version and medium are two hex digits. `*` stands for any manufacturer, version or medium, and so does a
-    field left out at the end. `str()` of the result is the same address again. Raises `AddressError`.
+    field left out at the end. What follows a `+` is the fabrication number. `str()` of the result is the same
+    address again. Raises `AddressError`.
     """
     wanted = text.strip().upper()
     if wanted.isascii() and wanted.isdigit() and len(wanted) <= 3:
         return PrimaryAddress(int(wanted))
-    fields = wanted.split(".")
+    header, plus, fabrication = wanted.partition("+")
+    fields = header.split(".")
     if not _IDENTIFICATION.fullmatch(fields[0]) or len(fields) > 4:
         raise AddressError(
             f"{text.strip()!r} is no M-Bus address: give a primary address (1 to 250), or a secondary one "
@@ -160,6 +173,7 @@ def parse_address(text: str) -> Address:
         None if manufacturer == "*" else manufacturer,
         _parse_byte("version", version, text),
         _parse_byte("medium", medium, text),
+        fabrication if plus else None,
     )
 
 
@@ -172,6 +186,10 @@ def manufacturer_code(letters: str) -> int:
 def manufacturer_letters(code: int) -> str:
     """The three letters of a manufacturer number, not all A..Z if it is none; bit 15 does not count."""
     return "".join(chr(64 + (code >> shift & 0x1F)) for shift in (10, 5, 0))
+
+
+def _digits_agree(one: str, other: str) -> bool:
+    return all(a == b or "F" in (a, b) for a, b in zip(one, other, strict=True))
 
 
 def _parse_byte(name: str, text: str, whole: str) -> int | None:

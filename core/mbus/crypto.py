@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, Literal, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -11,6 +12,14 @@ _BLOCK: Final = 16
 _CHECK: Final = b"\x2f\x2f"
 _OLD_SIGNATURES: Final = (0xFFFF, 0xB627, 0x27B6)
 _UNSUPPORTED_MODES: Final = frozenset({2, 3, 4, 6, 8, 9, 10, 13})
+
+
+class Seal(Enum):
+    """Why a telegram stays closed."""
+
+    NO_KEY = "no key"
+    WRONG_KEY = "wrong key"  # it is whole, but 2F 2F does not come out
+    UNKNOWN = "unknown"  # no key would help: security mode, missing identification
 
 
 class Envelope(NamedTuple):
@@ -50,22 +59,25 @@ def envelope(signature: int, content: int, end: int) -> Envelope | None:
 
 def opened(
     body: bytes, sealed: Envelope, key: bytes | None, identity: Identity, counter: bytes
-) -> tuple[bytes, str]:
-    """The frame with its content decrypted, or an empty one and the reason. `counter`: 4 bytes, mode 7 only.
+) -> tuple[bytes, str, Seal | None]:
+    """The frame with its content decrypted, or an empty one, the reason and its kind.
 
-    `key` must have 16 bytes. Content that does not start with 2F 2F was made with another key.
+    `counter`: 4 bytes, mode 7 only. `key` must have 16 bytes. Content that does not start with 2F 2F was made with
+    another key.
     """
     if sealed.mode not in (5, 7):
-        return b"", f"the telegram is encrypted in security mode {sealed.mode}, which is not supported"
+        problem = f"the telegram is encrypted in security mode {sealed.mode}, which is not supported"
+        return b"", problem, Seal.UNKNOWN
     if key is None:
-        return b"", f"the telegram is encrypted (security mode {sealed.mode}): give the meter its key"
+        problem = f"the telegram is encrypted (security mode {sealed.mode}): give the meter its key"
+        return b"", problem, Seal.NO_KEY
     if len(key) != _BLOCK:
-        return b"", f"the key of the meter has {len(key)} bytes instead of 16"
+        return b"", f"the key of the meter has {len(key)} bytes instead of 16", Seal.WRONG_KEY
     if not identity.identification and (sealed.mode == 5 or body[sealed.start - 1] >> 4 & 3):
-        return (
-            b"",
-            "the telegram is encrypted but its short header lacks the identification that decryption needs",
+        problem = (
+            "the telegram is encrypted but its short header lacks the identification that decryption needs"
         )
+        return b"", problem, Seal.UNKNOWN
     if sealed.mode == 5:
         vector = _vector(identity)
         keys = [key]
@@ -77,8 +89,20 @@ def opened(
         decryptor = Cipher(algorithms.AES(candidate), modes.CBC(vector)).decryptor()
         plain = decryptor.update(content) + decryptor.finalize()
         if plain.startswith(_CHECK):
-            return body[: sealed.start] + plain + body[sealed.stop :], ""
-    return b"", "the telegram cannot be opened: the key of the meter is not the one it was encrypted with"
+            return body[: sealed.start] + plain + body[sealed.stop :], "", None
+    problem = "the telegram cannot be opened: the key of the meter is not the one it was encrypted with"
+    return b"", problem, Seal.WRONG_KEY
+
+
+def missing(signature: int, content: int, end: int) -> int:
+    """How many of the bytes that the configuration word calls encrypted (mode 5 or 7) the telegram lacks.
+
+    Older meters have a signature there: only of a meter that is known to encrypt this says something.
+    """
+    mode, length = signature >> 8 & 0x1F, (signature >> 4 & 0xF) * _BLOCK
+    if signature in _OLD_SIGNATURES or mode not in (5, 7):
+        return 0
+    return max(0, content + (mode == 7) + length - end)
 
 
 def sealed(mode: Literal[5, 7], key: bytes, identity: Identity, records: bytes) -> bytes:

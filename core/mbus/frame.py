@@ -7,6 +7,7 @@ from enum import Enum
 
 from core.errors import CmeError
 from core.mbus.address import HEADER_LENGTH, SELECTED, SecondaryAddress
+from core.mbus.watch import Fault
 
 ACK = b"\xe5"
 """Single character: the slave received a frame that asks for no data."""
@@ -37,6 +38,8 @@ CI_SELECT = 0x52
 _START_LONG, _START_SHORT, _STOP = 0x68, 0x10, 0x16
 _SHORT_LENGTH = 5
 _LONG_HEADER = 4
+_OVERLAID_STARTS = ACK[0] & _START_LONG  # where two send at once, a 0 bit wins
+_FABRICATION_RECORD = b"\x0c\x78"  # DIF and VIF of 8 BCD digits with the fabrication number
 _OVERHEAD = 6  # bytes of a long frame that L does not count
 _LEAST_L = 3  # C, A and CI
 _MOST_L = 255
@@ -72,10 +75,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Bytes that belong to no valid frame, and why."""
+    """Bytes that belong to no valid frame, and why.
+
+    `COLLISION` stands for the shapes that two answers at once have and that a disturbed bit seldom makes: a frame that
+    begins with 68h and has another framing byte wrong, or the start bytes E5h and 68h laid over each other. Two
+    telegrams of one length keep their shape; they have a wrong checksum.
+    """
 
     raw: bytes
     reason: str
+    fault: Fault = Fault.NOISE
 
 
 def snd_nke(address: int) -> bytes:
@@ -94,8 +103,14 @@ def snd_ud(address: int, fcb: bool, ci: int, data: bytes = b"") -> bytes:
 
 
 def select(address: SecondaryAddress) -> bytes:
-    """Select the meters that match a secondary address, and deselect all others (EN 13757-3, 11.3)."""
-    return snd_ud(SELECTED, False, CI_SELECT, address.to_bytes())
+    """Select the meters that match a secondary address, and deselect all others (EN 13757-3, 11.3).
+
+    With a fabrication number it is the enhanced selection (11.5), which only meters know that have such a record.
+    """
+    extra = b""
+    if address.fabrication is not None:
+        extra = _FABRICATION_RECORD + bytes.fromhex(address.fabrication)[::-1]
+    return snd_ud(SELECTED, False, CI_SELECT, address.to_bytes() + extra)
 
 
 def short_frame(control: int, address: int) -> bytes:
@@ -158,22 +173,22 @@ class FrameReader:
         self._buffer += data
         found: list[Frame | Garbage] = []
         skipped = bytearray()
-        reason = ""
+        cause = Garbage(b"", "")
         position = 0
         while position < len(self._buffer):
             result = _examine(self._buffer, position)
             if result is None:
                 break
-            if isinstance(result, Frame):
-                _report(found, skipped, reason)
+            # What has the extent of a frame is an item of its own, even with a wrong checksum.
+            if isinstance(result, Frame) or result.fault is Fault.CHECKSUM:
+                _report(found, skipped, cause)
                 found.append(result)
-                position += len(result.raw)
             else:
                 # The first reason is the cause; what follows it is the rest of the same disturbance.
-                reason = reason if skipped else result.reason
+                cause = cause if skipped else result
                 skipped += result.raw
-                position += len(result.raw)
-        _report(found, skipped, reason)
+            position += len(result.raw)
+        _report(found, skipped, cause)
         del self._buffer[:position]
         return found
 
@@ -184,12 +199,12 @@ class FrameReader:
         missing = self.missing
         raw = bytes(self._buffer)
         self._buffer.clear()
-        return Garbage(raw, f"cut off after {len(raw)} bytes, at least {missing} more expected")
+        return Garbage(raw, f"cut off after {len(raw)} bytes, at least {missing} more expected", Fault.CUT)
 
 
-def _report(found: list[Frame | Garbage], skipped: bytearray, reason: str) -> None:
+def _report(found: list[Frame | Garbage], skipped: bytearray, cause: Garbage) -> None:
     if skipped:
-        found.append(Garbage(bytes(skipped), reason))
+        found.append(Garbage(bytes(skipped), cause.reason, cause.fault))
         skipped.clear()
 
 
@@ -202,7 +217,10 @@ def _examine(buffer: bytearray, start: int) -> Frame | Garbage | None:
         return _examine_short(bytes(buffer[start : start + _SHORT_LENGTH]))
     if first == _START_LONG:
         return _examine_long(buffer, start)
-    return Garbage(bytes((first,)), f"{first:02X} is no start byte")
+    raw = bytes((first,))
+    if first == _OVERLAID_STARTS:
+        return Garbage(raw, f"{first:02X} is E5 and 68 at once", Fault.COLLISION)
+    return Garbage(raw, f"{first:02X} is no start byte")
 
 
 def _examine_short(raw: bytes) -> Frame | Garbage | None:
@@ -211,30 +229,32 @@ def _examine_short(raw: bytes) -> Frame | Garbage | None:
     if raw[4] != _STOP:
         return Garbage(raw[:1], f"stop byte {raw[4]:02X} instead of 16")
     if (raw[1] + raw[2]) & 0xFF != raw[3]:
-        return Garbage(raw, f"checksum {raw[3]:02X} instead of {(raw[1] + raw[2]) & 0xFF:02X}")
+        expected = (raw[1] + raw[2]) & 0xFF
+        return Garbage(raw, f"checksum {raw[3]:02X} instead of {expected:02X}", Fault.CHECKSUM)
     return Frame(Kind.SHORT, raw, raw[1], raw[2])
 
 
 def _examine_long(buffer: bytearray, start: int) -> Frame | Garbage | None:
     header = bytes(buffer[start : start + _LONG_HEADER])
     if len(header) > 1 and header[1] < _LEAST_L:
-        return Garbage(header[:1], f"length byte {header[1]:02X} is below 03")
+        return Garbage(header[:1], f"length byte {header[1]:02X} is below 03", Fault.COLLISION)
     if len(header) > 2 and header[1] != header[2]:
-        return Garbage(header[:1], f"length bytes {header[1]:02X} and {header[2]:02X} differ")
+        reason = f"length bytes {header[1]:02X} and {header[2]:02X} differ"
+        return Garbage(header[:1], reason, Fault.COLLISION)
     if len(header) < _LONG_HEADER:
         return None
     if header[3] != _START_LONG:
-        return Garbage(header[:1], f"second start byte {header[3]:02X} instead of 68")
+        return Garbage(header[:1], f"second start byte {header[3]:02X} instead of 68", Fault.COLLISION)
     end = start + header[1] + _OVERHEAD
     if len(buffer) < end:
         return None
     raw = bytes(buffer[start:end])
     if raw[-1] != _STOP:
-        return Garbage(header[:1], f"stop byte {raw[-1]:02X} instead of 16")
+        return Garbage(header[:1], f"stop byte {raw[-1]:02X} instead of 16", Fault.COLLISION)
     checksum = sum(raw[_LONG_HEADER:-2]) & 0xFF
     if checksum != raw[-2]:
         # The framing bytes all fit, so the frame's extent is known: no frame is searched for within it.
-        return Garbage(raw, f"checksum {raw[-2]:02X} instead of {checksum:02X}")
+        return Garbage(raw, f"checksum {raw[-2]:02X} instead of {checksum:02X}", Fault.CHECKSUM)
     return Frame(Kind.LONG, raw, raw[4], raw[5], raw[6], raw[7:-2])
 
 

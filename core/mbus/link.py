@@ -8,17 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.mbus.address import POINT_TO_POINT, SELECTED, Address, PrimaryAddress, SecondaryAddress
-from core.mbus.errors import Garbled, Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
-from core.mbus.exchange import Disturbance, Exchange, Silence
-from core.mbus.frame import RSP_UD, Frame, Kind, identity_of, req_ud2, select, snd_nke
+from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
+from core.mbus.answer import content_of, garbled, is_ack, is_answer_of, matches, moved_on, verify
+from core.mbus.errors import Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
+from core.mbus.exchange import LATEST, Accept, Disturbance, Exchange, Silence
+from core.mbus.frame import Frame, FrameReader, Kind, identity_of, req_ud2, select, snd_nke
 from core.mbus.telegram import TelegramError, decode
 from core.mbus.transport import LineError, Transport
 from core.mbus.watch import Fault, Purpose, Try, Watch
 
 log = logging.getLogger(__name__)
 
-_RSP_UD_MASK = 0x4F  # without the reserved bit and the slave's ACD and DFC bits
+_NOISY_TRIES = 20  # for so many tries a line counts as noisy after noise was heard
+
+Remark = Callable[[Frame], Fault | None]
+"""What is wrong with an answer that is accepted all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Readout:
     started: float  # seconds since 1970-01-01 UTC
     finished: float
     tries: int  # of the exchange that needed most; 1 if all went well at once
+    fcb_fault: str = ""  # how the meter mishandles the frame count bit; "" if it was not seen to
 
 
 class ProbeResult(StrEnum):
@@ -41,12 +46,20 @@ class ProbeResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What answers at an address, which may have wildcards."""
+    """What answers at an address, which may have wildcards.
+
+    With `NOTHING`, `found` is a meter that answered although it is not meant: a late or faulty one, which is not at
+    this address. With `ONE` and no `frame`, the meter acknowledges but has no data to send.
+    """
 
     result: ProbeResult
     found: SecondaryAddress | None = None  # who answered; None where its header says nothing
     frame: bytes = b""  # its first telegram
     raw: bytes = b""  # what was heard where it is not clear who answered
+
+
+class _Skipped(Exception):  # noqa: N818 - an outcome
+    """Telegrams of a readout may be missing, since the meter does not follow the frame count bit."""
 
 
 def telegram_follows(frame: bytes) -> bool:
@@ -55,6 +68,10 @@ def telegram_follows(frame: bytes) -> bool:
         return decode(frame).more_follows
     except TelegramError:
         return False
+
+
+def _nothing(_: Frame) -> None:
+    return None
 
 
 class Link:
@@ -80,77 +97,163 @@ class Link:
         self.transport = transport
         self.baud = baud
         self._exchange = Exchange(transport, baud, margin)
-        self._margin = margin
         self._repeats = repeats
         self._most_telegrams = most_telegrams
         self._more_follows = more_follows
         self._watch = watch
         self._now = now
-        self._fcb: dict[int, bool] = {}  # primary address -> FCB of the next request; absent = reset first
+        self._rate_holds = True
+        self._links: dict[tuple[int, int], _SlaveLink] = {}  # of baud rate and primary address
+        self._fcb_faults: dict[Address, str] = {}
         self._deselected = False
+        self._noisy = 0  # tries for which silence is not taken for the absence of a meter
         self._tries = 1
+        self._repeated = False  # the last request
+        self._disturbed = b""  # a telegram with a wrong checksum that the last request brought first
 
     async def use(self, baud: int, extra: float = 0.0) -> None:
         """Speak at this rate from now on, and wait `extra` s longer for answers. Raises `RateRefused`."""
-        if baud != self.baud:
-            raise RateRefused(f"This line cannot be switched to {baud} baud.")
-        del extra
+        if baud != self.baud or not self._rate_holds:
+            await self._switch(baud)
+        self._exchange.use(baud, extra)
+
+    async def _switch(self, baud: int) -> None:
+        try:
+            # Whatever is under way at the old rate passes first; at the new one it would be noise.
+            await self._exchange.settle()
+            self._rate_holds = False  # until the outcome is known: a change may be cancelled
+            await self.transport.set_baud(baud)
+        except LineError as error:
+            self._rate_holds = True
+            raise RateRefused(
+                f"This line cannot be switched from {self.baud} to {baud} baud. {error}"
+            ) from error
+        self.baud = baud
+        self._rate_holds = True
 
     def forget(self) -> None:
         """Another master spoke to the meters: what they remember is not known."""
-        self._fcb.clear()
+        self._links.clear()
         self._deselected = False
+        self._exchange.distrust()
 
     async def read(self, address: Address, expected: SecondaryAddress | None = None) -> Readout:
         """Read all telegrams of one meter, as `Master.read` says."""
         self._tries = 1
         started = self._now()
-        if isinstance(address, PrimaryAddress):
-            frames = await self._read_primary(address, expected)
-        else:
-            frames = await self._read_secondary(address, expected)
-        return Readout(tuple(frames), started, self._now(), self._tries)
+        for _ in range(self._repeats + 1):
+            try:
+                if isinstance(address, PrimaryAddress):
+                    frames = await self._read_primary(address, expected)
+                else:
+                    frames = await self._read_secondary(address, expected)
+            except _Skipped:
+                continue
+            fault = self._fcb_faults.get(address, "")
+            return Readout(tuple(frames), started, self._now(), self._tries, fault)
+        raise Incomplete(
+            f"Meter {address} has an FCB fault, so that telegrams are missing wherever the line is disturbed: "
+            f"{self._fcb_faults[address]}.",
+            (),
+            Fault.FCB,
+        )
 
     async def probe(self, address: Address) -> Probe:
-        """Find out whether none, one or several meters answer at an address."""
+        """Find out whether none, one or several meters answer at an address.
+
+        Silence is believed at once, except on a line where noise was heard of late. Anything else than silence is
+        looked into by asking for data: an acknowledgement alone proves nothing, and telegrams of several meters
+        disturb each other. Whom a mask with wildcards found is selected by the address in the telegram as well.
+        """
+        if isinstance(address, PrimaryAddress):
+            number, opening = address.number, snd_nke(address.number)
+            self._links.pop((self.baud, number), None)
+        else:
+            number, opening = SELECTED, select(address)
+            self._deselected = False
         about = _About(address, Purpose.SEARCH)
-        number = address.number if isinstance(address, PrimaryAddress) else SELECTED
-        opening = select(address) if isinstance(address, SecondaryAddress) else snd_nke(number)
-        self.forget()
-        try:
+        raw = await self._open_probe(opening, about)
+        return await self._probe_data(address, number, about, raw) if raw else Probe(ProbeResult.NOTHING)
+
+    async def _open_probe(self, opening: bytes, about: _About) -> bytes:
+        """What was heard after a selection or reset; nothing for silence."""
+        for tried in range(1, 3 if self._noisy else 2):
             try:
-                await self._once(opening, _is_ack, about, 1)
-            except Disturbance:
+                return (await self._once(opening, is_ack, about, tried)).raw
+            except Silence:
+                continue
+            except Disturbance as heard:
+                return heard.raw
+        return b""
+
+    async def _probe_data(self, address: Address, number: int, about: _About, raw: bytes) -> Probe:
+        request, accept = req_ud2(number, True), is_answer_of(number)
+        outcome = Probe(ProbeResult.NOTHING, raw=raw)
+        for tried in (1, 2):
+            try:
+                answer = await self._once(request, accept, about, tried)
+            except Silence:
+                continue
+            except Disturbance as heard:
+                foreign = heard.fault in (Fault.UNEXPECTED, Fault.LATE)
+                outcome = Probe(ProbeResult.NOTHING if foreign else ProbeResult.SEVERAL, raw=heard.raw)
+                if heard.fault is Fault.COLLISION and not self._noisy:
+                    break
+                continue
+            if answer.kind is Kind.ACK:
+                # One that is late may be of another meter; it is believed when it comes again.
+                outcome = Probe(ProbeResult.NOTHING if tried == 1 else ProbeResult.ONE, raw=answer.raw)
+                self._exchange.distrust(LATEST)
+            elif isinstance(address, PrimaryAddress) or matches(answer, address):
+                found = identity_of(answer)
+                masked = isinstance(address, SecondaryAddress) and not address.exact
+                # Two telegrams of one length may make a third with a right checksum, of a meter that is not there.
+                if masked and found and not await self._open_probe(select(found), about):
+                    return Probe(ProbeResult.SEVERAL, raw=answer.raw)
+                return Probe(ProbeResult.ONE, found, answer.raw)
+            else:
+                outcome = Probe(ProbeResult.NOTHING, identity_of(answer), answer.raw)
                 self._exchange.distrust()
-            answer = await self._once(req_ud2(number, True), _is_answer_of(number), about, 1)
-        except Silence:
-            return Probe(ProbeResult.NOTHING)
-        except Disturbance as heard:
-            return Probe(ProbeResult.SEVERAL, raw=heard.raw)
-        return Probe(ProbeResult.ONE, identity_of(answer), answer.raw)
+        return outcome
 
     async def deselect(self) -> None:
         """Reset the address of selected meters; only a meter that is selected acknowledges."""
         try:
-            await self._once(snd_nke(SELECTED), _is_ack, _About(None, Purpose.READ), 1)
+            await self._once(snd_nke(SELECTED), is_ack, _About(None, Purpose.READ), 1)
         except (Silence, Disturbance) as outcome:
             log.debug("deselect: %r", outcome)
 
     async def _read_primary(self, address: PrimaryAddress, expected: SecondaryAddress | None) -> list[bytes]:
-        number = address.number
+        key = self.baud, address.number
         # Taken out for as long as the outcome is open: after a failure or a cancellation the link is reset.
-        fcb = self._fcb.pop(number, None)
-        if fcb is None:
-            await self.ask(snd_nke(number), _is_ack, address)
+        link = self._links.pop(key, None)
+        fcb = link.fcb if link else True
+        if not link:
+            await self.ask(snd_nke(address.number), is_ack, address)
+        frames = await self._read_telegrams(address, address.number, fcb, [expected])
+        unchanging = link.unchanging if link else False
+        if link and not unchanging and frames[0] == link.telegram and not self._repeated:
+            # Either nothing at all has changed since, or the meter did not see the new frame count bit.
             fcb = True
-        try:
-            frames = await self._read_telegrams(address, number, fcb, (expected,))
-        except NoData:
-            self._fcb[number] = not fcb
-            raise
-        if len(frames) == 1:
-            self._fcb[number] = not fcb
-        # A meter with several telegrams is reset before the next readout, so that it begins with the first.
+            frames = await self._read_anew(address, link.telegram, expected)
+            unchanging = frames[0] == link.telegram
+        # A meter with several telegrams is reset before every readout, so that it begins with the first.
+        if len(frames) == 1 and address not in self._fcb_faults:
+            self._links[key] = _SlaveLink(not fcb, frames[0], unchanging)
+        return frames
+
+    async def _read_anew(
+        self, address: PrimaryAddress, stale: bytes, expected: SecondaryAddress | None
+    ) -> list[bytes]:
+        """Reset the link and read again; a telegram that is no longer the stale one proves a fault."""
+
+        def remark(frame: Frame) -> Fault | None:
+            return None if frame.raw == stale else Fault.FCB
+
+        await self.ask(snd_nke(address.number), is_ack, address)
+        frames = await self._read_telegrams(address, address.number, True, [expected], remark)
+        if frames[0] != stale:
+            self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
         return frames
 
     async def _read_secondary(
@@ -162,8 +265,8 @@ class Link:
                     await self.deselect()
                 # Set again only after success: a failure may leave meters selected that should not be.
                 self._deselected = False
-                await self.ask(select(address), _is_ack, address)
-                frames = await self._read_telegrams(address, SELECTED, True, (address, expected))
+                await self.ask(select(address), is_ack, address)
+                frames = await self._read_telegrams(address, SELECTED, True, [address, expected])
             except WrongMeter:
                 # It may be the late answer of a meter that was asked before.
                 if last:
@@ -179,27 +282,33 @@ class Link:
         address: Address,
         number: int,
         fcb: bool,
-        wanted: tuple[SecondaryAddress | None, ...],
+        wanted: list[SecondaryAddress | None],
+        remark: Remark = _nothing,
     ) -> list[bytes]:
         """Ask for telegrams until the meter has no more, with the frame count bit toggled for each."""
         frames: list[bytes] = []
         seen: set[bytes] = set()
+
+        def strange(frame: Frame) -> Fault | None:
+            return Fault.FCB if content_of(frame) in seen or self._moved_on(frame) else remark(frame)
+
         while True:
-            answer = await self.ask(req_ud2(number, fcb), _is_answer_of(number), address)
+            answer = await self._ask_telegram(req_ud2(number, fcb), number, address, seen, strange)
             if answer.kind is Kind.ACK:
                 if not frames:
                     raise NoData(f"Meter {address} answers, but has no data to send.")
                 return frames
-            _verify(answer, address, wanted)
-            content = _without_access_number(answer)
+            verify(answer, address, wanted)
+            content = content_of(answer)
             if content in seen:
-                raise Incomplete(
-                    f"Meter {address} announces a further telegram, but repeats itself: {len(frames)} came.",
-                    tuple(frames),
-                )
+                raise self._repeats_itself(address, frames, answer)
+            more = self._more_follows(answer.raw)
+            self._require_none_skipped(address, answer, several=more or bool(frames))
+            if not frames and (first := identity_of(answer)):
+                wanted = [*wanted, SecondaryAddress(first.identification, first.manufacturer)]
             seen.add(content)
             frames.append(answer.raw)
-            if not self._more_follows(answer.raw):
+            if not more:
                 return frames
             if len(frames) == self._most_telegrams:
                 raise Incomplete(
@@ -207,60 +316,120 @@ class Link:
                 )
             fcb = not fcb
 
+    async def _ask_telegram(
+        self, request: bytes, number: int, address: Address, seen: set[bytes], strange: Remark
+    ) -> Frame:
+        """The answer to REQ_UD2, asked for a second time where it may be a late one to another request.
+
+        A meter that followed the frame count bit sends the same again.
+        """
+        answer = await self.ask(request, is_answer_of(number), address, remark=strange)
+        if answer.kind is Kind.ACK or content_of(answer) in seen:
+            self._exchange.distrust(LATEST if answer.kind is Kind.ACK else 0.0)
+            answer = await self.ask(request, is_answer_of(number), address, remark=strange)
+        return answer
+
+    def _repeats_itself(self, address: Address, frames: list[bytes], answer: Frame) -> Incomplete:
+        # The number that counts its answers tells whether it took the request for a repetition of the last one.
+        if answer.raw in frames:
+            evidence = "it sends the same telegram for both frame count bits"
+        else:
+            evidence = "it begins anew when it is asked for its next telegram"
+        self._note_fcb_fault(address, evidence)
+        return Incomplete(
+            f"Meter {address} announces a further telegram, but repeats itself: {len(frames)} came. It has an FCB "
+            f"fault: {evidence}.",
+            tuple(frames),
+            Fault.FCB,
+        )
+
+    def _moved_on(self, answer: Frame) -> bool:
+        return bool(self._disturbed) and answer.kind is Kind.LONG and moved_on(self._disturbed, answer.raw)
+
+    def _require_none_skipped(self, address: Address, answer: Frame, *, several: bool) -> None:
+        """Raises `_Skipped` where the meter took a repetition for a request of its next telegram."""
+        if self._moved_on(answer):
+            self._note_fcb_fault(address, "it sends the next telegram when it is asked to repeat the last")
+            several = several or len(answer.raw) != len(self._disturbed)
+        if several and self._repeated and address in self._fcb_faults:
+            raise _Skipped
+
+    def _note_fcb_fault(self, address: Address, evidence: str) -> None:
+        if address not in self._fcb_faults:
+            log.warning("Meter %s has an FCB fault: %s.", address, evidence)
+        self._fcb_faults[address] = evidence
+
     async def ask(
         self,
         request: bytes,
-        accept: Callable[[Frame], bool],
+        accept: Accept,
         address: Address | None,
         purpose: Purpose = Purpose.READ,
+        remark: Remark = _nothing,
     ) -> Frame:
         """One request and the first frame that `accept` takes for its answer.
 
         It is repeated with the very same bytes where the answer is missing or disturbed. Raises `NoAnswer` or
         `Garbled`.
         """
-        disturbance: Disturbance | None = None
+        about = _About(address, purpose, remark)
+        disturbances: list[Disturbance] = []
+        self._disturbed = b""
         for tried in range(1, self._repeats + 2):
             try:
-                answer = await self._once(request, accept, _About(address, purpose), tried)
+                answer = await self._once(request, accept, about, tried)
             except Silence:
                 continue
             except Disturbance as error:
-                disturbance = error
+                disturbances.append(error)
+                if error.fault is Fault.CHECKSUM:
+                    self._disturbed = error.raw
                 continue
-            if tried > 1:
-                # The answers to the earlier requests may still come.
-                self._exchange.distrust()
+            self._repeated = tried > 1
             self._tries = max(self._tries, tried)
             return answer
+        # An answer may still come, and must not be taken for that to another request.
+        self._exchange.distrust()
         tries = f"{self._repeats + 1} tries" if self._repeats else "1 try"
-        if disturbance is None:
+        if disturbances:
+            raise garbled(address, disturbances, tries)
+        if await self._answers_late(accept):
             raise NoAnswer(
-                f"Meter {address} does not answer ({tries}): check its address, its wiring and the baud rate."
+                f"Meter {address} answers when its time is over ({tries}): give it or its line a larger margin_ms.",
+                Fault.LATE,
             )
-        raise Garbled(
-            f"The answer of meter {address} is disturbed ({tries}): {disturbance.reason}. Look for noise, or "
-            "for two meters with the same address.",
-            disturbance.raw,
+        raise NoAnswer(
+            f"Meter {address} does not answer ({tries}): check its address, its wiring and the baud rate."
         )
 
-    async def _once(
-        self, request: bytes, accept: Callable[[Frame], bool], about: _About, number: int
-    ) -> Frame:
+    async def _answers_late(self, accept: Accept) -> bool:
+        """Wait as long as the next request had to wait anyway, and look whether the answer comes meanwhile."""
+        try:
+            await self._exchange.settle()
+        except LineError as error:
+            raise LineDown(str(error)) from error
+        found = FrameReader().feed(bytes(self._exchange.unasked))
+        return any(isinstance(item, Frame) and accept(item) for item in found)
+
+    async def _once(self, request: bytes, accept: Accept, about: _About, number: int) -> Frame:
         exchange, started = self._exchange, self._now()
         fault: Fault | None = None
         try:
-            return await exchange.ask(request, accept)
+            answer = await exchange.ask(request, accept)
+            fault = about.remark(answer)
+            return answer
         except Silence:
             fault = Fault.SILENCE
             raise
-        except Disturbance:
-            fault = Fault.NOISE
+        except Disturbance as error:
+            fault = error.fault
             raise
         except LineError as error:
             raise LineDown(str(error)) from error
         finally:
             heard = exchange.heard
+            noise = fault is Fault.NOISE or heard.before
+            self._noisy = _NOISY_TRIES if noise else max(0, self._noisy - 1)
             self._watch(
                 Try(
                     round(started * 1000),
@@ -274,48 +443,24 @@ class Link:
                     fault,
                     heard.delay,
                     self._now() - started,
+                    bytes(heard.before),
                 )
             )
 
 
 @dataclass(frozen=True, slots=True)
 class _About:
+    """What a request is for."""
+
     address: Address | None
     purpose: Purpose
+    remark: Remark = _nothing
 
 
-def _is_ack(frame: Frame) -> bool:
-    return frame.kind is Kind.ACK
+@dataclass(frozen=True, slots=True)
+class _SlaveLink:
+    """What a slave and its master know of each other."""
 
-
-def _is_answer_of(number: int) -> Callable[[Frame], bool]:
-    """A telegram with the address that was asked, or the acknowledgement of a meter without data."""
-    anyone = number in (SELECTED, POINT_TO_POINT)
-
-    def accept(frame: Frame) -> bool:
-        if frame.kind is Kind.LONG:
-            return frame.control & _RSP_UD_MASK == RSP_UD and (anyone or frame.address == number)
-        return frame.kind is Kind.ACK
-
-    return accept
-
-
-def _verify(answer: Frame, address: Address, wanted: tuple[SecondaryAddress | None, ...]) -> None:
-    found = identity_of(answer)
-    if found is None:
-        return
-    for identity in wanted:
-        if identity is not None and not identity.agrees(found):
-            raise WrongMeter(
-                f"Meter {found} answered at address {address} instead of {identity}: check both addresses.",
-                found,
-                (answer.raw,),
-            )
-
-
-def _without_access_number(answer: Frame) -> bytes:
-    """What makes two telegrams the same: everything but the number that counts the answers."""
-    counter = {0x72: 8, 0x76: 8, 0x7A: 0, 0x73: 4, 0x77: 4}.get(answer.ci)
-    if counter is None:
-        return answer.raw
-    return bytes((answer.ci,)) + answer.payload[:counter] + answer.payload[counter + 1 :]
+    fcb: bool  # of the next request
+    telegram: bytes  # the last one
+    unchanging: bool  # a reset brings the same telegram again, with the same access number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -12,7 +13,7 @@ from core.errors import CmeError
 from core.mbus.address import Address, SecondaryAddress
 from core.mbus.errors import LineDown
 from core.mbus.link import Link, Readout, telegram_follows
-from core.mbus.opener import open_transport
+from core.mbus.opener import open_transport, wait_to_open
 from core.mbus.transport import Transport
 from core.mbus.watch import Watch
 from core.snapshot import LineState
@@ -31,7 +32,8 @@ LAST_RETRY = 60.0
 class Master:
     """Owns one line. `start` it, `read` as often as wanted, `close` it; all on one event loop.
 
-    The line is opened again by itself, after 1 s, 2 s ... 60 s. Reads wait for each other.
+    The line is opened again by itself, after 1 s, 2 s ... 60 s, or as soon as its serial device is plugged in. Reads
+    wait for each other.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Master:
         self._watch = watch
         self._now = now
         self._busy = asyncio.Lock()
+        self._waiting = 0
         self._tried = asyncio.Event()  # set when the outcome of the first attempt to connect is known
         self._task: asyncio.Task[None] | None = None
         self._link: Link | None = None
@@ -92,10 +95,22 @@ class Master:
         Answers may come `extra` s later than the line allows. Raises `LineDown`, or `RateRefused` where the line
         cannot be switched.
         """
-        async with self._busy:
+        self._waiting += 1
+        try:
+            await self._busy.acquire()
+        finally:
+            self._waiting -= 1
+        try:
             link = await self._connected()
             await link.use(baud or self.baud, extra)
             yield link
+        finally:
+            self._busy.release()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the line."""
+        return self._waiting > 0
 
     async def read(
         self,
@@ -115,14 +130,15 @@ class Master:
             return await link.read(address, expected)
 
     async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         delay = FIRST_RETRY
         while True:
+            begin = loop.time()
             try:
                 transport = await self._open_line(self.url, self.baud)
             except CmeError as error:
                 self._change(LineState.DOWN, str(error))
             else:
-                delay = FIRST_RETRY
                 try:
                     self._connect(transport)
                     reason = await transport.lost()
@@ -131,8 +147,12 @@ class Master:
                     transport.close()
                 self._change(LineState.DOWN, reason)
             self._tried.set()
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, LAST_RETRY)
+            # A converter that loses us again and again, perhaps to another master, is not fought for.
+            if loop.time() > begin + LAST_RETRY:
+                delay = FIRST_RETRY
+            # Spread, so that masters who lost one host do not come back to it in step.
+            appeared = await wait_to_open(self.url, delay * random.uniform(0.8, 1.2))
+            delay = FIRST_RETRY if appeared else min(2 * delay, LAST_RETRY)
 
     def _connect(self, transport: Transport) -> None:
         # A new one: what the meters remember is not known, another master may have spoken to them.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import grp
 import os
 import termios
+from itertools import islice
+from pathlib import Path
 
 import serial
 import serial_asyncio
@@ -15,23 +19,22 @@ from core.mbus.transport import LineError, Transport, TransportProtocol, check_b
 
 _MARGIN = 0.05  # s; a USB adapter holds bytes back for up to 16 ms, and the loop has other work
 _DRAIN_TIMEOUT = 15.0  # s; the longest frame takes 9.6 s at 300 baud
+_MOST_PROCESSES, _MOST_FILES = 4096, 1024  # to look at for who has a port open
 
 
 async def open_serial(device: str, baud: int) -> Transport:
     """Open a serial device with 8 data bits, even parity, one stop bit, for this process alone.
 
-    Raises `LineError` where there is no such device, no permission, it is in use, or is no serial port.
+    Raises `LineError` where there is no such device, no permission, it is no serial port, or another program has it
+    open, also one that did not lock it: it would take bytes away.
     """
     check_baud(baud)
     gone = f"The serial port {device} is gone: is its adapter unplugged?"
     loop = asyncio.get_running_loop()
-    try:
-        # Opening a port may block for as long as its driver likes.
-        port = await asyncio.to_thread(_open, device, baud)
-        protocol = _SerialProtocol(port, _MARGIN, gone)
-        await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
-    except (OSError, ValueError, termios.error) as error:  # serial.SerialException is an OSError
-        raise LineError(_explain(device, error)) from error
+    # Opening a port may block for as long as its driver likes.
+    port = await asyncio.to_thread(_open, device, baud)
+    protocol = _SerialProtocol(port, _MARGIN, gone)
+    await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
     await protocol.made.wait()
     return protocol.transport
 
@@ -57,9 +60,6 @@ class _SerialProtocol(TransportProtocol):
     def resume_writing(self) -> None:
         self._written.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport.lose(self._gone)
-
     def _end(self) -> None:
         if self._stream.is_closing():
             return
@@ -73,7 +73,7 @@ class _SerialProtocol(TransportProtocol):
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await self._written.wait()
                 if self._stream.is_closing():
-                    raise LineError(self._gone)
+                    raise LineError(self.gone)
                 # A descriptor of its own: the port may be closed, and its number taken, while the thread waits.
                 await asyncio.to_thread(_drain_and_set_baud, os.dup(self._port.fileno()), baud)
         except TimeoutError as error:
@@ -84,9 +84,52 @@ class _SerialProtocol(TransportProtocol):
 
 def _open(device: str, baud: int) -> serial.Serial:
     # A pseudo terminal has no parity, and setting one is an error there.
-    pseudo = os.path.realpath(device).startswith("/dev/pts/")
+    pseudo = _is_pseudo(device)
     parity = serial.PARITY_NONE if pseudo else serial.PARITY_EVEN
-    return serial.Serial(device, baud, serial.EIGHTBITS, parity, serial.STOPBITS_ONE, exclusive=True)
+    try:
+        port = serial.Serial(device, baud, serial.EIGHTBITS, parity, serial.STOPBITS_ONE, exclusive=True)
+        if not pseudo:  # where it would last longer than we do, as the other end keeps it open
+            fcntl.ioctl(
+                port.fileno(), termios.TIOCEXCL
+            )  # programs that look at no lock cannot open it from now on
+    except (OSError, ValueError, termios.error) as error:  # serial.SerialException is an OSError
+        raise LineError(_explain(device, error)) from error
+    other = _other_program(device)
+    if other:
+        port.close()
+        raise LineError(
+            f"The serial port {device} is also open in {other}, which would take bytes away: stop that one first."
+        )
+    return port
+
+
+def _is_pseudo(device: str) -> bool:
+    return os.path.realpath(device).startswith("/dev/pts/")
+
+
+def _other_program(device: str) -> str:
+    """The program that has a device open, as far as this user may see; "" for none."""
+    path, pseudo = os.path.realpath(device), _is_pseudo(device)
+    everyone = os.listdir("/proc") if os.path.isdir("/proc") else []
+    for process in islice(filter(str.isdigit, everyone), _MOST_PROCESSES):
+        if int(process) == os.getpid():
+            continue
+        # Whoever has the other end of a pseudo terminal plays the bus.
+        opened = _files_of(process)
+        if path in opened and not (pseudo and any(file.endswith("/ptmx") for file in opened)):
+            with contextlib.suppress(OSError):
+                return f"{Path('/proc', process, 'comm').read_text().strip()} (process {process})"
+    return ""
+
+
+def _files_of(process: str) -> set[str]:
+    folder = f"/proc/{process}/fd"
+    files = set()
+    with contextlib.suppress(OSError):  # another user's, or it just ended
+        for number in islice(os.listdir(folder), _MOST_FILES):
+            with contextlib.suppress(OSError):
+                files.add(os.readlink(f"{folder}/{number}"))
+    return files
 
 
 def _drain_and_set_baud(descriptor: int, baud: int) -> None:
@@ -111,7 +154,8 @@ def _explain(device: str, error: Exception) -> str:
         case errno.EACCES | errno.EPERM:
             return f"No permission for the serial port {device}: add this user to the group {_group(device)}."
         case errno.EAGAIN | errno.EBUSY:
-            return f"The serial port {device} is in use by another program: stop that one first."
+            other = _other_program(device) or "another program, or by another line"
+            return f"The serial port {device} is in use by {other}: stop that one first."
     return f"{device} cannot be used as a serial port: {error}."
 
 

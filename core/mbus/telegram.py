@@ -8,6 +8,7 @@ from zlib import adler32
 
 from core.errors import CmeError
 from core.mbus import crypto
+from core.mbus.address import SecondaryAddress
 from core.mbus.layout import Layout, LayoutCache
 from core.mbus.medium import FIXED_MODE_2, fixed_medium_name, medium_name
 from core.mbus.record import Function, Record
@@ -65,6 +66,8 @@ class Telegram(NamedTuple):
     encrypted: bool
     """The content could not be opened: no records, and `problem` says why."""
     problem: str
+    seal: crypto.Seal | None = None
+    """What keeps it closed."""
 
     @property
     def address(self) -> int:
@@ -183,6 +186,17 @@ class Telegram(NamedTuple):
             return None
         return self.frame[_CI + 1] if len(self.frame) > _CI + 3 else 0
 
+    @property
+    def missing(self) -> int:
+        """Bytes that are to be encrypted and are not there, if this is of a meter that encrypts."""
+        if self.header not in ("long", "short"):
+            return 0
+        content = self.layout.header_offset + (_LONG_HEADER if self.header == "long" else _SHORT_HEADER)
+        word = int.from_bytes(
+            self.frame[content - 2 : content], "big" if _is_msb_first(self.ci) else "little"
+        )
+        return crypto.missing(word, content, len(self.frame) - 2)
+
     def _field(self, offset: int, length: int) -> bytes:
         """Bytes of the header, most significant first."""
         start = self.layout.header_offset + offset
@@ -190,8 +204,10 @@ class Telegram(NamedTuple):
         return field if _is_msb_first(self.ci) else field[::-1]
 
 
-def decode(frame: bytes, key: bytes | None = None) -> Telegram:
+def decode(frame: bytes, key: bytes | None = None, sender: SecondaryAddress | None = None) -> Telegram:
     """Decode a whole long frame, 68h to 16h. `key`: 16 bytes, for a meter that encrypts.
+
+    `sender` has nothing left open; it opens an encrypted telegram with a short header, which does not name it.
 
     A record that holds no valid value does not stop the others: it says why in `Record.error`. An encrypted
     telegram that cannot be opened has no records and says why in `Telegram.problem`. Raises `TelegramError`,
@@ -202,7 +218,7 @@ def decode(frame: bytes, key: bytes | None = None) -> Telegram:
     if layout is not None and adler32(frame[4:-2], 0) & 0xFF == frame[-2]:
         return Telegram(frame, frame, layout, layout.read(frame), False, "")
     check_frame(frame)
-    return _decode_unknown(frame, key)
+    return _decode_unknown(frame, key, sender)
 
 
 def forget_layouts() -> None:
@@ -267,7 +283,7 @@ def _is_msb_first(ci: int) -> bool:
     return ci in (0x76, 0x77)
 
 
-def _decode_unknown(frame: bytes, key: bytes | None) -> Telegram:
+def _decode_unknown(frame: bytes, key: bytes | None, sender: SecondaryAddress | None) -> Telegram:
     """Decode a valid frame whose structure was not seen yet, or which may be encrypted."""
     end = len(frame) - 2
     ci_at, counter = _behind_authentication(frame, end)
@@ -284,7 +300,7 @@ def _decode_unknown(frame: bytes, key: bytes | None) -> Telegram:
         case 0x73 | 0x77:
             return _decode_fixed(frame, header_at, structural)
         case 0x72 | 0x76 | 0x78 | 0x7A:
-            return _decode_variable(frame, header_at, structural, key, counter)
+            return _decode_variable(frame, header_at, structural, key, counter, sender)
     raise TelegramError(
         f"The CI field {ci:02X}h is not one that a meter answers a readout with (70h..73h, 76h..78h, 7Ah)."
     )
@@ -330,7 +346,12 @@ def _decode_fixed(frame: bytes, header_at: int, structural: set[int]) -> Telegra
 
 
 def _decode_variable(
-    frame: bytes, header_at: int, structural: set[int], key: bytes | None, counter: bytes
+    frame: bytes,
+    header_at: int,
+    structural: set[int],
+    key: bytes | None,
+    counter: bytes,
+    sender: SecondaryAddress | None,
 ) -> Telegram:
     ci = frame[header_at - 1]
     end = len(frame) - 2
@@ -346,12 +367,13 @@ def _decode_variable(
             int.from_bytes(frame[content - 2 : content], "big" if msb_first else "little"), content, end
         )
         if sealed is not None:
-            body, problem = crypto.opened(frame, sealed, key, _identity(frame, header_at, ci), counter)
+            identity = _identity(frame, header_at, ci, sender)
+            body, problem, seal = crypto.opened(frame, sealed, key, identity, counter)
             if not body:
                 layout = _sealed_layouts.share(
                     Layout("variable", frame, structural, header_offset=header_at), frame
                 )
-                return Telegram(frame, frame, layout, (), True, problem)
+                return Telegram(frame, frame, layout, (), True, problem, seal)
             content, layouts = sealed.start, _opened_layouts
             known = layouts.find(body)
             if known is not None:
@@ -372,8 +394,11 @@ def _decode_variable(
     return Telegram(frame, body, layout, layout.read(body), False, "")
 
 
-def _identity(frame: bytes, header_at: int, ci: int) -> crypto.Identity:
+def _identity(frame: bytes, header_at: int, ci: int, sender: SecondaryAddress | None) -> crypto.Identity:
     if _header_of(ci) == "short":
+        if sender is not None and sender.exact:
+            header = sender.to_bytes()
+            return crypto.Identity(header[:4], header[4:6], header[6], header[7], frame[header_at])
         return crypto.Identity(b"", b"", 0, 0, frame[header_at])
     step = -1 if _is_msb_first(ci) else 1
     return crypto.Identity(

@@ -119,9 +119,9 @@ class TransportProtocol(asyncio.Protocol):
     transport: Transport
 
     def __init__(self, margin: float, gone: str) -> None:
-        """`gone` is the sentence for a line that ends without an error, without its full stop."""
+        """`gone` is the sentence for a line that ends."""
         self._margin = margin
-        self._gone = gone
+        self.gone = gone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -131,7 +131,7 @@ class TransportProtocol(asyncio.Protocol):
         self.transport.deliver(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport.lose(f"{self._gone}: {exc}." if exc else f"{self._gone}.")
+        self.transport.lose(self.gone)
 
 
 def check_baud(baud: int) -> None:

@@ -21,10 +21,12 @@ class Fault(StrEnum):
 
     SILENCE = "no answer"
     NOISE = "noise"  # bytes that make no frame
-    CHECKSUM = "checksum error"
-    COLLISION = "collision"
-    CUT = "broken off"
+    CHECKSUM = "checksum error"  # the extent of a telegram is right, its checksum is not
+    COLLISION = "collision"  # two talk at once: a telegram begins, and its framing is that of two
+    CUT = "broken off"  # a telegram begins and does not end
     UNEXPECTED = "unexpected answer"  # a valid frame that answers something else
+    LATE = "late answer"  # a valid frame that answers the request before this one
+    FCB = "FCB fault"  # a telegram that does not follow the frame count bit; it was accepted all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,12 @@ class Try:
     address: str  # of the meter that is meant, "" for none
     number: int  # 1 = the first try of this request
     request: bytes
-    received: bytes  # without the echo of the request
+    received: bytes  # after the request, without its echo
     echo: bool  # the line repeated the request
     fault: Fault | None  # None for a good answer
     delay: float | None  # s from the end of the request on the wire to the first byte of the answer
     busy: float  # s for which the wire was taken
+    before: bytes = b""  # what came unasked before the request, such as a late answer to the one before
 
 
 Watch = Callable[[Try], None]

@@ -120,10 +120,20 @@ class StoreChanges:
         )
         number = inserted.lastrowid or 0
         if reading.result is MeterState.OK:
-            for series in self._series:
-                if series.state != "retired":
-                    self.fill_series(series, reading.meter, [(reading.time_ms, number)])
+            self._enter(reading.meter, [(reading.time_ms, number)])
         return number
+
+    def open_readings(self, meter: int, readings: Sequence[Reading]) -> None:
+        """Count readings of a meter, in the order of their ids, as good from now on: its key opens them."""
+        self._connection.executemany(
+            "UPDATE reading SET result = 'ok', detail = '' WHERE id = ?", [(item.id,) for item in readings]
+        )
+        self._enter(meter, [(reading.time_ms, reading.id) for reading in readings])
+
+    def _enter(self, meter: int, times: Sequence[tuple[int, int]]) -> None:
+        for series in self._series:
+            if series.state != "retired":
+                self.fill_series(series, meter, times)
 
     def add_readings(self, readings: Sequence[Reading]) -> list[int]:
         """Record many at once."""
@@ -235,6 +245,10 @@ class StoreChanges:
                 "DELETE FROM profile_row WHERE series = ? AND meter = ?", (series, meter)
             )
         return True
+
+    def save_search(self, line: str, state: str) -> None:
+        """Keep how the search on a line stands."""
+        self._connection.execute("INSERT OR REPLACE INTO search (line, state) VALUES (?, ?)", (line, state))
 
     def save_counters(
         self, ceilings: Mapping[tuple[bytes, bytes], int | None], run: CounterRun | None = None

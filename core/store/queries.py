@@ -94,6 +94,15 @@ class StoreReader:
         )
         return {row[1]: _reading(row) for row in rows}
 
+    def sealed_readings(self, meter: int, after: int, limit: int) -> list[Reading]:
+        """Readings with an id above `after` that want for the right key, oldest first."""
+        rows = self._connection.execute(
+            f"SELECT {_READING} FROM reading WHERE meter = ? AND result <> 'ok' AND result IN (?, ?) AND id > ? "
+            "ORDER BY id LIMIT ?",
+            (meter, MeterState.NO_KEY, MeterState.WRONG_KEY, after, limit),
+        )
+        return [_reading(row) for row in rows]
+
     def readings_count(self, meter: int) -> int:
         """How many good readings of a meter are kept."""
         return self._number("SELECT count(*) FROM reading WHERE meter = ? AND result = 'ok'", meter) or 0
@@ -215,6 +224,10 @@ class StoreReader:
     def clock_offset(self) -> int:
         """How far the gateway's clock is ahead of the machine's, ms."""
         return self._number("SELECT clock_offset_ms FROM gateway") or 0
+
+    def searches(self) -> dict[str, str]:
+        """How the last search on each line stands."""
+        return dict(self._connection.execute("SELECT line, state FROM search"))
 
     def last_events(self) -> list[Event]:
         """The last event of every log that has one."""

@@ -112,6 +112,14 @@ class Store:
             ids += await self._add_slice(readings[start : start + _SLICE])
         return ids
 
+    async def sealed_readings(self, key: int, after: int, limit: int) -> list[Reading]:
+        """Readings of a meter, with an id above `after`, that want for the right key, oldest first."""
+        return await self._reader.do(lambda reader: reader.sealed_readings(key, after, limit))
+
+    async def open_readings(self, key: int, readings: Sequence[Reading]) -> None:
+        """Count readings of a meter as good from now on, in its profiles too: its key opens them."""
+        await self._writer.do(lambda changes: changes.open_readings(key, readings))
+
     async def reading(self, number: int) -> Reading | None:
         """The reading with this id."""
         return await self._reader.do(lambda reader: reader.reading(number))
@@ -225,6 +233,14 @@ class Store:
     async def set_clock_offset(self, offset_ms: int) -> None:
         """Keep how far the gateway's clock is ahead of the machine's."""
         await self._writer.do(lambda changes: changes.set_clock_offset(offset_ms))
+
+    async def searches(self) -> dict[str, str]:
+        """By line: how the last search on it stands, as it was saved."""
+        return await self._reader.do(lambda reader: reader.searches())
+
+    async def save_search(self, line: str, state: str) -> None:
+        """Keep how the search on a line stands."""
+        await self._writer.do(lambda changes: changes.save_search(line, state))
 
     async def set_profiles(self, intervals: Mapping[int, Interval], zone: ZoneInfo) -> None:
         """Cut each profile (by number) at its interval in this zone; returns when all rows are there.

@@ -10,7 +10,20 @@ HYD = SecondaryAddress("12345678", "HYD", 0x25, 0x07)
 
 
 @pytest.mark.parametrize(
-    "text", ["1", "250", "0", "254", "12345678", "12345678.HYD.25.07", "1234FFFF.*.*.07", "FFFFFFFF"]
+    "text",
+    [
+        "1",
+        "250",
+        "0",
+        "254",
+        "12345678",
+        "12345678.HYD.25.07",
+        "1234FFFF.*.*.07",
+        "FFFFFFFF",
+        "12345678.HYD.25.07+00012345",
+        "12345678+FFFF2345",
+        "9ABCDEF0",
+    ],
 )
 def test_text_survives_the_round_trip(text: str) -> None:
     """`str` of a parsed address is the text it came from."""
@@ -27,7 +40,8 @@ def test_short_and_lower_case_forms_are_understood() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "251", "253", "255", "-1", "1234", "123456789", "12345678.HY.25.07", "12345678.HYD.FF.07",
-     "12345678.HYD.5.07", "12345678.HYD.25.07.1", "1234567G", "٣"],
+     "12345678.HYD.5.07", "12345678.HYD.25.07.1", "1234567G", "٣",
+     "12345678+", "12345678+1234", "5+00012345", "12345678.HYD.25.07+0001234G", "12345678+1+1"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:
     """Reserved and malformed addresses give a sentence, not a surprise."""
@@ -62,6 +76,23 @@ def test_wildcards_mean_any_digit_or_field(wanted: str, meant: bool) -> None:
     assert address.matches(HYD.to_bytes()) is meant
     assert address.agrees(HYD) is meant
     assert HYD.agrees(address) is meant
+
+
+def test_fabrication_number_is_compared_where_both_have_one() -> None:
+    """It is no part of the header, and F stands for any digit in it, too."""
+    mine = parse_address("12345678.HYD.25.07+00012345")
+    assert isinstance(mine, SecondaryAddress)
+    assert mine.to_bytes() == HYD.to_bytes()
+    assert mine.agrees(HYD)
+    assert HYD.agrees(mine)
+    for text, agrees in (
+        ("12345678+0001234F", True),
+        ("12345678+00012346", False),
+        ("12345679+00012345", False),
+    ):
+        other = parse_address(text)
+        assert isinstance(other, SecondaryAddress)
+        assert mine.agrees(other) is agrees
 
 
 def test_only_a_complete_address_is_exact() -> None:

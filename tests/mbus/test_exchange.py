@@ -11,6 +11,7 @@ from core.mbus.address import SecondaryAddress
 from core.mbus.exchange import Disturbance, Exchange, Silence
 from core.mbus.frame import ACK, Frame, Kind, long_frame, req_ud2, select, snd_nke
 from core.mbus.transport import Transport
+from core.mbus.watch import Fault
 
 BAUD = 38400
 TELEGRAM = long_frame(8, 5, 0x78, b"\x0f")
@@ -116,13 +117,87 @@ async def test_other_frames_are_passed_over(far: Far, exchange: Exchange) -> Non
     assert (await asking).raw == TELEGRAM
 
 
-async def test_echo_is_no_disturbance(far: Far, exchange: Exchange) -> None:
-    """A converter may send every request back; short and long requests alike."""
+@pytest.mark.parametrize("pieces", ["whole", "bytes", "with the answer"])
+async def test_echo_is_no_disturbance(far: Far, exchange: Exchange, pieces: str) -> None:
+    """A converter may send every request back, in whatever pieces; short and long requests alike."""
     selection = select(SecondaryAddress("12345678"))
     for number, request in enumerate((snd_nke(5), selection), 1):
         asking = asyncio.ensure_future(exchange.ask(request, is_ack))
-        far.line.deliver(await far.request(number) + ACK)
+        stream = await far.request(number) + ACK
+        cuts = {"whole": [stream[:-1], ACK], "bytes": [bytes((byte,)) for byte in stream]}
+        for piece in cuts.get(pieces, [stream]):
+            far.line.deliver(piece)
+            await asyncio.sleep(0)
         assert (await asking).raw == ACK
+        assert exchange.heard.echo
+        assert exchange.heard.received == ACK
+    assert exchange.echoes
+
+
+async def test_echo_alone_is_silence(far: Far, exchange: Exchange) -> None:
+    """A request that comes back is no sign of a meter, not even a short one."""
+    asking = asyncio.ensure_future(exchange.ask(snd_nke(5), is_ack))
+    far.line.deliver(await far.request(1))
+    with pytest.raises(Silence):
+        await asking
+    assert exchange.heard.echo
+    assert not exchange.heard.received
+
+
+async def test_changed_echo_is_a_collision(far: Far, exchange: Exchange) -> None:
+    """On a line that is known to echo, a request that comes back with other bits was talked over."""
+    asking = asyncio.ensure_future(exchange.ask(snd_nke(5), is_ack))
+    far.line.deliver(await far.request(1) + ACK)
+    await asking
+    asking = asyncio.ensure_future(exchange.ask(snd_nke(5), is_ack))
+    damaged = bytearray(await far.request(2))
+    damaged[2] &= 0xFE
+    far.line.deliver(bytes(damaged) + ACK)
+    with pytest.raises(Disturbance, match=r"echo .* changed") as caught:
+        await asking
+    assert caught.value.fault is Fault.COLLISION
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"\x00\x33\x80", Fault.NOISE),
+        (b"\x33" + ACK, Fault.NOISE),
+        (TELEGRAM[:-2] + b"\x00\x16", Fault.CHECKSUM),
+        (TELEGRAM[:-2] + b"\x00\x16" + b"\x00", Fault.COLLISION),
+        (TELEGRAM[:1] + b"\x02\x04" + TELEGRAM[3:], Fault.COLLISION),
+        (TELEGRAM[:-1] + b"\x12", Fault.COLLISION),
+        (b"\x60" + TELEGRAM[1:], Fault.COLLISION),
+        (TELEGRAM[:6], Fault.CUT),
+        (OTHER, Fault.UNEXPECTED),
+        (req_ud2(7, True), Fault.UNEXPECTED),
+    ],
+)
+async def test_what_is_no_answer_is_told_apart(
+    far: Far, exchange: Exchange, raw: bytes, fault: Fault
+) -> None:
+    """Noise, wrong checksum, two at once, broken off, somebody else: each by its bytes, however they are cut."""
+    for number, cut in enumerate((1, len(raw) - 1), 1):
+        asking = asyncio.ensure_future(exchange.ask(req_ud2(5, True), telegram_of(5)))
+        await far.request(number)
+        far.line.deliver(raw[:cut])
+        await asyncio.sleep(0)
+        far.line.deliver(raw[cut:])
+        with pytest.raises(Disturbance) as caught:
+            await asking
+        assert (caught.value.fault, caught.value.raw) == (fault, raw)
+
+
+async def test_answer_to_the_request_before_is_late(far: Far, exchange: Exchange) -> None:
+    """It is no answer to this one; where the right one follows, nothing is lost."""
+    with pytest.raises(Silence):
+        await exchange.ask(req_ud2(6, True), telegram_of(6))
+    asking = asyncio.ensure_future(exchange.ask(req_ud2(5, True), telegram_of(5)))
+    await far.request(2)
+    far.line.deliver(OTHER)
+    with pytest.raises(Disturbance, match="late answer") as caught:
+        await asking
+    assert caught.value.fault is Fault.LATE
 
 
 async def test_silence_and_disturbance_are_told_apart(far: Far, exchange: Exchange) -> None:

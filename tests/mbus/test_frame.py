@@ -24,6 +24,7 @@ from core.mbus.frame import (
     short_frame,
     snd_nke,
 )
+from core.mbus.watch import Fault
 from tests.conftest import TELEGRAMS
 
 REAL = {path.stem: bytes.fromhex(path.read_text()) for path in sorted(TELEGRAMS.glob("*.hex"))}
@@ -39,8 +40,11 @@ def test_short_frames_have_the_bytes_of_the_standard() -> None:
 
 
 def test_select_frame_carries_the_wildcards() -> None:
-    """An identification alone selects with FFFF FF FF for manufacturer, version and medium."""
+    """Fields left open are FFFF FF FF; a fabrication number follows as a record (enhanced selection)."""
     assert select(SecondaryAddress("12345678")) == bytes.fromhex("680B0B6853FD5278563412FFFFFFFFB216")
+    enhanced = select(SecondaryAddress("12345678", fabrication="00012F45"))
+    assert enhanced[:4] == bytes.fromhex("68111168")
+    assert enhanced[7:-2] == bytes.fromhex("78563412FFFFFFFF0C78452F0100")
     full = select(SecondaryAddress("1234FFFF", "HYD", 0x25, 0x07))
     assert full[7:15] == bytes.fromhex("FFFF341224232507")
 
@@ -81,22 +85,24 @@ def test_every_prefix_promises_no_more_bytes_than_follow(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "reason", "fault"),
     [
-        (lambda raw: raw[:1] + b"\x20" + raw[2:], "length bytes 20 and 1F differ"),
-        (lambda raw: raw[:3] + b"\x69" + raw[4:], "second start byte 69 instead of 68"),
-        (lambda raw: raw[:-2] + b"\x19" + raw[-1:], "checksum 19 instead of 18"),
-        (lambda raw: raw[:-1] + b"\x17", "stop byte 17 instead of 16"),
-        (lambda raw: b"\x68\x02\x02" + raw[3:], "length byte 02 is below 03"),
+        (lambda raw: raw[:1] + b"\x20" + raw[2:], "length bytes 20 and 1F differ", Fault.COLLISION),
+        (lambda raw: raw[:3] + b"\x69" + raw[4:], "second start byte 69 instead of 68", Fault.COLLISION),
+        (lambda raw: raw[:-2] + b"\x19" + raw[-1:], "checksum 19 instead of 18", Fault.CHECKSUM),
+        (lambda raw: raw[:-1] + b"\x17", "stop byte 17 instead of 16", Fault.COLLISION),
+        (lambda raw: b"\x68\x02\x02" + raw[3:], "length byte 02 is below 03", Fault.COLLISION),
+        (lambda raw: b"\x60" + raw[1:], "60 is E5 and 68 at once", Fault.COLLISION),
+        (lambda raw: b"\x61" + raw[1:], "61 is no start byte", Fault.NOISE),
     ],
 )
-def test_broken_frame_is_garbage_with_its_reason(change, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_broken_frame_is_garbage_with_its_reason(change, reason: str, fault: Fault) -> None:  # type: ignore[no-untyped-def]
     """The reason names the byte that is wrong, and the next frame is found all the same."""
     reader = FrameReader()
     found = reader.feed(change(REAL["frame2"]))
     rest = reader.flush()
     garbage = [item for item in [*found, rest] if isinstance(item, Garbage)]
-    assert garbage[0].reason == reason
+    assert (garbage[0].reason, garbage[0].fault) == (reason, fault)
     assert reader.feed(ACK) == [Frame(Kind.ACK, ACK)]
 
 
@@ -125,7 +131,9 @@ def test_cut_off_frame_is_given_up_with_a_count() -> None:
     reader = FrameReader()
     assert reader.feed(REAL["frame2"][:20]) == []
     garbage = reader.flush()
-    assert garbage == Garbage(REAL["frame2"][:20], "cut off after 20 bytes, at least 17 more expected")
+    assert garbage == Garbage(
+        REAL["frame2"][:20], "cut off after 20 bytes, at least 17 more expected", Fault.CUT
+    )
     assert reader.flush() is None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from line_rig import HEAT, WATER, WATER_ID, Listener, identification, of_meter, recorded
 
 from core.mbus import master as master_module
 from core.mbus.address import PrimaryAddress, SecondaryAddress
@@ -20,39 +22,13 @@ from core.mbus.simulator import (
     SimulatedMeter,
     SimulatedPty,
     open_simulated,
-    read_telegrams,
 )
 from core.mbus.simulator.serving import Wire
 from core.mbus.telegram import decode
 from core.mbus.transport import Transport
 from core.snapshot import LineState
-from tests.conftest import TELEGRAMS
 
 BAUD = 38400
-WATER = PrimaryAddress(5)
-HEAT = PrimaryAddress(6)
-WATER_ID = SecondaryAddress("12345678", "PAD", 0x01, 0x07)
-
-
-def recorded(name: str) -> bytes:
-    return read_telegrams(TELEGRAMS / f"{name}.hex")[0]
-
-
-class Listener(SimulatedBus):
-    """A bus that remembers what the master sent, and lets a test answer in a meter's stead."""
-
-    def __init__(self, meters: list[SimulatedMeter]) -> None:
-        super().__init__(meters)
-        self.heard: list[bytes] = []
-        self.times: list[float] = []  # when, in the loop's time
-        self.heard_one = asyncio.Event()
-        self.instead: Callable[[Frame], Answer | None] | None = None
-
-    def respond(self, frame: Frame) -> Answer | None:
-        self.heard.append(frame.raw)
-        self.times.append(asyncio.get_running_loop().time())
-        self.heard_one.set()
-        return self.instead(frame) if self.instead else super().respond(frame)
 
 
 @pytest.fixture
@@ -67,7 +43,7 @@ def heat() -> SimulatedMeter:
 
 @pytest.fixture
 def bus(water: SimulatedMeter, heat: SimulatedMeter) -> Listener:
-    return Listener([water, heat])
+    return Listener([water, heat], time.time)
 
 
 @contextlib.asynccontextmanager
@@ -91,10 +67,6 @@ async def until(condition: Callable[[], bool], event: asyncio.Event) -> None:
         while not condition():
             event.clear()
             await event.wait()
-
-
-def identification(frames: tuple[bytes, ...]) -> list[str]:
-    return [decode(frame).identification for frame in frames]
 
 
 async def test_primary_readout_resets_once_and_toggles_the_frame_count_bit(bus: Listener) -> None:
@@ -254,31 +226,37 @@ async def test_two_meters_on_one_address_are_garbled(water: SimulatedMeter, heat
 
 
 async def test_meter_without_data_is_told_apart(bus: Listener) -> None:
-    """An acknowledgement instead of a telegram is no failure of the line."""
+    """An acknowledgement instead of a telegram is no failure of the line; it is asked for twice, lest it be late."""
     bus.instead = lambda frame: Answer(ACK)
     async with running(bus) as master:
         with pytest.raises(NoData, match="no data"):
             await master.read(WATER)
-        with pytest.raises(NoData):
-            await master.read(WATER)
-    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, False)]
+    assert bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
 
 
 async def test_all_telegrams_of_a_meter_are_read() -> None:
     """DIF 1F announces another telegram; it is asked for with the bit toggled, from the first one each time."""
     first = recorded("svm_f22_telegram1")
     assert decode(first).more_follows
-    second = recorded("Elster-F2")
+    second = of_meter(recorded("Elster-F2"), first)
     meter = SimulatedMeter([first, second], address=7)
-    bus = Listener([meter])
-    address = SecondaryAddress.from_header(meter.header)
+    bus = Listener([meter], time.time)
+    ways = (PrimaryAddress(7), PrimaryAddress(7), SecondaryAddress.from_header(meter.header))
     async with running(bus) as master:
-        for _ in range(2):
-            readout = await master.read(PrimaryAddress(7))
+        for address in ways:
+            readout = await master.read(address)
             assert [len(frame) for frame in readout.frames] == [len(first), len(second)]
-        with pytest.raises(WrongMeter):
-            await master.read(address)  # the second recording is of another meter
     assert bus.heard[:6] == [snd_nke(7), req_ud2(7, True), req_ud2(7, False)] * 2
+    assert bus.heard[-3:] == [select(ways[-1]), req_ud2(253, True), req_ud2(253, False)]
+
+
+async def test_page_of_another_meter_in_the_middle_is_refused() -> None:
+    """All telegrams of a readout have to name the meter that sent the first, also where none is expected."""
+    meter = SimulatedMeter([recorded("svm_f22_telegram1"), recorded("Elster-F2")], address=7)
+    async with running(Listener([meter], time.time)) as master:
+        for address in (PrimaryAddress(7), SecondaryAddress("01006089")):
+            with pytest.raises(WrongMeter, match="00802657"):
+                await master.read(address)
 
 
 async def test_telegrams_that_repeat_or_never_end_are_given_up(bus: Listener, water: SimulatedMeter) -> None:

@@ -14,6 +14,7 @@ from core.mbus.errors import Garbled, Incomplete, MbusError, NoAnswer, WrongMete
 from core.mbus.frame import ACK, Frame, FrameReader, Garbage, req_ud2, snd_nke
 from core.mbus.master import Master
 from core.mbus.simulator import (
+    Answer,
     SimulatedBus,
     SimulatedMeter,
     SimulationError,
@@ -273,6 +274,24 @@ async def test_chatty() -> None:
         arrange(bus, ["dead@6"])
         with pytest.raises(MbusError):
             await master.read(HEAT)
+
+
+@fast
+async def test_who_interrupts_spoils_what_is_said_meanwhile() -> None:
+    """Bytes that come in the middle of an answer overlay some of its bytes; none comes twice and none is lost."""
+
+    class Interrupted(SimulatedBus):
+        interrupted = False
+
+        def unasked(self) -> tuple[float, Answer] | None:
+            first, self.interrupted = not self.interrupted, True
+            return (0.15, Answer(b"\x00\x00")) if first else None
+
+    bus = Interrupted([SimulatedMeter([recorded("frame2")], address=5)], wall_clock)
+    answer = bus.meters[0].telegram_at(wall_clock(), access=bus.meters[0].access_number + 1)
+    raw = await heard(bus, req_ud2(5, True))
+    assert len(raw) == len(answer)
+    assert {byte for byte, wanted in zip(raw, answer, strict=True) if byte != wanted} == {0}
 
 
 @fast

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 from telegram_frames import frame
 
+from core.mbus.address import SecondaryAddress
+from core.mbus.crypto import Seal
 from core.mbus.explain import explain
 from core.mbus.telegram import decode
 
@@ -125,3 +127,14 @@ def test_a_configuration_word_is_obeyed_however_often_the_same_content_came_in_p
     assert decode(plain).records == decode(plain).records != ()
     for _ in range(2):
         assert decode(frame(b"\x72" + IDENTITY + b"\x0a\x00\x10\x05" + content)).encrypted
+
+
+def test_a_short_header_is_opened_with_what_is_known_of_its_sender() -> None:
+    """It does not name its meter, whose identity is part of how mode 5 encrypts; another one does not do."""
+    vector = IDENTITY[4:6] + IDENTITY[:4] + IDENTITY[6:8] + b"\x0a" * 8
+    sealed = frame(b"\x7a\x0a\x00\x20\x05" + encrypt(KEY, vector)[:32])
+    assert decode(sealed, KEY).seal is Seal.UNKNOWN
+    opened = decode(sealed, KEY, SecondaryAddress.from_header(IDENTITY))
+    assert [record.raw for record in opened.records] == [85946, 274]
+    assert decode(sealed, KEY, SecondaryAddress("12345678", "KAM", 0x28, 7)).seal is Seal.WRONG_KEY
+    assert decode(sealed, None, SecondaryAddress.from_header(IDENTITY)).seal is Seal.NO_KEY

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from core.mbus.address import BROADCAST, HEADER_LENGTH, POINT_TO_POINT, SELECTED, SecondaryAddress
+from core.mbus.address import BROADCAST, HEADER_LENGTH, POINT_TO_POINT, SELECTED
 from core.mbus.frame import (
     ACK,
     CI_SELECT,
@@ -118,9 +118,12 @@ class SimulatedBus:
             return None
         answers: dict[int, bytes] = {}
         late = 0.0
+        selection = _selection(frame)
         for index, slave in enumerate(self._slaves):
             fate = slave.meter.misfortune
-            data = self._ask(slave, frame) if not fate.dead and self._understood_by(slave) else None
+            if fate.dead or not self._understood_by(slave):
+                continue
+            data = self._ask(slave, frame, selection)
             if data is not None:
                 slave.trial_ends = slave.trial_ends if _switches_rate(frame) else None
                 if frame.address != BROADCAST:
@@ -136,7 +139,8 @@ class SimulatedBus:
         Ask again when that time is over.
         """
         share = self.misfortune.noise
-        chatty = [index for index, slave in enumerate(self._slaves) if slave.meter.misfortune.chatty]
+        fates = [meter.misfortune for meter in self.meters]
+        chatty = [index for index, fate in enumerate(fates) if fate.chatty and not fate.dead]
         if chatty and (not share or self._random.random() < 0.5):
             index = self._random.choice(chatty)
             meter = self._slaves[index].meter
@@ -154,10 +158,11 @@ class SimulatedBus:
         own = slave.meter.baud or self.baud
         return None in (own, self.rate) or own == self.rate
 
-    def _ask(self, slave: _Slave, frame: Frame) -> bytes | None:
-        selecting = frame.ci in (CI_SELECT, _CI_SELECT_MSB)
-        if frame.kind is Kind.LONG and frame.address == SELECTED and selecting:
-            return _select(slave, frame)
+    def _ask(self, slave: _Slave, frame: Frame, selection: _Selection | None) -> bytes | None:
+        if selection:
+            slave.secondary.reset()
+            slave.selected = selection.means(slave.meter)
+            return ACK if slave.selected else None
         if frame.address == SELECTED:
             if not slave.selected:
                 return None
@@ -186,9 +191,7 @@ class SimulatedBus:
         if not obey(slave.meter, frame.ci, frame.payload, now):
             return None
         if _switches_rate(frame):
-            if slave.trial_ends is None:
-                slave.rate_before = rate
-            slave.trial_ends = now + FALLBACK
+            slave.rate_before, slave.trial_ends = rate, now + FALLBACK
         if frame.ci == CI_RESET:
             slave.primary.begin()
             slave.secondary.begin()
@@ -209,7 +212,9 @@ class SimulatedBus:
         slave.sent += 1
         answer = link.answer
         if fate.wrong_checksum and (slave.sent - 1) % fate.wrong_checksum == 0:
-            answer = answer[:-2] + bytes((answer[-2] ^ 0xFF,)) + answer[-1:]
+            # A bit that was disturbed on the way, another one each time.
+            at = 7 + self._random.randrange(len(answer) - 9)
+            answer = answer[:at] + bytes((answer[at] ^ 0x10,)) + answer[at + 1 :]
         return answer[: fate.cut or None]
 
     def _telegram(self, slave: _Slave, page: int) -> bytes:
@@ -260,25 +265,52 @@ def _misnamed(raw: bytes) -> bytes:
     return summed(raw[:place] + bytes((raw[place] ^ 0x01,)) + raw[place + 1 :])
 
 
-def _select(slave: _Slave, frame: Frame) -> bytes | None:
-    slave.secondary.reset()
-    wanted, more = frame.payload[:HEADER_LENGTH], frame.payload[HEADER_LENGTH:]
-    if frame.ci == _CI_SELECT_MSB and len(wanted) == HEADER_LENGTH:
-        wanted = wanted[3::-1] + wanted[5:3:-1] + wanted[6:]
-        more = more[:2] + more[:1:-1]
-    slave.selected = (
-        len(wanted) == HEADER_LENGTH
-        and frame.control & ~FCB == SND_UD
-        and SecondaryAddress.from_header(wanted).matches(slave.meter.header)
-        and (not more or _has_fabrication(slave.meter, more))
-    )
-    return ACK if slave.selected else None
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """Bytes that are wanted, and which of their bits count."""
+
+    wanted: int
+    mask: int
+
+    @classmethod
+    def of(cls, digits: bytes, codes: bytes = b"") -> _Pattern:
+        """F in a digit, and FFh in a code, stands for any."""
+        mask = "".join("0" if digit == "f" else "f" for digit in digits.hex())
+        mask += "".join("00" if code == 0xFF else "ff" for code in codes)
+        return cls(int.from_bytes(digits + codes), int(mask, 16))
+
+    def fits(self, have: bytes) -> bool:
+        return (int.from_bytes(have) ^ self.wanted) & self.mask == 0
 
 
-def _has_fabrication(meter: SimulatedMeter, record: bytes) -> bool:
-    """Whether a record of an enhanced selection, with F for any digit, names the meter's fabrication number."""
-    number = meter.fabrication
-    if number is None or record[:2] != FABRICATION or len(record) != 6:
-        return False
-    digits = zip(record[2:].hex(), number.hex(), strict=True)
-    return all(want in ("f", have) for want, have in digits)
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Whom a select frame means (EN 13757-3, 11.3); in an enhanced one by the fabrication number as well."""
+
+    header: _Pattern | None
+    fabrication: _Pattern | None
+
+    def means(self, meter: SimulatedMeter) -> bool:
+        if self.header is None or not self.header.fits(meter.header):
+            return False
+        if self.fabrication is None:
+            return True
+        return meter.fabrication is not None and self.fabrication.fits(meter.fabrication)
+
+
+def _selection(frame: Frame) -> _Selection | None:
+    """What `frame` selects; `None` if it is no select frame."""
+    if (
+        frame.kind is not Kind.LONG
+        or frame.address != SELECTED
+        or frame.ci not in (CI_SELECT, _CI_SELECT_MSB)
+    ):
+        return None
+    header, number = frame.payload[:HEADER_LENGTH], frame.payload[HEADER_LENGTH:]
+    if frame.ci == _CI_SELECT_MSB:
+        header = header[3::-1] + header[5:3:-1] + header[6:]
+        number = number[:2] + number[:1:-1]
+    enhanced = len(number) == 6 and number[:2] == FABRICATION
+    if len(header) != HEADER_LENGTH or frame.control & ~FCB != SND_UD or (number and not enhanced):
+        return _Selection(None, None)
+    return _Selection(_Pattern.of(header[:4], header[4:]), _Pattern.of(number[2:]) if enhanced else None)

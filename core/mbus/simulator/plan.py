@@ -74,6 +74,8 @@ def arrange(bus: SimulatedBus, items: Iterable[str]) -> None:
 
 
 def _meant(bus: SimulatedBus, where: str, item: str) -> list[SimulatedMeter]:
+    if not bus.meters:
+        raise SimulationError(f"{item!r}: a recording has no meters that it could be said of.")
     if not where:
         return list(bus.meters)
     try:

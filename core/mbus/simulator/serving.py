@@ -8,7 +8,7 @@ import os
 import termios
 import tty
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
 from core.mbus.simulator.bus import Answer, SimulatedBus, overlay
@@ -95,6 +95,7 @@ class Wire:
 
     def _answer(self, answer: Answer, start: float) -> None:
         data, speakers = answer.data, answer.speakers
+        heard = 0
         last = self._talks[-1] if self._talks else None
         if last and start < last.end:
             if self._byte and speakers != last.speakers:
@@ -102,24 +103,28 @@ class Wire:
                 data = _overlap(last.data, data, round((start - last.start) / self._byte))
                 start = min(start, last.start)
                 speakers |= last.speakers
+                heard = last.heard
             else:
                 start = last.end  # one meter says one thing after the other
-        self._talks.append(self._say(data, start, speakers))
+        self._talks.append(self._say(data, start, speakers, heard))
 
-    def _say(self, data: bytes, start: float, speakers: frozenset[int]) -> _Talk:
+    def _say(self, data: bytes, start: float, speakers: frozenset[int], heard: int = 0) -> _Talk:
+        """Hand `data` over as it comes in, but for the bytes at its begin that were `heard` already."""
         loop = asyncio.get_running_loop()
-        step = max(1, int(_CHUNK / self._byte)) if self._byte else len(data)
-        timers = []
-        for begin in range(0, len(data), step):
+        step = max(1, int(_CHUNK / self._byte) if self._byte else len(data))
+        talk = _Talk(data, speakers, start, start + len(data) * self._byte, heard)
+        for begin in range(heard, len(data), step):
             chunk = data[begin : begin + step]
-            timers.append(loop.call_at(start + (begin + len(chunk)) * self._byte, self._hand_over, chunk))
-        return _Talk(data, speakers, start, start + len(data) * self._byte, timers)
+            due = start + (begin + len(chunk)) * self._byte
+            talk.timers.append(loop.call_at(due, self._hand_over, talk, chunk))
+        return talk
 
-    def _hand_over(self, chunk: bytes) -> None:
+    def _hand_over(self, talk: _Talk, chunk: bytes) -> None:
+        talk.heard += len(chunk)
         self._send(chunk)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Talk:
     """Bytes that meters send, and when."""
 
@@ -127,7 +132,8 @@ class _Talk:
     speakers: frozenset[int]
     start: float  # loop time
     end: float
-    timers: list[asyncio.TimerHandle]
+    heard: int  # bytes that were handed over
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     def cancel(self) -> None:
         for timer in self.timers:

@@ -1,0 +1,472 @@
+"""What the master says and does about each thing that goes wrong on a line, on the wire's own time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from fast_loop import fast, wall_clock
+from line_rig import (
+    HEAT,
+    HEAT_ID,
+    PAIR,
+    PAIR_ID,
+    WATER,
+    WATER_ID,
+    Line,
+    identification,
+    of_meter,
+    recorded,
+    running,
+)
+
+from core.mbus.address import Address, PrimaryAddress, SecondaryAddress
+from core.mbus.errors import Garbled, Incomplete, MbusError, NoAnswer, NoData, RateRefused, WrongMeter
+from core.mbus.exchange import LATEST
+from core.mbus.frame import ACK, Frame, Kind, req_ud2, select, snd_nke
+from core.mbus.link import Link
+from core.mbus.master import Master
+from core.mbus.simulator import Answer, SimulatedMeter, arrange, open_simulated
+from core.mbus.simulator.misfortune import UNHARMED
+from core.mbus.simulator.shaping import lengthened, renamed
+from core.mbus.telegram import decode
+from core.mbus.transport import Transport
+from core.mbus.watch import Fault
+
+
+def cure(line: Line) -> None:
+    for meter in line.bus.meters:
+        meter.misfortune = UNHARMED
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "fault", "sentence"),
+    [
+        ("dead@5", NoAnswer, Fault.SILENCE, "does not answer"),
+        ("baud:9600@5", NoAnswer, Fault.SILENCE, "baud rate"),
+        ("late:1@5", NoAnswer, Fault.LATE, "larger margin_ms"),
+        ("garbage:0033@5", Garbled, Fault.NOISE, "^Noise comes"),
+        ("checksum@5", Garbled, Fault.CHECKSUM, "disturbed on their way .*checksum"),
+        ("twin@5", Garbled, Fault.COLLISION, "^More than one meter answers .*the same bytes each time.*two meters"),
+        ("cut:20@5", Garbled, Fault.CUT, "break off .*after 20 bytes"),
+        ("impostor@5", WrongMeter, None, "12345679.* answered at address .* instead of 12345678"),
+        ("repeating@5", Incomplete, Fault.FCB, "repeats itself"),
+        ("endless@5", Incomplete, None, "still announces further telegrams after 32"),
+    ],
+)  # fmt: skip
+def test_fault_of_a_meter_is_named_and_harms_no_other(
+    item: str, error: type[MbusError], fault: Fault | None, sentence: str
+) -> None:
+    """By either address; the neighbour is read at once, and so is the meter when it is well again."""
+
+    @fast
+    async def read() -> None:
+        for address in (WATER, WATER_ID):
+            async with running(item) as line:
+                with pytest.raises(error, match=sentence) as caught:
+                    await line.master.read(address, expected=WATER_ID)
+                assert caught.value.fault is fault
+                if fault and error is not NoAnswer and address is WATER and item != "twin@5":
+                    assert line.faults == {fault}
+                neighbour = await line.master.read(HEAT)
+                assert identification(neighbour.frames) == ["44950146"]
+                assert neighbour.tries == 1
+                cure(line)
+                line.bus.meters[0].baud = None
+                assert identification((await line.master.read(address)).frames) == ["12345678"]
+
+    read()
+
+
+@fast
+async def test_two_meters_of_different_kind_on_one_address_are_a_collision() -> None:
+    """The framing of two telegrams at once tells it in every try; each is read by its secondary address."""
+    async with running("address:5@6") as line:
+        with pytest.raises(Garbled, match="two meters") as caught:
+            await line.master.read(WATER)
+        assert caught.value.fault is Fault.COLLISION
+        assert line.faults == {Fault.COLLISION}
+        for address in (WATER_ID, HEAT_ID):
+            assert (await line.master.read(address)).tries == 1
+
+
+@fast
+async def test_who_talks_unasked_is_no_second_meter_at_the_address() -> None:
+    """Where bytes come that nobody asked for, the line is blamed and not the meter's address."""
+    async with running("chatty:0.1@6") as line:
+        with pytest.raises(Garbled, match="unasked") as caught:
+            await line.master.read(WATER)
+        assert caught.value.fault is Fault.NOISE
+        assert any(each.before for each in line.tries)
+
+
+@fast
+async def test_line_that_never_falls_silent_holds_no_read_for_ever() -> None:
+    """Every try ends with the longest answer that there could be, whatever the line brings."""
+    far: list[Transport] = []
+
+    async def open_line(_url: str, _baud: int) -> Transport:
+        far.append(Transport(lambda _: None, lambda: None, 0.1))
+        return far[0]
+
+    async def chatter() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            far[0].deliver(b"\x68")
+
+    master = Master("sim:", 2400, open_line=open_line)
+    master.start()
+    with pytest.raises(NoAnswer):
+        await master.read(WATER)
+    talking = asyncio.ensure_future(chatter())
+    with pytest.raises(Garbled):
+        await asyncio.wait_for(master.read(WATER), 20)
+    talking.cancel()
+    await master.close()
+
+
+@fast
+async def test_however_late_answers_come_nobody_gets_anothers() -> None:
+    """From just too late to very late, a value that is read is the right meter's, and no meter seems to lack data."""
+    read = 0
+    for tenths in range(1, 30):
+        async with running(f"late:{tenths / 10}@5") as line:
+            for address, wanted in ((WATER, "12345678"), (HEAT, "44950146"), (WATER_ID, "12345678")) * 2:
+                with contextlib.suppress(NoAnswer, Garbled, WrongMeter):
+                    readout = await line.master.read(address)
+                    assert identification(readout.frames) == [wanted]
+                    assert not readout.fcb_fault
+                    read += 1
+    assert read > 60
+
+
+@fast
+async def test_late_answers_are_told_to_those_who_watch() -> None:
+    """What comes before a request, and the late answer that takes the place of the right one."""
+    async with running("late:1.5@5") as line:
+        for _ in range(3):
+            with contextlib.suppress(MbusError):
+                await line.master.read(WATER)
+        assert Fault.LATE in line.faults
+        assert any(each.before for each in line.tries)
+
+
+@fast
+async def test_meter_that_lacks_data_is_not_confused_with_a_late_acknowledgement() -> None:
+    """Its acknowledgement counts when it comes again on a line that was silent for long enough."""
+    async with running() as line:
+        line.bus.instead = lambda frame: Answer(ACK)
+        with pytest.raises(NoData):
+            await line.master.read(WATER)
+        assert line.bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
+        assert line.bus.times[2] - line.bus.times[1] > LATEST
+
+
+@fast
+async def test_per_meter_margin_waits_for_a_slow_meter() -> None:
+    """With the time that it needs it is read at the first try, and others are not waited for longer."""
+    async with running("late:0.6@5", "dead@6") as line:
+        assert (await line.master.read(WATER, extra=0.6)).tries == 1
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        with pytest.raises(NoAnswer):
+            await line.master.read(HEAT)
+        assert loop.time() - start < 2
+
+
+@fast
+async def test_links_are_reset_at_first_contact_and_after_failures_only() -> None:
+    """The frame count bit of each meter is kept over readouts of others."""
+    async with running() as line:
+        for address in (WATER, HEAT, WATER, HEAT, WATER):
+            await line.master.read(address)
+        assert line.bus.heard == [
+            snd_nke(5), req_ud2(5, True), snd_nke(6), req_ud2(6, True),
+            req_ud2(5, False), req_ud2(6, False), req_ud2(5, True),
+        ]  # fmt: skip
+
+
+@fast
+async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() -> None:
+    """It comes for both frame count bits; after a reset there is a new one, and from then on it is always reset."""
+    async with running("fcb:stuck@5") as line:
+        readouts = [await line.master.read(WATER) for _ in range(3)]
+        assert len({readout.frames for readout in readouts}) == 3
+        assert [bool(readout.fcb_fault) for readout in readouts] == [False, True, True]
+        assert Fault.FCB in line.faults
+        line.bus.heard.clear()
+        await line.master.read(WATER)
+        assert line.bus.heard == [snd_nke(5), req_ud2(5, True)]
+
+
+@fast
+async def test_meter_whose_telegram_never_changes_is_not_accused() -> None:
+    """A reset brings the same again; that is looked into once and no more."""
+    raw = SimulatedMeter([recorded("frame2")], address=5).telegram_at(wall_clock())
+    async with running() as line:
+        line.bus.instead = lambda frame: Answer(raw if frame.control != 0x40 else ACK)
+        for _ in range(4):
+            assert not (await line.master.read(WATER)).fcb_fault
+        assert line.bus.heard.count(snd_nke(5)) == 2
+        assert line.faults == set()
+
+
+@pytest.mark.parametrize("how", ["stuck", "lost"])
+def test_meter_that_always_sends_its_first_telegram_has_an_fcb_fault(how: str) -> None:
+    """The readout ends with the telegram that came and with the evidence, by either address."""
+
+    @fast
+    async def read() -> None:
+        async with running(f"fcb:{how}@7") as line:
+            for address in (PAIR, PAIR_ID):
+                with pytest.raises(
+                    Incomplete, match=r"repeats itself.*FCB fault: it (sends|begins)"
+                ) as caught:
+                    await line.master.read(address)
+                assert caught.value.fault is Fault.FCB
+                assert caught.value.frames
+            assert line.faults <= {Fault.FCB, Fault.SILENCE}  # nobody was selected, so nobody deselects
+
+    read()
+
+
+@fast
+async def test_no_telegram_is_missed_of_a_meter_that_takes_repetitions_for_new_requests() -> None:
+    """Where the first telegram was disturbed and the second comes in its place, the readout begins anew."""
+    for address in (PAIR, PAIR_ID):
+        async with running("fcb:ignored@7", "checksum:3@7") as line:
+            readout = await line.master.read(address)
+            assert [decode(frame).more_follows for frame in readout.frames] == [True, False]
+            assert "next telegram when it is asked to repeat" in readout.fcb_fault
+            assert {Fault.FCB, Fault.CHECKSUM} <= line.faults
+
+
+@fast
+async def test_meter_that_ignores_the_bit_and_is_never_undisturbed_is_given_up() -> None:
+    """Rather no readout than one that lacks a telegram."""
+    async with running("fcb:ignored@7", "checksum:2@7") as line:
+        with pytest.raises(Incomplete, match="FCB fault") as caught:
+            await line.master.read(PAIR)
+        assert caught.value.fault is Fault.FCB
+
+
+@fast
+async def test_disturbed_page_is_asked_for_again_and_none_is_doubled() -> None:
+    """A meter with several telegrams that follows the frame count bit loses none to wrong checksums."""
+    async with running("checksum:2@7") as line:
+        for address in (PAIR, PAIR_ID, PAIR):
+            readout = await line.master.read(address)
+            assert [decode(frame).more_follows for frame in readout.frames] == [True, False]
+            assert not readout.fcb_fault
+
+
+@fast
+async def test_page_of_another_meter_in_the_middle_is_refused() -> None:
+    """All telegrams of a readout have to name the meter that sent the first, also where none is expected."""
+    pages = [recorded("svm_f22_telegram1"), recorded("Elster-F2")]
+    async with running(meters=[SimulatedMeter(pages, address=7)]) as line:
+        for address in (PAIR, PAIR_ID):
+            with pytest.raises(WrongMeter, match="00802657"):
+                await line.master.read(address)
+
+
+@fast
+async def test_longest_telegram_is_read_at_the_lowest_rate() -> None:
+    """261 bytes, L = FFh, take 9.6 s at 300 baud."""
+    meter = SimulatedMeter([lengthened(recorded("frame2"))], address=5)
+    async with running(meters=[meter]) as line:
+        for address in (WATER, WATER_ID):
+            readout = await line.master.read(address, baud=300)
+            assert [len(frame) for frame in readout.frames] == [261]
+            assert readout.tries == 1
+
+
+@pytest.mark.parametrize("digits", ["12345678", "90ABCDE1"])
+def test_wildcards_stand_for_any_digit_hex_ones_too(digits: str) -> None:
+    """A meter is read with any of its digits left open, and not with another digit in its place."""
+    address = SecondaryAddress(digits, "HYD", 0x25, 0x07)
+    meter = SimulatedMeter([renamed(recorded("frame2"), address)], address=1)
+    open_fields = [
+        SecondaryAddress(digits), SecondaryAddress("FFFFFFFF", "HYD"),
+        SecondaryAddress("FFFFFFFF", None, 0x25), SecondaryAddress("FFFFFFFF", None, None, 0x07),
+    ]  # fmt: skip
+
+    @fast
+    async def read() -> None:
+        async with running(meters=[meter]) as line:
+            for place in range(8):
+                mask = digits[:place] + "F" + digits[place + 1 :]
+                assert identification((await line.master.read(SecondaryAddress(mask))).frames) == [digits]
+                wrong = digits[:place] + ("D" if digits[place] == "2" else "2") + digits[place + 1 :]
+                with pytest.raises(NoAnswer):
+                    await line.master.read(SecondaryAddress(wrong))
+            for mask_of_field in open_fields:
+                assert identification((await line.master.read(mask_of_field)).frames) == [digits]
+
+    read()
+
+
+def same_but_for_fabrication() -> list[SimulatedMeter]:
+    raw = recorded("frame2")
+    return [
+        SimulatedMeter([renamed(raw, WATER_ID, fabrication=number)], address=place)
+        for place, number in enumerate(("00012345", "00012346"), 5)
+    ]
+
+
+@fast
+async def test_enhanced_selection_tells_meters_apart_that_share_their_address() -> None:
+    """Selected by fabrication number, whose wildcards are like those of the identification."""
+    async with running(meters=same_but_for_fabrication()) as line:
+        with pytest.raises(Garbled) as caught:
+            await line.master.read(WATER_ID)
+        assert caught.value.fault is Fault.COLLISION
+        for number in ("00012345", "00012346", "FFFFFFF6"):
+            address = SecondaryAddress("12345678", "PAD", 0x01, 0x07, number)
+            (frame,) = (await line.master.read(address)).frames
+            assert decode(frame).frame[5] == (5 if number.endswith("5") else 6)
+
+
+@fast
+async def test_fabrication_number_in_the_answer_is_checked() -> None:
+    """A meter that takes any enhanced selection for its own is not taken for the one that is meant."""
+    async with running(meters=same_but_for_fabrication()[:1]) as line:
+        real = line.bus.respond
+
+        def careless(frame: Frame) -> Answer | None:
+            line.bus.instead = None
+            answer = real(plain if frame.raw == wanted_selection else frame)
+            line.bus.instead = careless
+            return answer
+
+        wanted = SecondaryAddress("12345678", None, None, None, "00099999")
+        wanted_selection = select(wanted)
+        raw = select(WATER_ID)
+        plain = Frame(Kind.LONG, raw, raw[4], raw[5], raw[6], raw[7:-2])
+        line.bus.instead = careless
+        with pytest.raises(WrongMeter, match=r"\+00099999"):
+            await line.master.read(wanted)
+
+
+@fast
+async def test_good_sweep_by_secondary_address_deselects_nobody() -> None:
+    """A selection releases who was selected before; only at first, and after a failure, all are released."""
+    async with running("dead@6") as line:
+        await line.master.read(WATER_ID)
+        await line.master.read(PAIR_ID)
+        await line.master.read(WATER_ID)
+        assert line.bus.heard.count(snd_nke(253)) == 1
+        with pytest.raises(NoAnswer):
+            await line.master.read(HEAT_ID)
+        await line.master.read(WATER_ID)
+        assert line.bus.heard.count(snd_nke(253)) == 2
+
+
+@fast
+async def test_each_meter_is_read_at_its_own_rate() -> None:
+    """The line is switched when it is idle, and the links of meters at other rates are kept."""
+    async with running("baud:9600@5") as line:
+        for _ in range(2):
+            assert (await line.master.read(WATER, baud=9600)).tries == 1
+            assert (await line.master.read(HEAT)).tries == 1
+        assert line.bus.heard.count(snd_nke(5)) == line.bus.heard.count(snd_nke(6)) == 1
+        assert [each.baud for each in line.tries[-2:]] == [9600, 2400]
+
+
+@fast
+async def test_rate_that_the_line_cannot_have_is_refused_and_the_others_go_on() -> None:
+    """A converter that is fixed to its rate: the sentence says where to change it."""
+    line = Line()
+
+    async def open_fixed(_url: str, baud: int) -> Transport:
+        way = open_simulated(line.bus, baud)
+        fixed = Transport(way.write, way.close, 0.1)
+        way.deliver = fixed.deliver  # type: ignore[method-assign]
+        return fixed
+
+    master = Master("tcp:", 2400, open_line=open_fixed)
+    master.start()
+    with pytest.raises(RateRefused, match=r"from 2400 to 9600 baud.*fixed by its level converter"):
+        await master.read(WATER, baud=9600)
+    assert identification((await master.read(WATER)).frames) == ["12345678"]
+    await master.close()
+
+
+@fast
+async def test_change_of_rate_that_is_cancelled_is_made_good() -> None:
+    """Whoever comes next does not trust the rate that the line was left at."""
+    rates: list[int] = []
+    asked, done = asyncio.Event(), asyncio.Event()
+
+    async def change(baud: int) -> None:
+        rates.append(baud)
+        asked.set()
+        await done.wait()
+
+    link = Link(Transport(lambda _: None, lambda: None, 0.1, change), 2400)
+    switching = asyncio.ensure_future(link.use(9600))
+    await asked.wait()
+    switching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await switching
+    done.set()
+    await link.use(2400)
+    assert rates == [9600, 2400]
+
+
+@fast
+async def test_sessions_get_the_line_in_the_order_of_asking() -> None:
+    """Who waits is not overtaken, not even by one who has just had the line."""
+    order: list[str] = []
+
+    async def visit(name: str, times: int) -> None:
+        for _ in range(times):
+            async with line.master.session() as link:
+                order.append(name)
+                await link.read(WATER)
+
+    async with running() as line:
+        await asyncio.gather(visit("sweep", 4), visit("search", 2), visit("person", 1))
+    assert order == ["sweep", "search", "person", "sweep", "search", "sweep", "sweep"]
+
+
+@fast
+async def test_echoing_converter_changes_nothing_but_is_noted() -> None:
+    """Readouts by either address are right at the first try; a dead meter's echo is no sign of life."""
+    async with running("echo") as line:
+        addresses: tuple[Address, ...] = (WATER, WATER_ID, HEAT, PAIR)
+        for address in addresses:
+            assert (await line.master.read(address)).tries == 1
+        deselection = [each for each in line.tries if each.request == snd_nke(253)]
+        assert all(each.echo for each in line.tries)
+        assert [each.received for each in deselection] == [b""]
+        arrange(line.bus, ["dead@5"])
+        for address in (WATER, WATER_ID, PrimaryAddress(99)):
+            with pytest.raises(NoAnswer):
+                await line.master.read(address)
+
+
+@fast
+async def test_of_random_noise_no_value_is_ever_believed() -> None:
+    """A third of the answers and the idle line are disturbed: what is read is right, most is read, faults differ."""
+    good, failed = 0, 0
+    async with running("noise:0.3") as line:
+        for count in range(150):
+            address, wanted = ((WATER, "12345678"), (PAIR, "01006089"), (HEAT_ID, "44950146"))[count % 3]
+            try:
+                readout = await line.master.read(address)
+            except MbusError:
+                failed += 1
+            else:
+                assert set(identification(readout.frames)) == {wanted}
+                assert not readout.fcb_fault
+                good += 1
+        assert good > 10 * failed
+        assert {Fault.NOISE, Fault.CHECKSUM} <= line.faults
+
+
+def test_pages_of_one_meter_have_one_header() -> None:
+    """What the tests above take for the second telegram of a meter carries the address of the first."""
+    first = recorded("svm_f22_telegram1")
+    assert of_meter(recorded("Elster-F2"), first)[7:15] == first[7:15]
