@@ -13,6 +13,7 @@ from core.config_tables import InstalledAt
 from core.mbus.address import SecondaryAddress
 from core.meter_list import ListedMeter, MeterListError, plan_import, read_keys, read_meters
 from core.secrets import Secrets, changed_secrets
+from core.serials import Serials, parse_serials
 from core.snapshot import MeterView, Snapshot
 
 _OPEN_TO_OTHERS: Final = 0o077
@@ -55,20 +56,15 @@ def keys_of(path: Path, secrets: Secrets) -> Import:
     return _planned(path, lambda data: Import(path, (), (), *_keys(read_keys(data), secrets)))
 
 
-def expected_of(path: Path) -> tuple[str, ...]:
-    """The secondary addresses of a list of meters, for a search. Reads the disk.
+def expected_of(path: Path) -> Serials:
+    """The meters that a list says should be there. Reads the disk.
 
-    Raises `ConfigError`, one sentence, where the file cannot be used.
+    Raises `CmeError`, one sentence, where the file cannot be used.
     """
     try:
-        listed = read_meters(path.read_bytes())
+        return parse_serials(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except MeterListError as error:
-        more = f" (and {len(error.problems) - 1} more)" if error.problems[1:] else ""
-        raise ConfigError(f"{error.problems[0]}{more}") from None
-    found = tuple(meter.config.address for meter in listed.meters)
-    return tuple(address for address in found if isinstance(address, str))
 
 
 def seen_by_others(path: Path) -> bool:

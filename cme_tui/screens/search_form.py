@@ -19,6 +19,7 @@ from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
 from core.mbus.transport import BAUD_RATES
 from core.searching import Method, SearchRequest
+from core.serials import Serials
 from core.snapshot import LineView
 
 METHODS: Final[dict[str, tuple[Method, ...]]] = {
@@ -26,6 +27,7 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
     "primary addresses": ("primary",),
     "secondary, then primary": ("secondary", "primary"),
 }
+NOBODY: Final = Serials((), (), ())
 _RATES: Final = ("", "300 2400", "300 2400 9600", " ".join(map(str, BAUD_RATES)))
 _SPAN: Final = re.compile(r"([0-9]{1,3})\s*-\s*([0-9]{1,3})")
 
@@ -41,7 +43,7 @@ class SearchFormScreen(FormScreen):
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
-        "A CSV file with the secondary addresses of the meters that should be there makes the search ask for those "
+        "A CSV file with the serials of the meters that should be there makes the search ask for those "
         "first, and tells at the end which are missing and which were not expected. s starts it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,7 +55,7 @@ class SearchFormScreen(FormScreen):
         """`started` is called when the search runs and this screen is gone."""
         super().__init__(_fields(line))
         self._line = line.name
-        self._expected: tuple[str, ...] = ()
+        self._expected = NOBODY
         self._started = started
         self._estimate: Line = (" Estimating ...",)
 
@@ -79,6 +81,7 @@ class SearchFormScreen(FormScreen):
             return None
         values = self.values
         span = _SPAN.fullmatch(values["primary"])
+        expected = self._expected if values["expected"] else NOBODY
         return SearchRequest(
             line=self._line,
             methods=METHODS[values["method"]],
@@ -87,7 +90,8 @@ class SearchFormScreen(FormScreen):
             first=int(span[1]) if span else 1,
             last=int(span[2]) if span else 250,
             hex_digits=values["hex"] == YES,
-            expected=self._expected if values["expected"] else (),
+            expected=expected.addresses,
+            names=expected.names,
         )
 
     def opened(self, field: Field) -> bool:
@@ -109,15 +113,15 @@ class SearchFormScreen(FormScreen):
             expected = await asyncio.to_thread(expected_of, path)
         except CmeError as error:
             return str(error)
-        if not expected:
-            return "It has no secondary address; a meter with a primary one is found, but cannot be expected."
         if self.cme.screen is picker:
             self.cme.pop_screen()
             self._expected = expected
-            text = f"{count(len(expected), 'meter')} of {path.name}"
+            text = f"{count(len(expected.addresses), 'meter')} of {path.name}"
             if text == self.values["expected"]:
                 self.changed()  # another file of that name, with as many
             self.put("expected", text)
+            if expected.notes:
+                self.cme.say(" ".join(expected.notes))
         return ""
 
     def action_start(self) -> None:
@@ -164,8 +168,8 @@ def _fields(line: LineView) -> list[Field]:
         Field("hex", "Hex digits", YES, "Whether to look for A to E in identifications as well.", (YES, NO), only=True),
         Field(
             "expected", "Expected meters", "",
-            "Enter chooses a CSV file with a column \"secondary address\": those are asked for first, and told as "
-            "found, missing or unexpected. The arrow keys drop it.",
+            "Enter chooses a CSV file of serials or secondary addresses, and perhaps names: those are asked for "
+            "first, and told as found, missing or unexpected. The arrow keys drop it.",
             ("",), empty="(none)",
         ),
         Field(
