@@ -324,12 +324,13 @@ class SearchScreen(GatewayScreen):
         if view is None:
             return [(title,)]
         bar_cells = 20 if self.size.width < 100 else 40
-        ran = age(view.started_ms, view.finished_ms or now_ms, coarse)
+        rests = view.state in RESTING
+        ran = "" if rests else f"  after {age(view.started_ms, view.finished_ms or now_ms, coarse)}"
         missing = sum(meter.verdict is Verdict.MISSING for meter in view.meters)
         lost = (f", {missing} missing", "bad") if missing else ""
         numbers = f"  {len(found(view))} found"
         return [
-            (title, "  ", STATES[view.state], numbers, lost, (f"  after {ran}", "faint")),
+            (title, "  ", STATES[view.state], numbers, lost, (ran, "faint")),
             (" ", *progress(view, bar_cells, coarse)),
             ((f" {view.reason or view.step}", "warn" if view.reason else "faint"),),
         ]
