@@ -48,6 +48,7 @@ from core.meter import Meter, open_telegram
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
+from core.search import Searches
 from core.secrets import Secrets
 from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
@@ -130,6 +131,7 @@ class Core:
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
         self.commissioning: Commissioning
+        self.searches: Searches
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -197,7 +199,10 @@ class Core:
             self._open,
         )
         self._parts.push_async_callback(self.commissioning.close)
+        self.searches = Searches(self.store, self._lines, self._fleet.on_line, self._clock, self._touch)
+        self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
+        await self.searches.open()
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
         self._parts.push_async_callback(self._server.stop)
@@ -385,6 +390,7 @@ class Core:
         await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
+        self.searches.installed()
         if config.push != old.push:
             self._push.changed()
         if {meter.key for meter in self._fleet} != before:
@@ -568,9 +574,10 @@ class Core:
         )
 
     def _line_view(self, line: Line) -> LineView:
-        meters = self._fleet.on_line(line.config.name)
+        name = line.config.name
+        meters = self._fleet.on_line(name)
         self._lines.weigh(line, meters, self._config.readout.interval)
-        return line_view(line, len(meters), self._doctor.health(line.config.name))
+        return line_view(line, len(meters), self.searches.view(name), self._doctor.health(name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)

@@ -25,6 +25,7 @@ from core.mapping.workshop import Coaching, Mappings, Preview
 from core.mbus.commands import Command
 from core.push.service import NotificationDetail
 from core.runtime import CoreThread
+from core.searching import SearchEstimate, SearchRequest
 from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
@@ -183,6 +184,21 @@ class RunningGateway:
 
     def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
         return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
+
+    def estimate_search(self, request: SearchRequest) -> Future[SearchEstimate]:
+        return self._thread.submit(self._core.searches.estimate(request))
+
+    def start_search(self, request: SearchRequest) -> Future[None]:
+        return self._thread.submit(self._core.searches.start(request))
+
+    def pause_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.pause(line))
+
+    def resume_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.resume(line))
+
+    def stop_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.stop(line))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

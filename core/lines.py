@@ -20,6 +20,7 @@ from core.mbus.opener import open_transport
 from core.mbus.watch import Try
 from core.meter import Meter
 from core.reader import LineReader
+from core.searching import SearchView
 from core.snapshot import LineState, LineView, ScheduleView
 from core.timing import Demand, readout_s, schedule
 from core.transparent import TransparentPort
@@ -194,8 +195,8 @@ def misfit(name: str, view: ScheduleView) -> str:
     return f"Line {name}: {view.sentence}"
 
 
-def line_view(line: Line, meters: int, health: str = "") -> LineView:
-    """The line as screens show it, with how many `meters` hang on it and what the bus doctor says of it."""
+def line_view(line: Line, meters: int, search: SearchView | None, health: str) -> LineView:
+    """The line as screens show it, with how many `meters` hang on it, the last search, and the bus doctor's verdict."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -208,6 +209,7 @@ def line_view(line: Line, meters: int, health: str = "") -> LineView:
         next_sweep_ms=line.reader.next_sweep_ms,
         schedule=line.schedule,
         health=health,
+        search=search,
         transparent=line.transparent.view() if line.transparent else None,
     )
 

@@ -14,6 +14,8 @@ from core.mbus.medium import MEDIUM_NAMES
 _DECIMAL: Final = "0123456789"
 _HEX: Final = "0123456789ABCDE"  # F stands for any digit
 _OPEN: Final = "F"
+NO_FABRICATION: Final = "EEEEEEEE"
+"""A fabrication number that no meter has."""
 
 _DELAY_BITS, _DELAY_S = 33, 0.03
 """After which a quick meter answers."""
@@ -30,17 +32,25 @@ def stages(
 
     An open digit takes every value, from the left; that proves who is there. A whole identification is narrowed by
     makers that come into question, by whole addresses that were `heard` in disturbed telegrams, by medium and by
-    version. Empty where all that can be selected by is given.
+    version; a whole address by fabrication number (enhanced selection, EN 13757-3, 11.5), `NO_FABRICATION` first: who
+    answers to that knows no such selection. Empty where all that can be selected by is given.
     """
     place = address.identification.find(_OPEN)
     if place >= 0:
         digits = _HEX if hex_digits else _DECIMAL
         return [tuple(_with_digit(address, place, digit) for digit in digits)]
+    digits = _DECIMAL
+    if address.fabrication is not None:
+        place = address.fabrication.find(_OPEN)
+        return [tuple(_with_fabrication(address, place, digit) for digit in digits)] if place >= 0 else []
+    if address.exact:
+        numbered = replace(address, fabrication=_OPEN * 8)
+        tried = (_with_fabrication(numbered, 0, digit) for digit in digits)
+        return [(replace(address, fabrication=NO_FABRICATION), *tried)]
     found: list[tuple[SecondaryAddress, ...]] = []
     if address.manufacturer is None and address.medium is None and address.version is None:
         found.append(tuple(replace(address, manufacturer=maker) for maker in makers))
-    if not address.exact:
-        found.append(tuple(other for other in heard if address.agrees(other)))
+    found.append(tuple(other for other in heard if address.agrees(other)))
     if address.medium is None:
         found.append(tuple(replace(address, medium=code) for code in MEDIUM_NAMES))
     elif address.version is None:
@@ -109,11 +119,18 @@ class Costs:
         timeout = ANSWER_BITS * bit + ANSWER_SECONDS + margin
         opening = len(select(SecondaryAddress("FFFFFFFF"))) * byte
         delay = _DELAY_BITS * bit + _DELAY_S
-        one = opening + byte + _REQUEST * byte + _TELEGRAM * byte + 2 * (delay + idle)
-        return cls(opening + timeout + idle, one, one + timeout)
+        selection = opening + byte + delay + idle
+        telegram = (_REQUEST + _TELEGRAM) * byte + delay + idle
+        # Whom a mask found is selected by its own address as well.
+        return cls(opening + timeout + idle, 2 * selection + telegram, selection + telegram + timeout)
 
     def of(self, probes: Probes) -> float:
         return probes.nothing * self.nothing + probes.one * self.one + probes.several * self.several
+
+
+def _with_fabrication(address: SecondaryAddress, place: int, digit: str) -> SecondaryAddress:
+    digits = address.fabrication or ""
+    return replace(address, fabrication=digits[:place] + digit + digits[place + 1 :])
 
 
 def _with_digit(address: SecondaryAddress, place: int, digit: str) -> SecondaryAddress:

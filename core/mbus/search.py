@@ -9,13 +9,13 @@ until they repeat themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from core.mbus.link import Probe, ProbeResult
-from core.mbus.narrowing import Costs, Probes, foreseen, heard_address, stages
+from core.mbus.narrowing import NO_FABRICATION, Costs, Probes, foreseen, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
 
 CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
@@ -32,13 +32,15 @@ _SLOW_S: Final = 1.0  # for which to wait longer where nobody answers in time
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
 _SURE: Final = 3  # answers to the same question that prove something
+_CONTROLS: Final = 6  # answers to an address that no meter has, before it is certain that there is always one
 _MOST_DOUBT: Final = 2
 _MOST_FRUITLESS: Final = 10
-_MOST_CLASHES: Final = 30
+_MOST_CLASHES: Final = 15
 _MOST_DEATHS: Final = 100
 _MOST_HEARD: Final = 20
 _MOST_LISTED: Final = 8
 _HIGHEST_PRIMARY: Final = 250
+_LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
 _ASSUMED: Final = 10
 """Meters of which an estimate is made where nothing is known."""
 _UNFORESEEN: Final = 200
@@ -101,10 +103,11 @@ class Search:
         self.request = request
         self.probes = 0
         self.found: list[Found] = []
-        self.clashes: list[str] = []
-        """Secondary addresses to which several meters answer that cannot be told apart."""
-        self.troubles: list[str] = []
-        """Sentences."""
+        self._clashes: dict[str, list[str]] = {}  # sentences by leg
+        self._troubles: list[str] = []
+        self._strangers: dict[
+            str, list[str]
+        ] = {}  # meter -> addresses at which it answered that are not its own
         mask = parse_address(request.mask)
         self._mask = mask if isinstance(mask, SecondaryAddress) else SecondaryAddress("FFFFFFFF")
         wanted = dict.fromkeys(parse_address(text) for text in (*request.expected, *known))
@@ -116,7 +119,6 @@ class Search:
         self._leg = -1
         self._steps: list[_Step] = []
         self._heard: list[_Heard] = []  # the answers to the address that is being asked
-        self._other = ""  # who answered instead
         self._raw: list[str] = []  # secondary addresses in disturbed telegrams
         self._silent: list[str] = []  # since somebody answered last
         self._answered: list[str] = []  # addresses of meters that answered in this leg
@@ -166,7 +168,7 @@ class Search:
                 self._branch(step, 0)
             else:
                 pause = WAIT_S if step.kind == "wait" else 0.0
-                extra = _SLOW_S if self._slow else 0.0
+                extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
                 return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], pause, extra)
         return None
 
@@ -187,6 +189,12 @@ class Search:
             address = tree[-1].todo[0] if tree else step.of
             what = f"{method} {'addresses' if method == 'secondary' else 'address'} {address}".rstrip()
         return f"{what} at {baud} baud"
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Sentences: what could not be told apart or searched, and why."""
+        clashes = (sentence for leg in self._clashes.values() for sentence in leg)
+        return (*self._troubles, *clashes, *self._of_strangers())
 
     def tell(self, probe: Probe) -> bool:
         """What the probe of `next` gave; whether that is a meter that was not known of before. Ends no search."""
@@ -225,12 +233,16 @@ class Search:
                 step.todo.pop(0)
                 if outcome == "one":
                     self._take(address, probe)
+                    if step.kind == "again" and len(self._answered) == 1 and not self._primary:
+                        # Whoever was asked together with it was thought to be silent, too.
+                        self._slow = True
+                        self._steps.append(_Step("tree", [str(self._mask)]))
         return len(self.found) > before
 
     def refuse(self, reason: str) -> None:
         """The line cannot be searched at the rate of `next`: leave all of it out, with the sentence that says why."""
         refused = self._legs[self._leg][1]
-        self.troubles.append(reason)
+        self._troubles.append(reason)
         self._steps.clear()
         self._heard.clear()
         self._legs = [leg for place, leg in enumerate(self._legs) if place <= self._leg or leg[1] != refused]
@@ -279,20 +291,42 @@ class Search:
 
     def _classify(self, address: Address, probe: Probe) -> _Heard:
         match probe.result:
-            case ProbeResult.NOTHING:
+            case ProbeResult.NOTHING if probe.found is None:
                 return "nothing"
+            case ProbeResult.NOTHING:
+                return self._meet_stranger(address, str(probe.found))
             case ProbeResult.SEVERAL:
                 if isinstance(address, SecondaryAddress) and "F" not in address.identification:
                     self._note_heard(probe.raw)
                 return "several"
-        if isinstance(address, SecondaryAddress):
-            if probe.found is None:
-                # Nobody knows who it is, nor how many: all digits will tell.
-                return "several" if "F" in address.identification else "one"
-            if not address.agrees(probe.found):
-                self._other = str(probe.found)
-                return "other"
-        return "one"
+        # Nobody knows who it is that sends no name, nor how many they are: all digits will tell.
+        nameless = isinstance(address, SecondaryAddress) and probe.found is None
+        return "several" if nameless and "F" in str(address)[:8] else "one"
+
+    def _meet_stranger(self, address: Address, meter: str) -> _Heard:
+        """A meter answered that is not at this address, or not by the name that it has in its telegrams."""
+        places = self._strangers.setdefault(meter, [])
+        if len(places) < _MOST_LISTED:
+            places.append(str(address))
+        if isinstance(address, SecondaryAddress) and address != CONTROL and "F" not in address.identification:
+            return "other"
+        self._doubt_answers()
+        return "nothing"
+
+    def _of_strangers(self) -> Iterator[str]:
+        there = {meter.identity for meter in self.found}
+        for meter, places in self._strangers.items():
+            whole = [place for place in places if "F" not in place[:8] and place != str(CONTROL)]
+            if meter not in there and len(whole) >= _SURE:
+                yield (
+                    f"The meter that is selected as {whole[0]} calls itself {meter} in its telegrams, so it cannot be "
+                    "read by secondary address: give it a primary address."
+                )
+            elif len(places) >= _SURE:
+                yield (
+                    f"Meter {meter} answered to addresses that are not its own, such as {places[0]}: it is late, "
+                    "talks unasked, or does not look whom a selection is for."
+                )
 
     def _decide(self, step: _Step, address: Address) -> _Heard | None:
         """What all answers to this address come to; `None` where it has to be asked again."""
@@ -305,25 +339,34 @@ class Search:
         if self._is_root(step):
             return self._decide_root(answers)
         whole = isinstance(address, SecondaryAddress) and "F" not in address.identification
+        if step.kind in ("control", "clash"):
+            return self._decide_control(step.kind == "control")
         if step.kind in ("wait", "known"):
             needed = 1
         elif step.kind == "recheck" and whole:
             needed = 2 * _SURE - 1
-        elif step.kind in ("control", "clash", "alive") or (step.kind == "tree" and not self._parts(address)):
+        elif "other" in heard or step.kind == "alive" or (step.kind == "tree" and not self._parts(address)):
             needed = _SURE
         else:
-            needed = 1 + max(self._doubt, whole, "other" in heard)
+            needed = 1 + max(self._doubt, whole)
         if heard[0] == "nothing" and (step.kind != "tree" or not self._doubt or len(heard) > 1):
             return "nothing" if answers == 0 or heard.count("nothing") > answers else None
         if answers >= needed:
             return heard[-1] if heard[-1] != "nothing" else "several"
         return "nothing" if len(heard) - answers >= max(needed, 2) else None
 
+    def _decide_control(self, once: bool) -> _Heard | None:
+        """Noise is there now and then, or always: only the latter keeps meters from being found."""
+        silent = self._heard.count("nothing")
+        if silent > (0 if once else len(self._heard) - silent):
+            return "nothing"
+        return self._heard[-1] if len(self._heard) >= _CONTROLS else None
+
     def _decide_root(self, answers: int) -> _Heard | None:
         """All that follows hangs on the first answer, so it is asked for more patiently."""
         if answers:
             if self._slow:
-                self.troubles.append(
+                self._troubles.append(
                     f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
                     "give the line a longer time-out (margin_ms), too."
                 )
@@ -362,7 +405,7 @@ class Search:
     def _doubt_answers(self, most: int = 1) -> None:
         """Something was heard that was no answer."""
         if not self._doubt:
-            self.troubles.append(
+            self._troubles.append(
                 f"The line was disturbed at {self._legs[self._leg][1]} baud (noise, or a meter that talks unasked), so "
                 "what was heard and what was silent was asked again."
             )
@@ -376,7 +419,11 @@ class Search:
     # The tree ---------------------------------------------------------------------------------------------------
 
     def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe, spent: int) -> None:
-        if outcome == "one":
+        if isinstance(address, SecondaryAddress) and address.fabrication == NO_FABRICATION:
+            self._done(step, spent)
+            if outcome != "nothing":
+                step.todo.clear()
+        elif outcome == "one":
             self._done(step, spent)
             self._credit([self._take(address, probe)])
         elif outcome == "nothing":
@@ -387,11 +434,9 @@ class Search:
                 self._unsure.append(text)
             if len(self._silent) >= _CHECK_AFTER and self._answered:
                 self._check_alive()
-        elif (
-            outcome == "other" and isinstance(address, SecondaryAddress) and "F" not in address.identification
-        ):
+        elif outcome == "other":
             self._done(step, spent)
-            self._impostor(str(address))
+            self._credit([f"{address} by another name"])
         elif self._parts(address):
             self._branch(step, spent)
         else:
@@ -429,7 +474,7 @@ class Search:
             self._steps.pop()
             if step.kind == "again" and not self._answered:
                 method, baud = self._legs[self._leg]
-                self.troubles.append(f"No meter answered to a {method} address at {baud} baud.")
+                self._troubles.append(f"No meter answered to a {method} address at {baud} baud.")
             return
         if not step.of:
             self._finish_root()
@@ -497,19 +542,12 @@ class Search:
         else:
             step.todo, *step.later = self._parts(address)
 
-    def _impostor(self, selected: str) -> None:
-        self._credit([f"{selected} impostor"])
-        self.troubles.append(
-            f"The meter that is selected as {selected} calls itself {self._other} in its telegrams, so it cannot be "
-            "read by secondary address: give it a primary address."
-        )
-
     # Noise, and meters that cannot be told apart ----------------------------------------------------------------
 
     def _tell_control(self, outcome: _Heard, disturbed: bool) -> bool:
         """What came of asking for a meter that is none; whether the line can be believed."""
         if outcome != "nothing":
-            self._noise(outcome)
+            self._noise()
         elif disturbed:
             self._doubt_answers(_MOST_DOUBT)
         return outcome == "nothing"
@@ -517,38 +555,35 @@ class Search:
     def _clash(self, text: str) -> None:
         """Several meters answer to an address that cannot be narrowed any more."""
         self._credit([f"{text} 1", f"{text} 2"])
-        if text in self.clashes:
-            return
-        self.clashes.append(text)
         if self._primary:
             what = f"primary address {text}"
             way_out = "search for their secondary addresses, and give each a primary address of its own"
         else:
-            what = text
+            what = text.partition("+")[0]
             way_out = (
                 "read one of them by its primary address, or take one off the line; others with this number may be "
                 "hidden behind them"
             )
-        self.troubles.append(
+        sentence = (
             f"Two or more meters answer to {what} and cannot be told apart (or one, whose telegrams are broken each "
             f"time): {way_out}."
         )
-        if len(self.clashes) > _MOST_CLASHES:
-            self._give_up("More meters cannot be told apart than a line has: look for noise")
+        clashes = self._clashes.setdefault(str(self._leg), [])
+        if sentence not in clashes:
+            clashes.append(sentence)
+        if len(clashes) > _MOST_CLASHES:
+            self._noise()
 
-    def _noise(self, outcome: _Heard) -> None:
+    def _noise(self) -> None:
         """Something answers to an address that no meter has, each time."""
-        if outcome in ("one", "other"):
-            who = f"Meter {self._other}" if outcome == "other" else "A meter"
-            self._give_up(f"{who} answers to every selection, whomever it is for: take it off the line")
-        else:
-            self._give_up(
-                "Something answers to every address, also to one that no meter has: look for noise, for a meter "
-                "that chatters, and for a wrong baud rate"
-            )
+        self._clashes.pop(str(self._leg), None)
+        self._give_up(
+            "Something answers to every address, also to one that no meter has: look for noise, for a meter that "
+            "chatters, and for a wrong baud rate"
+        )
 
     def _unexplained(self, sentence: str) -> None:
-        self.troubles.append(sentence)
+        self._troubles.append(sentence)
         self._doubt_answers()
         self._fruitless += 1
         self._bound()
@@ -562,7 +597,7 @@ class Search:
         method, baud = self._legs[self._leg]
         todo = [text for step in self._steps if step.kind == "tree" for text in step.todo]
         rest = f"; not searched: {_listed(todo)}" if todo else ""
-        self.troubles.append(f"{reason}. The search by {method} address at {baud} baud was given up{rest}.")
+        self._troubles.append(f"{reason}. The search by {method} address at {baud} baud was given up{rest}.")
         self._steps.clear()
 
     # A line on which nobody answers any more --------------------------------------------------------------------
@@ -575,7 +610,7 @@ class Search:
     def _begin_wait(self, witnesses: list[str], longest: int) -> None:
         """Ask these from time to time; then ask again what has been silent since somebody answered last."""
         if self._answered and not self._deaths:
-            self.troubles.append(
+            self._troubles.append(
                 f"At {self._legs[self._leg][1]} baud nobody answered any more for a while, not even {witnesses[0]}, "
                 "which had answered before: look at the cable. What was asked meanwhile was asked again."
             )
@@ -604,15 +639,17 @@ class Search:
         by_primary = isinstance(address, PrimaryAddress)
         primary = address.number if isinstance(address, PrimaryAddress) else _said(probe.frame)
         own = str(address) if by_primary or not identity else identity
+        if isinstance(address, SecondaryAddress) and address.fabrication and identity:
+            own = f"{identity}+{address.fabrication}"
         if own not in self._answered:
             self._answered.append(own)
         meter = self._same(own, identity, by_primary)
         if meter is None:
             twins = [other for other in self.found if identity and other.identity == identity]
             self.found.append(Found(own, identity, primary, baud, self._leg, by_primary))
-            if twins:
+            if twins and by_primary:
                 places = f"primary addresses {twins[0].primary} and {primary}"
-                self.troubles.append(f"The meters at {places} have the same secondary address {identity}.")
+                self._troubles.append(f"The meters at {places} have the same secondary address {identity}.")
         elif meter.leg != self._leg:
             if meter.baud != baud:
                 meter.notes.append(f"answers at {baud} baud as well")
@@ -623,6 +660,8 @@ class Search:
                 meter.notes.append("answers to its secondary address as well")
             meter.leg = self._leg
             meter.notes = list(dict.fromkeys(meter.notes))
+        if meter is None and self._steps and self._steps[-1].kind == "again":
+            self.found[-1].notes.append(_LATE)
         return own
 
     def _same(self, own: str, identity: str, by_primary: bool) -> Found | None:
@@ -662,7 +701,9 @@ class Search:
         costs = [Costs.at(baud, margin) for _, baud in self._legs]
         likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
         least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, self._legs, strict=True))
-        meters = len(self._known) or _ASSUMED
+        addresses = [parse_address(text) for text in self._known]
+        primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
+        meters = max(primary, len(addresses) - primary) or _ASSUMED
         sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
         return SearchEstimate(least_s, likely_s, sum(item.total for item in likely), sentence)
 
@@ -729,7 +770,7 @@ class Search:
 
 
 _PLAIN: Final = (
-    "probes", "clashes", "troubles", "_known", "_baud", "_legs", "_leg", "_heard", "_other", "_raw", "_silent",
+    "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
     "_answered", "_unsure", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""

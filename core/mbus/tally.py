@@ -337,7 +337,7 @@ def _sample(item: Try, first_ms: int) -> Sample:
         for frame in FrameReader().feed(item.received):
             if isinstance(frame, Frame) and frame.kind is Kind.LONG:
                 sample.identity = identity_of(frame)
-                sample.more = telegram_follows(frame.raw)
+                sample.more = telegram_follows(frame.raw) is True
                 sample.content = content_of(frame) if sample.more else b""
     elif item.fault is Fault.CHECKSUM:
         sample.sum_error = _sum_error(item.received)
