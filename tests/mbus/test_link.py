@@ -92,6 +92,38 @@ async def test_two_meters_of_different_kind_on_one_address_are_a_collision() -> 
             assert (await line.master.read(address)).tries == 1
 
 
+WHOLE = of_meter(recorded("frame2"), recorded("frame2"))
+CUT = WHOLE[:12]
+DISTURBED = [WHOLE[:9] + bytes((byte,)) + WHOLE[10:] for byte in (1, 2, 3)]  # wrong checksum
+TWO_AT_ONCE = WHOLE[:1] + b"\x02" + WHOLE[2:]
+
+
+@pytest.mark.parametrize(
+    ("answers", "fault"),
+    [
+        ([CUT, DISTURBED[0], TWO_AT_ONCE], Fault.NOISE),
+        ([TWO_AT_ONCE, CUT, TWO_AT_ONCE], Fault.COLLISION),
+        (DISTURBED, Fault.CHECKSUM),
+        (DISTURBED[:1] * 3, Fault.COLLISION),
+        ([b"", CUT, b""], Fault.CUT),
+    ],
+)
+def test_fault_is_what_most_tries_show(answers: list[bytes], fault: Fault) -> None:
+    """What differs from try to try is noise; what is the same wrong telegram each time is none."""
+
+    @fast
+    async def read() -> None:
+        async with running() as line:
+            await line.master.read(WATER)
+            coming = iter(answers)
+            line.bus.instead = lambda frame: Answer(raw) if (raw := next(coming)) else None
+            with pytest.raises(Garbled) as caught:
+                await line.master.read(WATER)
+            assert caught.value.fault is fault
+
+    read()
+
+
 @fast
 async def test_who_talks_unasked_is_no_second_meter_at_the_address() -> None:
     """Where bytes come that nobody asked for, the line is blamed and not the meter's address."""
