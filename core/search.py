@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any, Final
 
 from core.clock import Clock
-from core.config import BAUD_RATES
+from core.mbus.transport import BAUD_RATES
 from core.errors import CmeError
 from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address

@@ -87,10 +87,8 @@ class Exchange:
         """What came since the answer to the last request."""
         self._settled = True
         self._patience = 0.0  # s for which answers may come beyond the time-out
-        self._first = (
-            0.0  # loop time at which the first of equal requests without an answer was out on the wire
-        )
-        self._sent = 0.0  # the same of the last request
+        self._sent = 0.0  # loop time at which the last request is out on the wire
+        self._first = 0.0  # the same of the first of those that are equal to it and were not answered
         self._heard = 0.0  # loop time of the last byte received
         self._request = b""
         self._accept: Accept | None = None  # of the last request, as long as nothing came
@@ -168,7 +166,8 @@ class Exchange:
 
     def _send(self, request: bytes, accept: Accept) -> None:
         now = self._now()
-        repeated = request == self._request and self._accept is not None and now < self._sent + LATEST
+        recently = now < self._sent + self.answer_timeout + LATEST
+        repeated = request == self._request and self._accept is not None and recently
         if request != self._request:
             self._earlier = self._accept
         self._request, self._accept = request, accept

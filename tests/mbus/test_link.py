@@ -28,6 +28,7 @@ from core.mbus.frame import ACK, Frame, Kind, req_ud2, select, snd_nke
 from core.mbus.link import Link
 from core.mbus.master import Master
 from core.mbus.simulator import Answer, SimulatedMeter, arrange, open_simulated
+from core.mbus.simulator.bus import overlay
 from core.mbus.simulator.misfortune import UNHARMED
 from core.mbus.simulator.shaping import lengthened, renamed
 from core.mbus.telegram import decode
@@ -194,7 +195,7 @@ async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() ->
         readouts = [await line.master.read(WATER) for _ in range(3)]
         assert len({readout.frames for readout in readouts}) == 3
         assert [bool(readout.fcb_fault) for readout in readouts] == [False, True, True]
-        assert Fault.FCB in line.faults
+        assert line.faults == {Fault.FCB}
         line.bus.heard.clear()
         await line.master.read(WATER)
         assert line.bus.heard == [snd_nke(5), req_ud2(5, True)]
@@ -361,6 +362,32 @@ async def test_good_sweep_by_secondary_address_deselects_nobody() -> None:
             await line.master.read(HEAT_ID)
         await line.master.read(WATER_ID)
         assert line.bus.heard.count(snd_nke(253)) == 2
+
+
+@fast
+async def test_meter_that_stays_selected_is_released_where_it_disturbs() -> None:
+    """Not every meter lets go when another one is selected; where two answer, all are deselected and asked anew."""
+    async with running() as line:
+        clinging = b""
+
+        def answer(frame: Frame) -> Answer | None:
+            nonlocal clinging
+            line.bus.instead = None
+            regular = line.bus.respond(frame)
+            line.bus.instead = answer
+            if frame.raw == snd_nke(253):
+                clinging = b""
+            elif regular and regular.data[7:11] == bytes.fromhex("46019544"):
+                clinging = regular.data
+            elif regular and clinging and regular.data != ACK:
+                return Answer(overlay((regular.data, clinging)))
+            return regular
+
+        line.bus.instead = answer
+        for address in (HEAT_ID, WATER_ID, PAIR_ID):
+            readout = await line.master.read(address)
+            assert identification(readout.frames[:1]) == [address.identification]
+        assert clinging == b""
 
 
 @fast
