@@ -80,6 +80,9 @@ def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
         telling.add_argument("--line", metavar="LINE", help="of a meter that is not installed")
         telling.add_argument("--yes", action="store_true", help="do not ask")
         telling.add_argument("--json", action="store_true", help=_JSON)
+    from cme_tui.commands import search
+
+    search.add_parser(meters, place)
     return meters
 
 
@@ -88,6 +91,10 @@ def run(arguments: argparse.Namespace, state_dir: Path) -> int:
     from cme_tui.commands import installing, listing, telling
 
     match arguments.action:
+        case "search":
+            from cme_tui.commands import search
+
+            return search.run(arguments, state_dir)
         case "list":
             return listing.show(state_dir, as_json=arguments.json)
         case "add":

@@ -351,8 +351,9 @@ class Search:
             needed = _SURE
         else:
             needed = 1 + max(self._doubt, whole)
-        if heard[0] == "nothing" and (step.kind != "tree" or not self._doubt or len(heard) > 1):
-            return "nothing" if answers == 0 or heard.count("nothing") > answers else None
+        believed = step.kind != "tree" or not self._doubt
+        if heard[0] == "nothing" and (believed or heard[1:2] == ["nothing"]):
+            return "nothing"
         if answers >= needed:
             return heard[-1] if heard[-1] != "nothing" else "several"
         return "nothing" if len(heard) - answers >= max(needed, 2) else None
