@@ -44,7 +44,8 @@ async def _search(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, 
 
 
 async def _estimate(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    return asdict(await asyncio.wrap_future(gateway.estimate_search(_request(request))))
+    estimate = await asyncio.wrap_future(gateway.estimate_search(_request(request)))
+    return asdict(estimate)
 
 
 async def _start(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -85,6 +86,7 @@ def _request(request: Mapping[str, Any]) -> SearchRequest:
         )
     values: dict[str, Any] = {}
     for name, value in given.items():
+        kind: type
         if name in _TEXTS or name == "bauds":
             kind = int if name == "bauds" else str
             if not isinstance(value, list) or not all(type(item) is kind for item in value):

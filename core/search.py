@@ -12,13 +12,13 @@ from itertools import chain, repeat
 from typing import Any, Final
 
 from core.clock import Clock
-from core.mbus.transport import BAUD_RATES
 from core.errors import CmeError
 from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.errors import LineDown, RateRefused
 from core.mbus.medium import medium_name
 from core.mbus.search import Found, Search
+from core.mbus.transport import BAUD_RATES
 from core.meter import Meter
 from core.searching import (
     FoundMeter,

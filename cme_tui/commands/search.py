@@ -22,8 +22,8 @@ _FAILURE: Final = 1
 
 _HELP: Final = """\
 Searches a line of the running gateway for meters, between its readouts. The estimate and the progress are on stderr,
-each meter on stdout as it is found, in the end those that are missing. Ctrl+C stops the search; what it found stays, and
---resume goes on with it. It goes on by itself after a restart of the gateway.
+each meter on stdout as it is found, in the end those that are missing. Ctrl+C stops the search; what it found stays,
+and --resume goes on with it. It goes on by itself after a restart of the gateway.
 Exit code: 0 the search came to its end and every expected meter was found, 1 not, 2 bad usage.
 """
 _JSON_HELP: Final = """\
