@@ -39,8 +39,8 @@ class Status(SimulatedMeter):
 
     status = 0
 
-    def telegram_at(self, time: float, page: int = 0, access: int | None = None) -> bytes:
-        frame = bytearray(super().telegram_at(time, page, access))
+    def telegram_at(self, time: float, page: int = 0, access: int | None = None, tail: bytes = b"") -> bytes:
+        frame = bytearray(super().telegram_at(time, page, access, tail))
         frame[16] = self.status
         frame[-2] = sum(frame[4:-2]) & 0xFF
         return bytes(frame)

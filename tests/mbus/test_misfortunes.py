@@ -132,6 +132,8 @@ async def test_late() -> None:
     assert await line.read(loop.time() + 0.6) == b""
     assert await line.read(loop.time() + 0.2) == ACK
     line.close()
+    raw = await heard(make_bus("late:0.6@5"), snd_nke(5), snd_nke(6), gap=0.2)
+    assert raw == ACK, "the other meter's"
     for seconds in ("0.25", "0.4", "0.6", "1.5"):
         arrange(bus, [f"late:{seconds}@5"])
         async with reading(bus) as master:

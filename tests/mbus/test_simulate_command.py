@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from cme_tui.__main__ import main
 from cme_tui.commands import simulate
 from core.mbus.address import PrimaryAddress, SecondaryAddress
 from core.mbus.errors import NoAnswer
 from core.mbus.master import Master
 from core.mbus.recording import Recorder
 from core.mbus.simulator import SimulatedBus, fleet, open_simulated, serials
+from core.mbus.simulator.misfortune import KINDS
 from core.mbus.telegram import decode
 from core.mbus.transport import Transport
 
@@ -87,6 +90,16 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, capsys: pytest.Capture
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.count("\n") == 1
+
+
+def test_the_help_explains_every_misfortune(capsys: pytest.CaptureFixture[str]) -> None:
+    """`simulate --help` says of each what it does, in the words of the key `?`."""
+    with pytest.raises(SystemExit):
+        main(["simulate", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for kind in KINDS:
+        name = re.compile(rf"  {kind.name}(\[:[A-Z]+\])?  +{re.escape(kind.meaning)}")
+        assert [line for line in lines if name.fullmatch(line)], kind.name
 
 
 async def test_taken_port_is_a_failure() -> None:

@@ -135,7 +135,14 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("twin", "", "a second meter has the same addresses", False, "t", _flag("twin")),
     Kind("impostor", "", "its telegrams name another meter", False, "i", _flag("impostor")),
-    Kind("fcb", "ignored, stuck or lost", "mishandles the frame count bit (ignored)", False, "f", _fcb),
+    Kind(
+        "fcb",
+        "ignored, stuck or lost",
+        "the frame count bit is ignored, stuck or lost (ignored)",
+        False,
+        "f",
+        _fcb,
+    ),
     Kind("repeating", "", "announces a further telegram and repeats itself", False, "r", _flag("repeating")),
     Kind("endless", "", "announces further telegrams for ever", False, "m", _flag("endless")),
     Kind(

@@ -94,19 +94,17 @@ class Wire:
         self._await_unasked()
 
     def _answer(self, answer: Answer, start: float) -> None:
-        data, speakers = answer.data, answer.speakers
-        heard = 0
-        last = self._talks[-1] if self._talks else None
-        if last and start < last.end:
-            if self._byte and speakers != last.speakers:
-                self._talks.pop().cancel()
-                data = _overlap(last.data, data, round((start - last.start) / self._byte))
-                start = min(start, last.start)
-                speakers |= last.speakers
-                heard = last.heard
-            else:
-                start = last.end  # one meter says one thing after the other
+        data, speakers, heard = answer.data, answer.speakers, 0
+        for talk in tuple(self._talks):
+            if speakers == talk.speakers:
+                start = max(start, talk.end)  # one meter says one thing after the other
+            elif start < talk.end and talk.start < start + len(data) * self._byte:
+                self._talks.remove(talk)
+                talk.cancel()
+                data = _overlap(talk.data, data, round((start - talk.start) / self._byte))
+                start, speakers, heard = min(start, talk.start), speakers | talk.speakers, talk.heard
         self._talks.append(self._say(data, start, speakers, heard))
+        self._talks.sort(key=lambda talk: talk.start)
 
     def _say(self, data: bytes, start: float, speakers: frozenset[int], heard: int = 0) -> _Talk:
         """Hand `data` over as it comes in, but for the bytes at its begin that were `heard` already."""
