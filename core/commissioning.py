@@ -160,6 +160,8 @@ class Commissioning:
                 return await self._set_clock(target, time_ms)
         acknowledged = await _send(target, *user_data(command))
         after = target.decoded(await _read_again(target, acknowledged))
+        if not acknowledged:
+            raise CommandError(f"{target}: {_refusal(acknowledged)}.")
         if isinstance(command, SelectApplication):
             return _compared(target.before, after, command.subcode)
         return f"its application was reset; it answers with {_values(after)}."
