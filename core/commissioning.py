@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,7 @@ from core.mbus.commands import (
 from core.mbus.errors import Garbled, MbusError, NoAnswer, NoData, RateRefused
 from core.mbus.frame import select, snd_nke, snd_ud
 from core.mbus.link import Link, ProbeResult, Readout
-from core.mbus.telegram import Telegram, TelegramError, decode
+from core.mbus.telegram import Telegram, TelegramError
 from core.mbus.watch import Purpose
 from core.meter import Meter
 
@@ -52,7 +53,8 @@ class _Target:
     baud: int  # at which it answers
     installed: Meter | None
     identity: SecondaryAddress | None  # who answered
-    before: tuple[Telegram, ...]  # () for one that has no data
+    open: Callable[[bytes], Telegram]
+    before: tuple[Telegram, ...] = ()  # none where it has no data
 
     def __str__(self) -> str:
         return f"Meter {self.identity or self.address} on {self.line.name}"
@@ -61,7 +63,7 @@ class _Target:
         """Raises `TelegramError`."""
         if self.installed is not None:
             return self.installed.decode(readout.frames)
-        return tuple(decode(frame) for frame in readout.frames)
+        return tuple(map(self.open, readout.frames))
 
 
 class Commissioning:
@@ -75,8 +77,10 @@ class Commissioning:
         events: Events,
         clock: Clock,
         zone: Callable[[], ZoneInfo],
+        open_frame: Callable[[bytes], Telegram],
     ) -> None:
-        """`zone`: that of the meters' clocks."""
+        """`zone`: that of the meters' clocks; `open_frame` decodes a telegram, with the key of its meter."""
+        self._open = open_frame
         self._zone = zone
         self._lines = lines
         self._fleet = fleet
@@ -128,6 +132,7 @@ class Commissioning:
         """Make sure that exactly one meter is meant. Raises `CommandError`, and then nothing was sent to it."""
         where = f"address {address} on {line.name}"
         probe = await link.probe(address)
+        target = _Target(link, line, address, baud, installed, probe.found, self._open)
         if probe.result is ProbeResult.NOTHING:
             raise CommandError(f"No meter answers at {where} at {baud} baud, so nothing was sent.")
         try:
@@ -138,17 +143,15 @@ class Commissioning:
                 )
             readout = await link.read(address, installed.identity if installed else None)
         except NoData:
-            return _Target(link, line, address, baud, installed, probe.found, ())
+            return target
         except MbusError as error:
             raise CommandError(f"{error} Nothing was sent to it.") from error
-        target = _Target(link, line, address, baud, installed, probe.found, ())
         try:
-            telegrams = target.decoded(readout)
+            return dataclasses.replace(target, before=target.decoded(readout))
         except TelegramError as error:
             raise CommandError(
                 f"The telegram at {where} cannot be read, so nothing was sent: {error}"
             ) from error
-        return _Target(link, line, address, baud, installed, probe.found, telegrams)
 
     async def _carry_out(self, target: _Target, command: Command) -> str:
         match command:

@@ -18,6 +18,13 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "remove_meters", "logical_devices": [N, ...]}`: takes meters out; `{"removed": N}`.
 - `{"call": "command_meter", "line": "cellar", "address": "5", "command": "set-address", "value": 7}`: tells a meter
   something and checks that it was done, `core.control_meters` has the commands; `{"result": SENTENCE}`.
+- `{"call": "diagnosis", "line": "cellar" or null}`: what the bus doctor says of a line, or of all;
+  `{"lines": [...]}` as `core.control_doctor` has them.
+- `{"call": "line_trace", "line": "cellar", "after": ID}`: what went over a line after that, at most 100 requests;
+  `{"entries": [...]}`.
+- `{"call": "record_line", "line": "cellar", "path": FILE or null}`: records to a file, until null; `{"done": true}`.
+- `{"call": "reset_diagnosis" or "start_check" or "stop_check", "line": "cellar"}`: counts from now, or asks every
+  meter a few times; `{"done": true}` at once.
 - `{"call": "push"}`: one line, the push reports and where they go, as `push_json` has them.
 - `{"call": "send_report", "report": "load_profile_1"}`: makes a report now and sends it; `{"sent": true}`.
 - `{"call": "test_report", "report": ...}`: sends the newest row or event; `{"notifications": N}`.
@@ -43,7 +50,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from core import control_meters, control_push
+from core import control_doctor, control_meters, control_push
 from core.clock import Clock, iso
 from core.control_push import Call
 from core.errors import CmeError
@@ -61,8 +68,8 @@ from core.snapshot import (
 
 log = logging.getLogger(__name__)
 
-LONGEST_REQUEST: Final = 4 << 20
-"""Bytes of one line; a list of ten thousand meters has half of it."""
+LONGEST_REQUEST: Final = 1 << 20
+"""Bytes of one line; a list of five thousand meters fits."""
 
 REQUEST_S: Final = 10.0
 """In which a client that has connected has to say what it wants."""
@@ -74,7 +81,11 @@ MOST_CLIENTS: Final = 16
 LOOK_S: Final = 0.25
 """Between two looks at the trace for a client that follows it."""
 
-_CALLS: Final[Mapping[str, Call]] = {**control_push.CALLS, **control_meters.CALLS}
+_CALLS: Final[Mapping[str, Call]] = {
+    **control_push.CALLS,
+    **control_meters.CALLS,
+    **control_doctor.CALLS,
+}
 """Calls that are answered with one line, by subject."""
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED

@@ -36,6 +36,9 @@ LINE_FEW: Final = 8
 LINE_SHARE: Final = 0.08
 """Bad answers of a whole line: with one in a hundred, eight in a hundred do not happen in ten thousand years."""
 
+GAPS: Final = 3
+"""Times that a meter misses requests; once it may have been the line."""
+
 LATE: Final = 3
 """Answers that came too late."""
 
@@ -67,6 +70,9 @@ _LOOKED_MS: Final = 5 * 60_000
 """The shortest time that a load is told of."""
 
 _GOOD: Final = (None, Fault.FCB)
+_ONE_BIT: Final = {change & 0xFF for bit in range(8) for change in (1 << bit, -(1 << bit))}
+"""By how much one bit changes a sum; of what chance makes of it, one in seventeen looks the same."""
+
 _BROKEN: Final = (Fault.NOISE, Fault.CHECKSUM, Fault.COLLISION, Fault.CUT, Fault.UNEXPECTED)
 
 
@@ -196,20 +202,22 @@ def diagnose(case: Case) -> tuple[list[Finding], dict[str, list[Finding]]]:
     """
     line = [finding for rule in _LINE_RULES if (finding := rule(case))]
     faults = {finding.fault for finding in line}
-    group = _group(case) if not faults & _DEAD_LINE else []
-    if group:
-        line.append(_partly_cut(case, group))
+    explained = _group(case)
+    if faults & _DEAD_LINE:
+        explained = case.asked
+    elif explained:
+        line.append(_partly_cut(case, explained))
     late = any(patient.is_late for patient in case.asked)
-    if not faults & {CHATTY, MASTER} and not late and (noisy := _noisy(case)):
+    if not faults & {CHATTY, MASTER, SHORT} and not late and (noisy := _noisy(case)):
         line.append(noisy)
     faults = {finding.fault for finding in line}
     if late:
         faults.add(SLOW)  # its late answers fall into those of others
-    explained = {patient.address for patient in (case.asked if faults & _DEAD_LINE else group)}
+    addresses = {patient.address for patient in explained}
     meters = {
         patient.address: [finding]
         for patient in case.asked
-        if patient.address not in explained and (finding := _meter(patient, faults))
+        if patient.address not in addresses and (finding := _meter(patient, faults))
     }
     return worst_first(line), meters
 
@@ -236,7 +244,6 @@ BAUD: Final = "wrong baud rate"
 SLOW: Final = "slow answerer"
 FCB_FAULT: Final = "FCB fault"
 WRONG: Final = "wrong meter"
-SUMS: Final = "wrong checksums"
 CUT_OFF: Final = "broken-off answers"
 DISTURBED: Final = "disturbed meter"
 ENDLESS_READOUT: Final = "endless readout"
@@ -456,7 +463,6 @@ def _meter(patient: Patient, line: Set[str]) -> Finding | None:
         _other_meter,
         _fcb,
         _endless,
-        _wrong_sums,
     ]
     if not {CHATTY, MASTER} & line:
         rules += [_late, _broken]
@@ -533,20 +539,6 @@ def _endless(patient: Patient) -> Finding | None:
     )
 
 
-def _wrong_sums(patient: Patient) -> Finding | None:
-    """Two that talk at once change the checksum by chance, a meter that reckons wrong always in the same way."""
-    errors = [sample.sum_error for sample in patient.samples if sample.fault is Fault.CHECKSUM]
-    readouts = sum(s.fault is Fault.CHECKSUM and s.number == 1 for s in patient.samples)
-    if len(errors) < FEW or readouts < 2 or None in errors or len(set(errors)) > 1:
-        return None
-    return _of(
-        patient,
-        SUMS,
-        "It reckons its checksum wrong: its telegrams cannot be believed; have it repaired or replaced.",
-        f"{len(errors)} checksums, each wrong by the bits {errors[0]:02X}.",
-    )
-
-
 def _broken(patient: Patient) -> Finding | None:
     """Every telegram, or every answer at all, is broken: in which way?"""
     acknowledged = [s for s in patient.samples if s.asked is not Asked.DATA and s.fault is not Fault.SILENCE]
@@ -574,7 +566,7 @@ def _broken(patient: Patient) -> Finding | None:
     if kind is Fault.CUT:
         sentence = "Its telegrams break off: its supply from the bus may be weak, or it is defective."
         return _of(patient, CUT_OFF, sentence, evidence)
-    if kind is Fault.NOISE:
+    if kind is Fault.NOISE or _single_bits(data):
         return _of(
             patient, DISTURBED, "Its telegrams are disturbed: check its terminals and its cable.", evidence
         )
@@ -630,13 +622,14 @@ def _slow(patient: Patient) -> Finding | None:
 
 def _misses(patient: Patient) -> Finding | None:
     number = patient.count(Fault.SILENCE)
-    if patient.is_silent or number < max(FEW, OFTEN * len(patient.samples)):
+    gaps = sum(silent for silent, _ in groupby(s.fault is Fault.SILENCE for s in patient.samples))
+    if patient.is_silent or gaps < GAPS or number < max(FEW, OFTEN * len(patient.samples)):
         return None
     return _of(
         patient,
         MISSES,
         "It misses requests, and then answers again: check its terminals and the voltage of the bus there.",
-        f"{number} of {len(patient.samples)} requests got no answer.",
+        f"{number} of {len(patient.samples)} requests got no answer, at {gaps} different times.",
     )
 
 
@@ -663,6 +656,13 @@ def _of(
 def _all_broken(samples: Sequence[Sample]) -> bool:
     broken = sum(sample.fault in _BROKEN for sample in samples)
     return broken >= FEW and broken >= ALWAYS * len(samples)
+
+
+def _single_bits(samples: Sequence[Sample]) -> bool:
+    """Whether checksums are wrong as by one bit that was disturbed; where two talk at once, many are."""
+    errors = [sample.sum_error for sample in samples if sample.sum_error is not None]
+    single = sum(error in _ONE_BIT for error in errors)
+    return len(errors) >= MOST * len(samples) and single >= ALWAYS * len(errors)
 
 
 def _always_broken(patient: Patient) -> bool:

@@ -43,10 +43,12 @@ from core.mapping.model import MappingFile
 from core.mapping.simplified import Site
 from core.mbus.errors import MbusError
 from core.mbus.link import Readout
-from core.meter import Meter
+from core.mbus.telegram import Telegram, TelegramError
+from core.meter import Meter, open_telegram
 from core.outcome import judge
 from core.push.courier import FAILING_AFTER
 from core.push.service import Push
+from core.search import Searches
 from core.secrets import Secrets
 from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
@@ -102,7 +104,14 @@ class Core:
         self._options = options
         self._clock = GatewayClock(clock)
         self._doctor = Doctor(self._clock, lambda: self._facts.zone, lambda name: self._lines.master(name))
-        self._lines = Lines(self._clock, self._record, self._span, self._touch, onlooker=self._doctor)
+        self._lines = Lines(
+            self._clock,
+            self._record,
+            self._span,
+            self._touch,
+            onlooker=self._doctor,
+            more_follows=self._more_follows,
+        )
         self._fleet = Fleet(self._clock, self._read)
         self._views: dict[int, MeterView] = {}
         self._store_reason = ""
@@ -122,6 +131,7 @@ class Core:
         self._meter_watch: MeterWatch
         self._line_watch: LineWatch
         self.commissioning: Commissioning
+        self.searches: Searches
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
@@ -180,10 +190,19 @@ class Core:
         self._parts.push_async_callback(self._doctor.close)
         self._parts.push_async_callback(self._lines.close)
         self.commissioning = Commissioning(
-            self._lines, self._fleet, self.installation, self._events, self._clock, lambda: self._facts.zone
+            self._lines,
+            self._fleet,
+            self.installation,
+            self._events,
+            self._clock,
+            lambda: self._facts.zone,
+            self._open,
         )
         self._parts.push_async_callback(self.commissioning.close)
+        self.searches = Searches(self.store, self._lines, self._fleet.on_line, self._clock, self._touch)
+        self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
+        await self.searches.open()
         self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
         self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
         self._parts.push_async_callback(self._server.stop)
@@ -371,6 +390,7 @@ class Core:
         await self._install(plan)
         await self._load_mappings(config)
         self._lines.use(config.lines, self._fleet.on_line)
+        self.searches.installed()
         if config.push != old.push:
             self._push.changed()
         if {meter.key for meter in self._fleet} != before:
@@ -466,6 +486,16 @@ class Core:
         self._views[meter.key] = views.meter_view(meter)
         return made_anew
 
+    def _open(self, frame: bytes) -> Telegram:
+        return open_telegram(frame, self._security.secrets.meter_keys)
+
+    def _more_follows(self, frame: bytes) -> bool | None:
+        try:
+            telegram = self._open(frame)
+        except TelegramError:
+            return None
+        return None if telegram.encrypted else telegram.more_follows
+
     async def _unseal(self) -> None:
         """A key that comes opens what was read before it."""
         for meter in tuple(self._fleet):
@@ -544,9 +574,10 @@ class Core:
         )
 
     def _line_view(self, line: Line) -> LineView:
-        meters = self._fleet.on_line(line.config.name)
+        name = line.config.name
+        meters = self._fleet.on_line(name)
         self._lines.weigh(line, meters, self._config.readout.interval)
-        return line_view(line, len(meters), self._doctor.health(line.config.name))
+        return line_view(line, len(meters), self.searches.view(name), self._doctor.health(name))
 
     def _last_fraud_ms(self) -> int | None:
         event = self._events.last(None, Log.FRAUD)
@@ -558,10 +589,10 @@ class Core:
         for line in self._lines:
             if line.master.state is LineState.DOWN:
                 yield f"Line {line.config.name}: {line.master.reason}"
-            if line.transparent and (reason := line.transparent.view().reason):
-                yield f"Line {line.config.name}: {reason}"
             if line.schedule and not line.schedule.fits:
                 yield misfit(line.config.name, line.schedule)
+            if line.transparent and (reason := line.transparent.view().reason):
+                yield f"Line {line.config.name}: {reason}"
         yield from self._doctor.alarms()
         for problem in self._devices.problems:
             yield f"Mapping {problem}"

@@ -56,12 +56,13 @@ class Installation:
             meter = self._fleet.meter(key)
             now = meter.config
             place = (values.get("line") or now.line, _canonical(values.get("address", now.address)))
-            if place != now.place:
+            moved = {} if place == now.place else {key: place}
+            if moved:
                 _check_same_meter(meter, place)
                 others = [item for item in self._installed(config) if item.config.place != now.place]
                 placed = dataclasses.replace(now, line=place[0], address=place[1])
                 Addresses(others).take(InstalledAt(placed, meter.identity))
-            await self._changes.edit(change_meter(now.place, values), {key: place})
+            await self._changes.edit(change_meter(now.place, values), moved)
 
         await self._changes.alone(change)
 
@@ -84,6 +85,8 @@ class Installation:
 
         async def change() -> None:
             await self._changes.prepared()
+            if not values.get("name", name):
+                raise ConfigError("A line needs a name; its meters go by it.")
             moved = {}
             if name is not None and values.get("name", name) != name:
                 moved = {

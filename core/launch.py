@@ -25,6 +25,7 @@ from core.mapping.workshop import Coaching, Mappings, Preview
 from core.mbus.commands import Command
 from core.push.service import NotificationDetail
 from core.runtime import CoreThread
+from core.searching import SearchEstimate, SearchRequest
 from core.secrets import Secrets, ensure_secrets
 from core.settings import Setting
 from core.snapshot import LogEntry, MeterDetail, Snapshot, TraceEntry
@@ -148,6 +149,24 @@ class RunningGateway:
     def association_log(self) -> Future[tuple[LogEntry, ...]]:
         return self._thread.submit(self._core.association_log())
 
+    def diagnosis(self, line: str) -> Future[LineDiagnosis]:
+        return self._thread.submit(self._core.doctor.diagnosis(line))
+
+    def reset_diagnosis(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.reset(line))
+
+    def start_check(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.start_check(line))
+
+    def stop_check(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.doctor.stop_check(line))
+
+    def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
+        return self._thread.submit(self._core.doctor.trace(line, after))
+
+    def record_line(self, line: str, path: Path | None) -> Future[None]:
+        return self._thread.submit(self._core.doctor.record(line, path))
+
     def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
         return self._thread.submit(self._core.installation.install_meters(meters))
 
@@ -166,23 +185,20 @@ class RunningGateway:
     def command_meter(self, line: str, address: str, command: Command) -> Future[str]:
         return self._thread.submit(self._core.commissioning.command_meter(line, address, command))
 
-    def diagnosis(self, line: str) -> Future[LineDiagnosis]:
-        return self._thread.submit(self._core.doctor.diagnosis(line))
+    def estimate_search(self, request: SearchRequest) -> Future[SearchEstimate]:
+        return self._thread.submit(self._core.searches.estimate(request))
 
-    def reset_diagnosis(self, line: str) -> Future[None]:
-        return self._thread.submit(self._core.doctor.reset(line))
+    def start_search(self, request: SearchRequest) -> Future[None]:
+        return self._thread.submit(self._core.searches.start(request))
 
-    def start_check(self, line: str) -> Future[None]:
-        return self._thread.submit(self._core.doctor.start_check(line))
+    def pause_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.pause(line))
 
-    def stop_check(self, line: str) -> Future[None]:
-        return self._thread.submit(self._core.doctor.stop_check(line))
+    def resume_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.resume(line))
 
-    def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
-        return self._thread.submit(self._core.doctor.trace(line, after))
-
-    def record_line(self, line: str, path: Path | None) -> Future[None]:
-        return self._thread.submit(self._core.doctor.record(line, path))
+    def stop_search(self, line: str) -> Future[None]:
+        return self._thread.submit(self._core.searches.stop(line))
 
     def ping(self) -> Future[None]:
         """Done as soon as the core's event loop gets to it."""

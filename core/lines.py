@@ -14,12 +14,13 @@ from core.errors import CmeError
 from core.interval import Interval
 from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
-from core.mbus.link import Readout
+from core.mbus.link import Readout, telegram_follows
 from core.mbus.master import Master, Opener
 from core.mbus.opener import open_transport
 from core.mbus.watch import Try
 from core.meter import Meter
 from core.reader import LineReader
+from core.searching import SearchView
 from core.snapshot import LineState, LineView, ScheduleView
 from core.timing import Demand, readout_s, schedule
 from core.transparent import TransparentPort
@@ -58,14 +59,19 @@ class Lines:
         on_change: Callable[[], None],
         open_line: Opener = open_transport,
         onlooker: Onlooker | None = None,
+        more_follows: Callable[[bytes], bool | None] = telegram_follows,
     ) -> None:
-        """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment."""
+        """`record` takes what a readout came to; `span` is the readout interval of a meter that holds a moment.
+
+        `more_follows` tells whether a telegram has another one behind it, which can be encrypted.
+        """
         self._onlooker = onlooker
         self._clock = clock
         self._record = record
         self._span = span
         self._on_change = on_change
         self._open_line = open_line
+        self._more_follows = more_follows
         self._lines: dict[str, Line] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -163,6 +169,7 @@ class Lines:
             margin=config.margin_ms / 1000 if config.margin_ms else None,
             repeats=config.repeats,
             open_line=self._open_line,
+            more_follows=self._more_follows,
             on_change=changed,
             watch=partial(onlooker.watch, config.name) if (onlooker := self._onlooker) else _nobody,
             now=lambda: self._clock.now_ms() / 1000,
@@ -188,8 +195,8 @@ def misfit(name: str, view: ScheduleView) -> str:
     return f"Line {name}: {view.sentence}"
 
 
-def line_view(line: Line, meters: int, health: str = "") -> LineView:
-    """The line as screens show it, with how many `meters` hang on it and what the bus doctor says of it."""
+def line_view(line: Line, meters: int, search: SearchView | None, health: str) -> LineView:
+    """The line as screens show it, with how many `meters` hang on it, the last search, and the bus doctor's verdict."""
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -200,9 +207,10 @@ def line_view(line: Line, meters: int, health: str = "") -> LineView:
         meters=meters,
         sweep=line.reader.sweep,
         next_sweep_ms=line.reader.next_sweep_ms,
-        transparent=line.transparent.view() if line.transparent else None,
         schedule=line.schedule,
         health=health,
+        search=search,
+        transparent=line.transparent.view() if line.transparent else None,
     )
 
 

@@ -178,19 +178,7 @@ class Meter:
 
     def decode(self, frames: Sequence[bytes]) -> tuple[Telegram, ...]:
         """The telegrams in `frames`, opened with the meter's key. Raises `TelegramError`."""
-        return tuple(self._decode(frame) for frame in frames)
-
-    def _decode(self, frame: bytes) -> Telegram:
-        telegram = decode(frame)
-        name = telegram.identification or (self.known.identification if self.known else "")
-        key = self._keys.get(name)
-        if key and telegram.encrypted:
-            return decode(frame, key, self.known)
-        if key and telegram.missing:
-            raise TelegramError(
-                f"The telegram is cut off: it lacks {telegram.missing} of its encrypted bytes; read the meter again."
-            )
-        return telegram
+        return tuple(open_telegram(frame, self._keys, self.known) for frame in frames)
 
     def last_opened(self) -> str:
         """When the key that it has now opened a telegram last, "2026-01-09 12:00"; "" for never."""
@@ -285,6 +273,24 @@ class Meter:
         if self.reading is None:
             raise DataAccessError(DataAccessResult.TEMPORARY_FAILURE)
         return self.reading
+
+
+def open_telegram(
+    frame: bytes, keys: Mapping[str, bytes], sender: SecondaryAddress | None = None
+) -> Telegram:
+    """The telegram in a frame, opened with the key of its meter where that is among `keys`, by identification.
+
+    `sender`: who sent it, where it does not say so itself. Raises `TelegramError`.
+    """
+    telegram = decode(frame)
+    key = keys.get(telegram.identification or (sender.identification if sender else ""))
+    if key and telegram.encrypted:
+        return decode(frame, key, sender)
+    if key and telegram.missing:
+        raise TelegramError(
+            f"The telegram is cut off: it lacks {telegram.missing} of its encrypted bytes; read the meter again."
+        )
+    return telegram
 
 
 def _is_same(one: MappedObject, other: MappedObject) -> bool:

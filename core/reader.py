@@ -47,7 +47,7 @@ class _Turn:
     meter: Meter
     due_ms: int = 0
     cost_s: float | None = None  # of a readout, smoothed; None before the first one
-    silence_s: float = 0.0  # that it costs when it is silent
+    silence_s: float = 0.0  # that it costs for each interval while it is silent
     silent: int = 0  # intervals in a row without an answer
     silent_in_ms: int | None = None  # start of the last of them
     garbled: bool = False  # the last time, by noise
@@ -65,9 +65,15 @@ class _Turn:
 class _Wait:
     """A meter that waits for its turn in a sweep."""
 
-    due_ms: int
-    deadline_ms: int  # end of the interval in which it was due
+    since_ms: int
+    start_ms: int  # of the interval in which it was due
+    deadline_ms: int  # the end of that
     again: bool = False  # after a try that noise spoiled
+
+    def is_skipped(self, now_ms: int) -> bool:
+        """Whether that interval is over. One that came late into it, after a start say, had no fair chance."""
+        fair = 2 * (self.deadline_ms - self.since_ms) > self.deadline_ms - self.start_ms
+        return self.deadline_ms <= now_ms and fair and not self.again
 
 
 @dataclass(slots=True)
@@ -78,6 +84,7 @@ class _Sweep:
     done: int = 0
     failed: int = 0
     total: int = 0
+    skipped: int = 0  # readouts that were due again before the line came to them
     current: str = ""
     finished_ms: int | None = None
 
@@ -152,8 +159,6 @@ class LineReader:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
-        self.skipped = 0
-        """Readouts that were due again before the line came to them."""
 
     @property
     def sweep(self) -> SweepView | None:
@@ -164,6 +169,11 @@ class LineReader:
     def next_sweep_ms(self) -> int | None:
         """When the next scheduled readout begins, ms UTC; None without an enabled meter."""
         return min((turn.due_ms for turn in self._turns.values()), default=None)
+
+    @property
+    def skipped(self) -> int:
+        """Readouts of the running sweep, or of the last one, that were due again before the line came to them."""
+        return self._sweep.skipped if self._sweep else 0
 
     @property
     def late_s(self) -> float:
@@ -177,11 +187,7 @@ class LineReader:
         turn = self._turns.get(key)
         if turn is None:
             return None
-        if not turn.silent:
-            return turn.cost_s
-        now = self._clock.now_ms()
-        start, end = self._span(turn.meter, now)
-        return turn.silence_s * (end - start) / (self._rest(turn, now) - start)
+        return turn.silence_s if turn.silent else turn.cost_s
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="line-reader")
@@ -286,27 +292,26 @@ class LineReader:
             self._sweep = _Sweep(now)
         skipped = sum(self._enter(self._sweep, turn, now) for turn in due)
         if skipped:
-            self.skipped += skipped
-            log.warning("%s: %d readouts are due again before they were made.", self._master.url, skipped)
+            self._sweep.skipped += skipped
+            log.warning("%s: %d readouts are due again before they were made", self._master.url, skipped)
 
     def _enter(self, sweep: _Sweep, turn: _Turn, now: int) -> bool:
         """Put a meter that is due into the sweep; whether it waits there since an interval that is over."""
-        key, end = turn.meter.key, self._span(turn.meter, now)[1]
+        key, (start, end) = turn.meter.key, self._span(turn.meter, now)
         wait = sweep.waiting.get(key)
-        skipped = wait is not None and not wait.again and wait.deadline_ms <= now
         if wait is None:
-            sweep.add(key, _Wait(turn.due_ms, end))
+            sweep.add(key, _Wait(now, start, end))
         elif wait.again:
-            sweep.waiting[key] = _Wait(turn.due_ms, end)
+            sweep.waiting[key] = _Wait(now, start, end)
         turn.plan(end)
-        return skipped
+        return wait is not None and wait.is_skipped(now)
 
     def _set_back(self, now: int) -> None:
         """The clock was set back: the times to come are those of the new one."""
         for turn in self._turns.values():
             turn.plan(self._due(turn, now))
         for key, wait in self._sweep.waiting.items() if self._sweep else ():
-            wait.deadline_ms = min(wait.deadline_ms, self._span(self._turns[key].meter, now)[1])
+            wait.since_ms, (wait.start_ms, wait.deadline_ms) = now, self._span(self._turns[key].meter, now)
 
     def _due(self, turn: _Turn, now: int) -> int:
         """A meter that was not tried in the interval that runs is late: it is read at once."""
@@ -387,19 +392,22 @@ class LineReader:
             case LineDown() | RateRefused():
                 pass  # tells nothing about the meter
             case NoAnswer():
-                turn.silence_s = took_s
-                interval = self._span(turn.meter, job.started_ms)[0]
-                turn.silent += interval != turn.silent_in_ms  # however often it was asked for in it
-                turn.silent_in_ms = interval
+                start, end = self._span(turn.meter, job.started_ms)
+                turn.silent += start != turn.silent_in_ms  # however often it was asked for in it
+                turn.silent_in_ms = start
+                turn.silence_s = took_s * (end - start) / (self._rest(turn, job.started_ms) - start)
                 turn.garbled = False
             case _:
                 turn.cost(took_s)
                 turn.silent, turn.silent_in_ms = 0, None
                 turn.garbled = isinstance(outcome, Garbled)
-        turn.plan(self._rest(turn, job.started_ms))
+        # By the time that the reading gets, which may be in the next interval already.
+        began = round(outcome.started * 1000) if isinstance(outcome, Readout) else job.started_ms
+        turn.plan(self._rest(turn, began))
         installed = self._turns.get(turn.meter.key) is turn
         if again and installed and job.sweep and job.wait:
-            job.sweep.postpone(turn.meter.key, _Wait(job.wait.due_ms, job.wait.deadline_ms, again=True))
+            job.wait.again = True
+            job.sweep.postpone(turn.meter.key, job.wait)
             return True
         return False
 

@@ -30,6 +30,8 @@ class SearchRequest:
     expected: tuple[str, ...] = ()
     """Identifications (8 digits) or whole secondary addresses of the meters that should be there; they are asked for
     first."""
+    names: tuple[str, ...] = ()
+    """Names of the expected ones in the same order, "" for none; may end early."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class ScheduleView:
     cost_s: float  # of all readouts that fall into it
     fits: bool
     sentence: str  # "15 min cycle, this line needs 17 min. Choose ..."; "" where it fits
-    skipped: int = 0  # readouts that were due again before the line came to them, since it is in use
+    skipped: int = 0  # readouts of the running or last sweep that were due again before the line came to them
     late_s: float = 0.0  # for how long the readout that waits longest should have been made
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cme_tui.commands import doctor
+
 _METER = "NAME|ID|LD"
 _JSON = "one JSON value instead of text"
 
@@ -80,6 +82,7 @@ def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
         telling.add_argument("--line", metavar="LINE", help="of a meter that is not installed")
         telling.add_argument("--yes", action="store_true", help="do not ask")
         telling.add_argument("--json", action="store_true", help=_JSON)
+    doctor.add_parser(meters, place)
     return meters
 
 
@@ -103,6 +106,8 @@ def run(arguments: argparse.Namespace, state_dir: Path) -> int:
             return installing.export(state_dir)
         case "keys":
             return installing.import_keys(state_dir, arguments.file)
+        case "doctor":
+            return doctor.run(arguments, state_dir)
         case "read":
             return listing.read(state_dir, arguments.meter, as_json=arguments.json)
     value = getattr(arguments, "value", None)

@@ -14,7 +14,7 @@ from core.mapping.lint import MeterReadout
 from core.mapping.simplified import Site
 from core.mapping.workshop import InstalledMeter
 from core.mbus.address import SecondaryAddress, parse_address
-from core.mbus.telegram import Telegram, decode
+from core.meter import open_telegram
 from core.secrets import load_secrets
 from core.statedir import StateDir
 from core.store import StoredMeter, open_readonly
@@ -35,7 +35,11 @@ def installed_meters(state_dir: Path) -> list[InstalledMeter]:
     for item in config.meters:
         record = stored.get((item.line, str(parse_address(str(item.address)))))
         reading = readings.get(record.key) if record else None
-        readout = Readout(_decoded(reading.frames, keys), reading.time_ms) if reading else None
+        readout = (
+            Readout(tuple(open_telegram(frame, keys) for frame in reading.frames), reading.time_ms)
+            if reading
+            else None
+        )
         meters.append(_meter(item, record, MeterReadout(_name(item), readout, site) if readout else None))
     return meters
 
@@ -133,13 +137,3 @@ def _meter(item: MeterConfig, record: StoredMeter | None, last: MeterReadout | N
 
 def _name(item: MeterConfig) -> str:
     return item.name or f"meter {item.address}"
-
-
-def _decoded(frames: Sequence[bytes], keys: Mapping[str, bytes]) -> tuple[Telegram, ...]:
-    telegrams = [decode(frame) for frame in frames]
-    return tuple(
-        decode(each.frame, keys[each.identification])
-        if each.encrypted and each.identification in keys
-        else each
-        for each in telegrams
-    )

@@ -13,6 +13,7 @@ from core.config_tables import InstalledAt
 from core.mbus.address import SecondaryAddress
 from core.meter_list import ListedMeter, MeterListError, plan_import, read_keys, read_meters
 from core.secrets import Secrets, changed_secrets
+from core.serials import Serials, parse_serials
 from core.snapshot import MeterView, Snapshot
 
 _OPEN_TO_OTHERS: Final = 0o077
@@ -53,6 +54,17 @@ def meters_of(path: Path, config: Config, secrets: Secrets, snapshot: Snapshot) 
 def keys_of(path: Path, secrets: Secrets) -> Import:
     """What a list of keys would do. Reads the disk; raises as `meters_of` does."""
     return _planned(path, lambda data: Import(path, (), (), *_keys(read_keys(data), secrets)))
+
+
+def expected_of(path: Path) -> Serials:
+    """The meters that a list says should be there. Reads the disk.
+
+    Raises `CmeError`, one sentence, where the file cannot be used.
+    """
+    try:
+        return parse_serials(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def seen_by_others(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from textwrap import wrap
 from typing import ClassVar, Final
 
@@ -12,10 +13,10 @@ from cme_tui.polled import Polled
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
 from cme_tui.screens.line_trace import LineTraceScreen
-from cme_tui.widgets.lines import Lines
+from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import count, moment
-from core.diagnosis import Finding, LineDiagnosis, MeterDiagnosis, Severity, Statistics
+from cme_tui.wording import bar, count, moment
+from core.diagnosis import CheckView, Finding, LineDiagnosis, MeterDiagnosis, Severity, Statistics
 from core.snapshot import Snapshot
 
 ASK_SECONDS: Final = 1.0
@@ -40,6 +41,7 @@ class DoctorScreen(FilteredScreen):
 
     TAB = "meters"
     AUTO_FOCUS = "#meters"
+    SPARE = ("/", "s", "z", "F12")
     HELP = (
         "How a line does, by every request that the gateway sent on it. At the top the verdict: what is most "
         "probably wrong, or that nothing is. Then what was counted on the whole line, and its load: the share of time "
@@ -49,7 +51,9 @@ class DoctorScreen(FilteredScreen):
         "For each meter: requests, time-outs, answers with a wrong checksum, collisions, answers that were otherwise "
         "disturbed (noise, broken off, unexpected), and how long it took to begin its answer in ms. s changes the "
         "order: trouble first, name, slowest first, most tries first.\n"
-        "t shows the requests and answers as they come, l goes to the next line, z counts from now."
+        "a asks every meter a few times, one after the other between the readouts, so that there is something to judge "
+        "by; a again ends that. t shows the requests and answers as they come, l goes to the next line, z counts from "
+        "now."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -63,6 +67,7 @@ class DoctorScreen(FilteredScreen):
         Binding("shift+tab", "other_side", show=False, priority=True),
         FILTER,
         Binding("s", "sort", "Sort", tooltip="next order: trouble, name, delay, tries"),
+        Binding("a", "check", "Ask all", tooltip="ask every meter a few times now, or end that"),
         Binding("t", "trace", "Trace", tooltip="requests and answers as they come"),
         Binding("l", "next_line", "Line", tooltip="the next line"),
         Binding("z", "reset", "Reset", tooltip="count from now"),
@@ -139,6 +144,8 @@ class DoctorScreen(FilteredScreen):
         if len(self.cme.current.lines) < 2:
             missing.add("l")
         labels = {"Tab": "Meters"} if self._on_findings() else {}
+        if self._checking:
+            labels["a"] = "End"
         return self.fitting(
             [(k, labels.get(k, label), action) for k, label, action in keys if k not in missing]
         )
@@ -175,6 +182,23 @@ class DoctorScreen(FilteredScreen):
         question = f"Count the requests of {self._line} from now? What was counted so far is dropped."
         self.cme.push_screen(ConfirmScreen(question, "Count from now"), decided)
 
+    def action_check(self) -> None:
+        gateway = self.cme.gateway
+        if self._checking:
+            self.run_worker(self._check(gateway.stop_check(self._line), "Ending the check"))
+        else:
+            self.run_worker(self._check(gateway.start_check(self._line), "Beginning to ask"))
+
+    async def _check(self, future: Future[None], doing: str) -> None:
+        if await self.cme.answer(future, doing):
+            self._diagnosis.again()
+            self.update_view()
+
+    @property
+    def _checking(self) -> bool:
+        found = self._diagnosis.value
+        return found is not None and found.check is not None and found.check.running
+
     async def _reset(self) -> None:
         if await self.cme.answer(self.cme.gateway.reset_diagnosis(self._line), "Resetting the counters"):
             self._diagnosis.again()
@@ -197,6 +221,7 @@ class DoctorScreen(FilteredScreen):
         head.show(
             [
                 (title, f"  load {found.load:.0%}", recording),
+                *_check_lines(found.check),
                 *(((f" {text}", tone),) for text in verdict),
                 ((f" {_counted(found.statistics)}", "faint"),),
             ]
@@ -227,6 +252,17 @@ def _counted(each: Statistics) -> str:
     return f"since {moment(each.since_ms)[5:16]}: {', '.join(parts)}"
 
 
+def _check_lines(check: CheckView | None) -> list[Line]:
+    if check is None:
+        return []
+    if check.running:
+        progress = f"{bar(check.done, check.total, 20)} {check.done}/{check.total}"
+        return [((f" asking {progress}", "strong"), f"  {check.current}")]
+    if check.reason:
+        return [((f" ! {check.done} of {check.total} meters were asked: {check.reason}", "warn"),)]
+    return [((f" all {count(check.total, 'meter')} were asked", "faint"),)]
+
+
 def _finding_row(finding: Finding) -> Row:
     return (SEVERITIES[finding.severity], finding.meter or "the line", finding.fault)
 
@@ -235,7 +271,7 @@ def _meter_row(meter: MeterDiagnosis) -> Row:
     each = meter.statistics
     worst = meter.findings[0].severity if meter.findings else Severity.GOOD
     word, tone = SEVERITIES[worst]
-    other = each.noise + each.cut + each.unexpected
+    other = each.noise + each.cut + each.unexpected + each.late
     return (
         (word[0], tone),
         meter.name,

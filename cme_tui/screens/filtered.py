@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from textual.widgets import Input
 
 from cme_tui.screens.base import GatewayScreen
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Table
 
@@ -83,10 +84,7 @@ class FilteredScreen(GatewayScreen):
 
     def fitting(self, keys: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
         """As many of the keys as the footer has cells for."""
-        for spare in self.SPARE:
-            if sum(len(f" {key} {label} ") for key, label, _ in keys) > self.size.width:
-                keys = [key for key in keys if key[0] != spare]
-        return keys
+        return fitting(keys, self.size.width, self.SPARE)
 
     def on_input_changed(self) -> None:
         self.update_view()

@@ -112,9 +112,11 @@ class FormScreen(GatewayScreen):
         if self.cme.screen is self:
             self.cme.pop_screen()
 
-    def refuse(self, sentence: str) -> None:
+    def refuse(self, error: BaseException | None) -> None:
         """Show why the whole cannot be, until something is changed."""
-        self._refusal = sentence
+        said = str(error)
+        self._refusal = said.partition("config.toml: ")[2] or said  # its path stands nowhere near the form
+        self.cme.say("✗ Nothing is done; the reason stands above", "bad", seconds=30)
         self.update_view()
 
     def body(self) -> ComposeResult:

@@ -61,7 +61,7 @@ class LineScreen(FormScreen):
             return
         future = self.cme.gateway.change_line(self._line, typed_values(texts))
         if not await self.cme.answer(future, "Saving"):
-            self.refuse(str(future.exception()))
+            self.refuse(future.exception())
             return
         name = self.values["name"] or "the line"
         self.saved()

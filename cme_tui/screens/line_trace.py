@@ -94,6 +94,8 @@ class LineTraceScreen(FilteredScreen):
         recording: Line = ()
         if found is not None and found.recording:
             recording = ((f"  ● recording {count(found.recorded, 'request')}", "good"),)
+        elif found is not None and found.recording_reason:
+            recording = ((f"  ! {found.recording_reason}", "warn"),)
         only = ("  faults only", "warn") if self._faults else ""
         paused = ("  paused", "warn") if self._paused else ""
         self.show_list_title(((f" Trace of {self._line} {number}", "title"), only, paused, *recording))

@@ -70,7 +70,7 @@ class MeterFormScreen(FormScreen):
             return
         future = self._future()
         if not await self.cme.answer(future, "Saving"):
-            self.refuse(str(future.exception()))
+            self.refuse(future.exception())
             return
         name = self.values["name"] or self.values["address"]
         does = "is saved" if self._meter else "is installed; r reads it now"

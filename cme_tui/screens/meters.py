@@ -35,8 +35,8 @@ ORDERS = ("name", "state", "age", "medium", "identification")
 GIVES_WAY = ("R", "i", "d", "l", "s", "x", "F12", "Enter", "b")
 """Keys that a narrow footer leaves out, the first ones first; F1 tells all of them."""
 _KINDS: Final = (
-    Option(1, "meters", "and their keys, where they have a column"),
-    Option(2, "keys", "of meters that encrypt their telegrams"),
+    Option(1, "meters", "and the keys in the list"),
+    Option(2, "keys", "of meters that encrypt"),
 )
 
 

@@ -88,7 +88,7 @@ class SearchScreen(GatewayScreen):
                 Column("", 1),
                 Column("Verdict", 12),
                 Column("Address", 18),
-                Column("Mfr", 3, wide=True),
+                Column("Mfr", 3),
                 Column("Medium", 12),
                 Column("Primary", 7, right=True, wide=True),
                 Column("Baud", 5, right=True),
@@ -173,6 +173,10 @@ class SearchScreen(GatewayScreen):
         view, cursor = self.view, self.query_one("#found", Table).cursor
         return view.meters[cursor] if view and cursor < len(view.meters) else None
 
+    @property
+    def _on_troubles(self) -> bool:
+        return self.focused is self.query_one("#troubles", Table)
+
     def on_table_moved(self) -> None:
         self.update_view()
 
@@ -220,7 +224,7 @@ class SearchScreen(GatewayScreen):
 
     def action_name(self) -> None:
         meter = self._here
-        if meter is None or meter.verdict is Verdict.MISSING:
+        if meter is None or meter.verdict is Verdict.MISSING or self._on_troubles:
             return
 
         def answered(text: str | None) -> None:
@@ -234,9 +238,11 @@ class SearchScreen(GatewayScreen):
     def action_install(self) -> None:
         view = self.view
         every = installable(view) if view else []
-        chosen = [meter for meter in every if meter.address in self._marked] or every
+        chosen = [meter for meter in every if not self._marked or meter.address in self._marked]
         if not chosen:
-            self.cme.say("There is nothing to install: all that was found is installed already")
+            self.cme.say(
+                f"There is nothing to install: all that {'is marked' if self._marked else 'was found'} is installed"
+            )
             return
 
         def decided(yes: bool | None) -> None:
@@ -318,12 +324,13 @@ class SearchScreen(GatewayScreen):
         if view is None:
             return [(title,)]
         bar_cells = 20 if self.size.width < 100 else 40
-        ran = age(view.started_ms, view.finished_ms or now_ms, coarse)
+        rests = view.state in RESTING
+        ran = "" if rests else f"  after {age(view.started_ms, view.finished_ms or now_ms, coarse)}"
         missing = sum(meter.verdict is Verdict.MISSING for meter in view.meters)
         lost = (f", {missing} missing", "bad") if missing else ""
         numbers = f"  {len(found(view))} found"
         return [
-            (title, "  ", STATES[view.state], numbers, lost, (f"  after {ran}", "faint")),
+            (title, "  ", STATES[view.state], numbers, lost, (ran, "faint")),
             (" ", *progress(view, bar_cells, coarse)),
             ((f" {view.reason or view.step}", "warn" if view.reason else "faint"),),
         ]
@@ -332,7 +339,9 @@ class SearchScreen(GatewayScreen):
         return (
             ("*", "strong") if meter.address in self._marked else "",
             VERDICTS[meter.verdict],
-            meter.address,
+            meter.address
+            if meter.address.startswith(meter.identification)
+            else f"{meter.address} ({meter.identification})",
             meter.manufacturer,
             meter.medium,
             "" if meter.primary is None else str(meter.primary),
@@ -342,11 +351,17 @@ class SearchScreen(GatewayScreen):
         )
 
     def _detail(self, meters: Sequence[FoundMeter], troubles: Sequence[str]) -> str:
-        table = self.query_one("#troubles", Table)
-        if self.focused is table and table.cursor < len(troubles):
-            return f"! {troubles[table.cursor]}"
+        cursor = self.query_one("#troubles", Table).cursor
+        if self._on_troubles and cursor < len(troubles):
+            return f"! {troubles[cursor]}"
         meter = self._here
         return f"{_described(meter)}{f': {meter.note}' if meter.note else ''}" if meter else ""
+
+
+def _address(meter: FoundMeter) -> str:
+    """A primary address tells nothing of the meter."""
+    known = meter.address.startswith(meter.identification)
+    return meter.address if known else f"{meter.address} ({meter.identification})"
 
 
 def _described(meter: FoundMeter) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 
+from cme_tui.meters.listed import expected_of
 from cme_tui.screens.form import NO, YES, Field, FormScreen
+from cme_tui.screens.pick import PickFileScreen
 from cme_tui.widgets.lines import Line
+from cme_tui.wording import count
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
 from core.mbus.transport import BAUD_RATES
 from core.searching import Method, SearchRequest
+from core.serials import Serials
 from core.snapshot import LineView
 
 METHODS: Final[dict[str, tuple[Method, ...]]] = {
@@ -22,6 +27,7 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
     "primary addresses": ("primary",),
     "secondary, then primary": ("secondary", "primary"),
 }
+NOBODY: Final = Serials((), (), ())
 _RATES: Final = ("", "300 2400", "300 2400 9600", " ".join(map(str, BAUD_RATES)))
 _SPAN: Final = re.compile(r"([0-9]{1,3})\s*-\s*([0-9]{1,3})")
 
@@ -37,8 +43,8 @@ class SearchFormScreen(FormScreen):
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
-        "A CSV file with the serials of the meters that should be there makes the search ask for those first, and "
-        "tells at the end which are missing and which were not expected. s starts it."
+        "A CSV file with the serials of the meters that should be there makes the search ask for those "
+        "first, and tells at the end which are missing and which were not expected. s starts it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *FormScreen.BINDINGS,
@@ -49,6 +55,7 @@ class SearchFormScreen(FormScreen):
         """`started` is called when the search runs and this screen is gone."""
         super().__init__(_fields(line))
         self._line = line.name
+        self._expected = NOBODY
         self._started = started
         self._estimate: Line = (" Estimating ...",)
 
@@ -74,6 +81,7 @@ class SearchFormScreen(FormScreen):
             return None
         values = self.values
         span = _SPAN.fullmatch(values["primary"])
+        expected = self._expected if values["expected"] else NOBODY
         return SearchRequest(
             line=self._line,
             methods=METHODS[values["method"]],
@@ -82,7 +90,39 @@ class SearchFormScreen(FormScreen):
             first=int(span[1]) if span else 1,
             last=int(span[2]) if span else 250,
             hex_digits=values["hex"] == YES,
+            expected=expected.addresses,
+            names=expected.names,
         )
+
+    def opened(self, field: Field) -> bool:
+        if field.name != "expected":
+            return False
+        picker = PickFileScreen(
+            "Meters that should be there",
+            self.TAB,
+            Path.home(),
+            ".csv",
+            lambda path: self._expect(path, picker),
+        )
+        self.cme.push_screen(picker)
+        return True
+
+    async def _expect(self, path: Path, picker: PickFileScreen) -> str:
+        """Take the meters of a file; why it is refused, "" where it is not."""
+        try:
+            expected = await asyncio.to_thread(expected_of, path)
+        except CmeError as error:
+            return str(error)
+        if self.cme.screen is picker:
+            self.cme.pop_screen()
+            self._expected = expected
+            text = f"{count(len(expected.addresses), 'meter')} of {path.name}"
+            if text == self.values["expected"]:
+                self.changed()  # another file of that name, with as many
+            self.put("expected", text)
+            if expected.notes:
+                self.cme.say(" ".join(expected.notes))
+        return ""
 
     def action_start(self) -> None:
         if self.complete() and (request := self.request):
@@ -91,7 +131,7 @@ class SearchFormScreen(FormScreen):
     async def _start(self, request: SearchRequest) -> None:
         future = self.cme.gateway.start_search(request)
         if not await self.cme.answer(future, "Starting the search"):
-            self.refuse(str(future.exception()))
+            self.refuse(future.exception())
         elif self.cme.screen is self:
             self.cme.pop_screen()
             self.cme.pull()
@@ -126,6 +166,12 @@ def _fields(line: LineView) -> list[Field]:
             wrong=_wrong_mask,
         ),
         Field("hex", "Hex digits", YES, "Whether to look for A to E in identifications as well.", (YES, NO), only=True),
+        Field(
+            "expected", "Expected meters", "",
+            "Enter chooses a CSV file of serials or secondary addresses, and perhaps names: those are asked for "
+            "first, and told as found, missing or unexpected. The arrow keys drop it.",
+            ("",), empty="(none)",
+        ),
         Field(
             "primary", "Primary addresses", "1-250", "For primary addresses: the lowest and the highest, 0 to 250.",
             wrong=_wrong_span,

@@ -373,15 +373,15 @@ class SettingsScreen(GatewayScreen):
         if not await self.cme.answer(replaced, "Looking for the last save"):
             return
         values = replaced.result()
-        check = self.cme.gateway.check(values)
-        if not await self.cme.answer(check, "Checking"):
+        check, misfits = self.cme.gateway.check(values), self.cme.gateway.misfits(values)
+        if not (await self.cme.answer(check, "Checking") and await self.cme.answer(misfits, "Checking")):
             return
         lowered = check.result()
         if agreed == (values, lowered):
             await self._undo()
         elif self.cme.screen is self:
             back = ", ".join(self._rows.put_back(name, value) for name, value in values.items())
-            question = f"Take back the last save: {back}?"
+            question = " ".join((*misfits.result(), f"Take back the last save: {back}?"))
             agreed = (values, lowered)
             ask(self.cme, lowered, question, "Undo", lambda: self._start(self._prepare_undo(agreed)))
 

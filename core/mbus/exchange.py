@@ -87,10 +87,8 @@ class Exchange:
         """What came since the answer to the last request."""
         self._settled = True
         self._patience = 0.0  # s for which answers may come beyond the time-out
-        self._first = (
-            0.0  # loop time at which the first of equal requests without an answer was out on the wire
-        )
-        self._sent = 0.0  # the same of the last request
+        self._sent = 0.0  # loop time at which the last request is out on the wire
+        self._first = 0.0  # the same of the first of those that are equal to it and were not answered
         self._heard = 0.0  # loop time of the last byte received
         self._request = b""
         self._accept: Accept | None = None  # of the last request, as long as nothing came
@@ -125,7 +123,7 @@ class Exchange:
         if answer := await self._listen(request, accept):
             self._accept = None
             if self._sent > self._first:
-                # It may be the answer to the first request; those to the others come as much later as they were sent.
+                # Whose answer it is cannot be told.
                 heard.delay = None
                 self.distrust(self._sent - self._first)
             return answer
@@ -157,18 +155,24 @@ class Exchange:
                 await self._await_silence()
 
     async def _await_silence(self) -> None:
+        """Wait for the answer time-out after the last request and after every byte.
+
+        What comes may be the answer to the first of equal requests: those to the others come as much later as they
+        were sent.
+        """
         deadline = max(self._now(), self._sent) + self.answer_timeout + self._patience
         limit = deadline + self._longest
         while data := await self._read(deadline, limit):
             self.unasked += data
-            deadline = max(deadline, self._heard + self.answer_timeout)
+            deadline = max(deadline, self._heard + self.answer_timeout + self._sent - self._first)
         if self._now() >= limit:
             self.heard.blame(Fault.NOISE, "the line does not become silent")
         self._settled, self._patience = True, 0.0
 
     def _send(self, request: bytes, accept: Accept) -> None:
         now = self._now()
-        repeated = request == self._request and self._accept is not None and now < self._sent + LATEST
+        recently = now < self._sent + self.answer_timeout + LATEST
+        repeated = request == self._request and self._accept is not None and recently
         if request != self._request:
             self._earlier = self._accept
         self._request, self._accept = request, accept

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from core.mbus.answer import content_of, garbled, is_ack, is_answer_of, matches, moved_on, verify
-from core.mbus.errors import Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
+from core.mbus.errors import Garbled, Incomplete, LineDown, NoAnswer, NoData, RateRefused, WrongMeter
 from core.mbus.exchange import LATEST, Accept, Disturbance, Exchange, Silence
 from core.mbus.frame import Frame, FrameReader, Kind, identity_of, req_ud2, select, snd_nke
 from core.mbus.telegram import TelegramError, decode
@@ -62,12 +62,13 @@ class _Skipped(Exception):  # noqa: N818 - an outcome
     """Telegrams of a readout may be missing, since the meter does not follow the frame count bit."""
 
 
-def telegram_follows(frame: bytes) -> bool:
-    """Whether the meter has another telegram to send (DIF 1Fh, EN 13757-3, 6.3)."""
+def telegram_follows(frame: bytes) -> bool | None:
+    """Whether the meter has another telegram to send (DIF 1Fh, EN 13757-3, 6.3); None where that cannot be told."""
     try:
-        return decode(frame).more_follows
+        telegram = decode(frame)
     except TelegramError:
-        return False
+        return None
+    return None if telegram.encrypted else telegram.more_follows
 
 
 def _nothing(_: Frame) -> None:
@@ -89,7 +90,7 @@ class Link:
         margin: float | None = None,
         repeats: int = 2,
         most_telegrams: int = 32,
-        more_follows: Callable[[bytes], bool] = telegram_follows,
+        more_follows: Callable[[bytes], bool | None] = telegram_follows,
         watch: Watch = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -118,10 +119,10 @@ class Link:
         self._exchange.use(baud, extra)
 
     async def _switch(self, baud: int) -> None:
+        # Whatever is under way at the old rate passes first; at the new one it would be noise.
+        await self._settle()
+        self._rate_holds = False  # until the outcome is known: a change may be cancelled
         try:
-            # Whatever is under way at the old rate passes first; at the new one it would be noise.
-            await self._exchange.settle()
-            self._rate_holds = False  # until the outcome is known: a change may be cancelled
             await self.transport.set_baud(baud)
         except LineError as error:
             self._rate_holds = True
@@ -236,39 +237,30 @@ class Link:
             await self.ask(snd_nke(address.number), is_ack, address)
         frames = await self._read_telegrams(address, address.number, fcb, [expected])
         unchanging = link.unchanging if link else False
-        if link and not unchanging and frames[0] == link.telegram and not self._repeated:
-            # Either nothing at all has changed since, or the meter did not see the new frame count bit.
-            fcb = True
-            frames = await self._read_anew(address, link.telegram, expected)
+        if link and not unchanging and frames[0] == link.telegram:
+            # Nothing at all has changed since, or it is late, or the meter did not see the new frame count bit.
+            fcb, stale = True, b"" if self._repeated else link.telegram
+            await self.ask(snd_nke(address.number), is_ack, address)
+            frames = await self._read_telegrams(address, address.number, fcb, [expected], stale)
             unchanging = frames[0] == link.telegram
-        # A meter with several telegrams is reset before every readout, so that it begins with the first.
-        if len(frames) == 1 and address not in self._fcb_faults:
+            if stale and not unchanging:
+                self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
+        # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
+        # which they cannot be counted, since it encrypts them.
+        if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
             self._links[key] = _SlaveLink(not fcb, frames[0], unchanging)
-        return frames
-
-    async def _read_anew(
-        self, address: PrimaryAddress, stale: bytes, expected: SecondaryAddress | None
-    ) -> list[bytes]:
-        """Reset the link and read again; a telegram that is no longer the stale one proves a fault."""
-
-        def remark(frame: Frame) -> Fault | None:
-            return None if frame.raw == stale else Fault.FCB
-
-        await self.ask(snd_nke(address.number), is_ack, address)
-        frames = await self._read_telegrams(address, address.number, True, [expected], remark)
-        if frames[0] != stale:
-            self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
         return frames
 
     async def _read_secondary(
         self, address: SecondaryAddress, expected: SecondaryAddress | None
     ) -> list[bytes]:
         for last in (False, True):
+            released = not self._deselected
+            if released:
+                await self.deselect()
+            # Set again only after success: a failure may leave meters selected that should not be.
+            self._deselected = False
             try:
-                if not self._deselected:
-                    await self.deselect()
-                # Set again only after success: a failure may leave meters selected that should not be.
-                self._deselected = False
                 await self.ask(select(address), is_ack, address)
                 frames = await self._read_telegrams(address, SELECTED, True, [address, expected])
             except WrongMeter:
@@ -276,6 +268,10 @@ class Link:
                 if last:
                     raise
                 self._exchange.distrust()
+            except Garbled as error:
+                # It may be with a meter that stayed selected although another one was.
+                if released or error.fault is not Fault.COLLISION:
+                    raise
             else:
                 self._deselected = True
                 break
@@ -287,14 +283,18 @@ class Link:
         number: int,
         fcb: bool,
         wanted: list[SecondaryAddress | None],
-        remark: Remark = _nothing,
+        stale: bytes = b"",
     ) -> list[bytes]:
-        """Ask for telegrams until the meter has no more, with the frame count bit toggled for each."""
+        """Ask for telegrams until the meter has no more, with the frame count bit toggled for each.
+
+        `stale` is what came before the link was reset, if another telegram is a sign of an FCB fault.
+        """
         frames: list[bytes] = []
         seen: set[bytes] = set()
 
         def strange(frame: Frame) -> Fault | None:
-            return Fault.FCB if content_of(frame) in seen or self._moved_on(frame) else remark(frame)
+            outdated = stale and frame.raw != stale
+            return Fault.FCB if outdated or content_of(frame) in seen or self._moved_on(frame) else None
 
         while True:
             answer = await self._ask_telegram(req_ud2(number, fcb), number, address, seen, strange)
@@ -306,7 +306,7 @@ class Link:
             content = content_of(answer)
             if content in seen:
                 raise self._repeats_itself(address, frames, answer)
-            more = self._more_follows(answer.raw)
+            more = bool(self._more_follows(answer.raw))
             self._require_none_skipped(address, answer, several=more or bool(frames))
             if not frames and (first := identity_of(answer)):
                 wanted = [*wanted, SecondaryAddress(first.identification, first.manufacturer)]
@@ -408,12 +408,15 @@ class Link:
 
     async def _answers_late(self, accept: Accept) -> bool:
         """Wait as long as the next request had to wait anyway, and look whether the answer comes meanwhile."""
+        await self._settle()
+        found = FrameReader().feed(bytes(self._exchange.unasked))
+        return any(isinstance(item, Frame) and accept(item) for item in found)
+
+    async def _settle(self) -> None:
         try:
             await self._exchange.settle()
         except LineError as error:
             raise LineDown(str(error)) from error
-        found = FrameReader().feed(bytes(self._exchange.unasked))
-        return any(isinstance(item, Frame) and accept(item) for item in found)
 
     async def _once(self, request: bytes, accept: Accept, about: _About, number: int) -> Frame:
         exchange, started = self._exchange, self._now()

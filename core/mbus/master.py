@@ -45,7 +45,7 @@ class Master:
         repeats: int = 2,
         most_telegrams: int = 32,
         open_line: Opener = open_transport,
-        more_follows: Callable[[bytes], bool] = telegram_follows,
+        more_follows: Callable[[bytes], bool | None] = telegram_follows,
         on_change: Callable[[], None] = lambda: None,
         watch: Watch = lambda _: None,
         now: Callable[[], float] = time.time,

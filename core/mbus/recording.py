@@ -17,8 +17,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -179,42 +178,66 @@ def load_recording(path: Path) -> RecordedBus:
 class RecordedBus(SimulatedBus):
     """Answers as a recorded line did. No I/O and no waiting: `respond` says what would be heard.
 
-    The same request gets its recorded answers in their order, and then from the first one on again. A request to the
-    address of selected meters counts together with the selection before it. What was never asked gets silence; but a
+    The same request gets its recorded answers in their order, and then from the first one on again; one that is
+    repeated gets those that were recorded for its repetitions, or the last one again. A request to the address of
+    selected meters counts together with the selection before it. What was never asked gets silence; but a
     reset of the link to a meter that once answered is acknowledged, and its telegram is given for the other frame
     count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
-    request comes late after the one before it. It has no meters; the line may get an echo, noise while it is idle, or
-    a broken cable.
+    request comes late after the one before it. It has no meters; the line may get an echo, noise on the idle line or a
+    broken cable.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:
         tries = list(tries)
-        echo = 2 * sum(item.echo for item in tries) > len(tries)
-        super().__init__((), misfortune=LineMisfortune(echo=echo))
-        self._answers: defaultdict[tuple[bytes, bytes], list[Answer | None]] = defaultdict(list)
-        self._next: defaultdict[tuple[bytes, bytes], count[int]] = defaultdict(count)
+        super().__init__(
+            (), misfortune=LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
+        )
+        self._scripts: defaultdict[_Key, _Script] = defaultdict(_Script)
         self._selection = b""
+        self._asked: _Key | None = None
         heard = {item.request[2] for item in tries if item.fault is None and len(item.request) == 5}
         self._alive = heard - {SELECTED}
-        selection = b""
+        selection, asked = b"", None
         for item, later in zip(tries, (*(after.before for after in tries[1:]), b""), strict=False):
             selection, key = _context(selection, item.request)
-            self._answers[key].append(_answer(item, later))
+            self._scripts[key].lines.append((_answer(item, later), key == asked))
+            asked = key
 
     def respond(self, frame: Frame) -> Answer | None:
         """What a master hears after it sent `frame`; `None` for silence."""
         if self.broken:
             return None
         self._selection, key = _context(self._selection, frame.raw)
-        if key not in self._answers:
+        if key not in self._scripts:
             if frame.kind is Kind.SHORT and frame.control == SND_NKE and frame.address in self._alive:
                 return Answer(ACK)
             key = (key[0], _other_fcb(frame.raw))
-        found = self._answers.get(key)
-        return found[next(self._next[key]) % len(found)] if found else None
+        repeated, self._asked = key == self._asked, key
+        return self._scripts[key].next(repeated=repeated) if key in self._scripts else None
 
 
-def _context(selection: bytes, request: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
+_Key = tuple[bytes, bytes]
+"""The selection that holds, where it matters, and the request."""
+
+
+@dataclass(slots=True)
+class _Script:
+    """The answers to one request, each with whether the request was repeated for it."""
+
+    lines: list[tuple[Answer | None, bool]] = field(default_factory=list)
+    at: int = -1  # the last one that was given
+
+    def next(self, *, repeated: bool) -> Answer | None:
+        coming = (self.at + 1) % len(self.lines)
+        if not repeated:
+            fresh = (place % len(self.lines) for place in range(coming, coming + len(self.lines)))
+            self.at = next((place for place in fresh if not self.lines[place][1]), coming)
+        elif self.lines[coming][1]:
+            self.at = coming
+        return self.lines[self.at][0]
+
+
+def _context(selection: bytes, request: bytes) -> tuple[bytes, _Key]:
     """The selection that holds after a request, and what its answers are kept under."""
     if request[:1] == b"\x68" and request[5:7] == bytes((SELECTED, CI_SELECT)):
         return request, (b"", request)

@@ -66,7 +66,7 @@ class Sample:
     identity: SecondaryAddress | None = None  # that a telegram has
     more: bool = False  # a telegram that announces another
     content: bytes = b""  # of a telegram, but for the number that counts them
-    sum_error: int | None = None  # wrong checksum exclusive-or the right one
+    sum_error: int | None = None  # of a wrong checksum: how much less it is than the sum, 0..255
     blank: bool = False  # nothing but zeros came
     after_garbage: bool = False  # an acknowledgement came, with something in front of it
     late: bool = False  # its answer came when nobody waited for it any more
@@ -337,7 +337,7 @@ def _sample(item: Try, first_ms: int) -> Sample:
         for frame in FrameReader().feed(item.received):
             if isinstance(frame, Frame) and frame.kind is Kind.LONG:
                 sample.identity = identity_of(frame)
-                sample.more = telegram_follows(frame.raw)
+                sample.more = telegram_follows(frame.raw) is True
                 sample.content = content_of(frame) if sample.more else b""
     elif item.fault is Fault.CHECKSUM:
         sample.sum_error = _sum_error(item.received)
@@ -356,7 +356,7 @@ def _asked(request: bytes) -> Asked:
 
 
 def _sum_error(received: bytes) -> int | None:
-    """By which bits the checksum of a telegram is wrong, where the rest of its framing is right."""
+    """How much less than the sum the checksum of a telegram is, where the rest of its framing is right."""
     if len(received) < 9 or received[0] != 0x68 or received[1] + 6 != len(received):
         return None
-    return received[-2] ^ (sum(received[4:-2]) & 0xFF)
+    return (sum(received[4:-2]) - received[-2]) & 0xFF

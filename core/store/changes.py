@@ -246,6 +246,10 @@ class StoreChanges:
             )
         return True
 
+    def save_search(self, line: str, state: str) -> None:
+        """Keep how the search on a line stands."""
+        self._connection.execute("INSERT OR REPLACE INTO search (line, state) VALUES (?, ?)", (line, state))
+
     def save_counters(
         self, ceilings: Mapping[tuple[bytes, bytes], int | None], run: CounterRun | None = None
     ) -> None:

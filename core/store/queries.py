@@ -225,6 +225,10 @@ class StoreReader:
         """How far the gateway's clock is ahead of the machine's, ms."""
         return self._number("SELECT clock_offset_ms FROM gateway") or 0
 
+    def searches(self) -> dict[str, str]:
+        """How the last search on each line stands."""
+        return dict(self._connection.execute("SELECT line, state FROM search"))
+
     def last_events(self) -> list[Event]:
         """The last event of every log that has one."""
         logs = "SELECT 'standard' AS log UNION ALL SELECT 'fraud'"

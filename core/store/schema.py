@@ -161,6 +161,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             INSERT INTO outbox (report, count, stored) VALUES (NEW.report, 1, NEW.stored)
             ON CONFLICT DO UPDATE SET count = count + 1, stored = stored + NEW.stored;
         END""",
+        # The last search on each line, as core.search goes on with it.
+        """CREATE TABLE search (
+            line TEXT PRIMARY KEY,
+            state TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
         """CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
         WHEN OLD.state = 'waiting' AND NEW.state <> 'waiting' BEGIN
             UPDATE outbox SET count = count - 1, stored = stored - OLD.stored WHERE report = OLD.report;

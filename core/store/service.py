@@ -234,6 +234,14 @@ class Store:
         """Keep how far the gateway's clock is ahead of the machine's."""
         await self._writer.do(lambda changes: changes.set_clock_offset(offset_ms))
 
+    async def searches(self) -> dict[str, str]:
+        """By line: how the last search on it stands, as it was saved."""
+        return await self._reader.do(lambda reader: reader.searches())
+
+    async def save_search(self, line: str, state: str) -> None:
+        """Keep how the search on a line stands."""
+        await self._writer.do(lambda changes: changes.save_search(line, state))
+
     async def set_profiles(self, intervals: Mapping[int, Interval], zone: ZoneInfo) -> None:
         """Cut each profile (by number) at its interval in this zone; returns when all rows are there.
 

@@ -23,7 +23,9 @@ from core.mbus.simulator import SimulatedBus, SimulatedMeter, SimulatedPty, open
 from core.mbus.simulator.serving import DELAY_BITS, DELAY_SECONDS
 from core.mbus.transport import Transport
 
-METERS = 12
+METERS = 8
+ROUNDS = 3
+"""Sweeps of which the best counts, since other programs may use the machine."""
 LENGTH = 121  # bytes of a typical telegram
 TCP_DELAY = 0.005  # s in each direction
 GOALS = {"pty": 0.97, "tcp": 0.90}
@@ -51,7 +53,7 @@ async def measure(way: str, baud: int) -> None:
     secondary = [each.identity for each in bus.meters if each.identity]
     for kind, addresses in (("primary", primary), ("secondary", secondary)):
         await sweep(master, addresses)
-        spent = await sweep(master, addresses)
+        spent = min([await sweep(master, addresses) for _ in range(ROUNDS)])
         least = METERS * limit(baud, secondary=kind == "secondary")
         share = least / spent
         goal = GOALS.get(way) if baud in (2400, 9600) else None

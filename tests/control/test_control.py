@@ -153,8 +153,10 @@ def test_a_command_that_fails_says_why(gateway: Any, tmp_path: Path) -> None:
         (b'{"call": "push_samples", "host": "", "port": 4059}\n', "A receiver has a host"),
         (b'{"call": "push_samples", "host": "localhost", "port": true}\n', "a port from 1 to 65535"),
         (b'{"call": "status", "x": "' + b"x" * LONGEST_REQUEST + b'"}\n', f"at most {LONGEST_REQUEST} bytes"),
-        (b"x" * 3 * LONGEST_REQUEST, f"at most {LONGEST_REQUEST} bytes"),
+        # Not much longer: what the gateway does not take must fit into the socket's buffer.
+        (b"x" * (LONGEST_REQUEST + 10_000), f"at most {LONGEST_REQUEST} bytes"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_bad_request_is_answered_with_a_sentence(
     gateway: Any, tmp_path: Path, request_: bytes, sentence: str

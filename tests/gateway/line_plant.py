@@ -69,6 +69,7 @@ class Plant:
         self.log: list[Made] = []
         self.rates: list[int] = []  # that the lines were switched to, in turn
         self.fixed_rate = False  # as with a plain TCP level converter
+        self.zone = UTC
         self.fleet = Fleet(self.clock, self._read)
         self.lines = Lines(self.clock, self._record, self._span, lambda: None, self._open)
         self._transports: dict[str, Transport] = {}
@@ -139,7 +140,7 @@ class Plant:
         await self.lines.read(meter)
 
     def _span(self, meter: Meter, now_ms: int) -> tuple[int, int]:
-        return (meter.config.interval or self.config.readout.interval).span(now_ms, UTC)
+        return (meter.config.interval or self.config.readout.interval).span(now_ms, self.zone)
 
     async def _record(self, meter: Meter, result: Readout | MbusError) -> None:
         now = self.clock.now_ms()

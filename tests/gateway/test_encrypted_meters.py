@@ -136,3 +136,24 @@ async def test_a_telegram_whose_blocks_are_cut_off_is_no_matter_of_the_key(tmp_p
     finally:
         await asyncio.to_thread(plant.site.gateway.stop)
         server.close()
+
+
+async def test_an_encrypted_readout_of_several_telegrams_is_read_to_its_end(tmp_path: Path) -> None:
+    """That another one follows is said within the encryption."""
+    meter = simulated("70112345", 5)
+    raw = meter.telegram_at(1_700_000_000.0)
+    first = long_frame(raw[4], raw[5], raw[6], raw[7:19] + bytes.fromhex("0C13 46590800 1F"))
+    second = long_frame(raw[4], raw[5], raw[6], raw[7:19] + bytes.fromhex("0C13 47590800"))
+    several = SimulatedMeter([first, second], address=5, encryption=Encryption(5, KEY))
+    server = await serve(SimulatedBus([several]))
+    plant = Plant(Site(tmp_path / "state"), several)
+    await plant.start(server)
+    try:
+        await plant.site.meter_until("a telegram", lambda m: m.state is MeterState.NO_KEY)
+        await plant.give(KEY)
+        assert await plant.read() == ""
+        detail = await asyncio.wrap_future(plant.site.gateway.meter(plant.view.key))
+        assert len(detail.telegrams) == 2
+    finally:
+        await asyncio.to_thread(plant.site.gateway.stop)
+        server.close()

@@ -186,5 +186,6 @@ async def test_a_line_with_meters_is_not_removed(plant: Plant) -> None:
     await plant.refused(removing, "a meter is installed on it")
     await asyncio.wrap_future(plant.site.gateway.remove_line("attic"))
     assert [line.name for line in plant.site.gateway.snapshot().lines] == ["cellar"]
+    await plant.refused(plant.set_line("cellar", name=None), "needs a name")
     await plant.refused(plant.set_line("attik", baud=300), 'no line "attik"')
     await plant.read()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from fast_loop import fast, wall_clock
@@ -282,3 +284,32 @@ async def test_what_readouts_take_is_what_the_formula_of_the_wire_says(tmp_path:
             if meter.reading
         )
         assert abs(line.schedule("a").cost_s / formula - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("eve", "interval", "wanted"),
+    [
+        ("2026-10-24T21:30Z", "3 h", ["24T22:00", "25T02:00", "25T05:00", "25T08:00"]),
+        (
+            "2027-03-27T22:30Z",
+            "2 h",
+            ["27T23:00", "28T01:00", "28T02:00", "28T04:00", "28T06:00", "28T08:00"],
+        ),
+        ("2026-10-24T23:50Z", "30 min", ["25T00:00", "25T00:30", "25T01:00", "25T01:30", "25T02:00"]),
+    ],
+)
+@fast
+async def test_readouts_follow_the_local_clock_over_the_change_of_summer_time(
+    tmp_path: Path, eve: str, interval: str, wanted: list[str]
+) -> None:
+    """In Stockholm: 3 h last 4 h in autumn, 2 h last 1 h in spring, and the hour that comes twice is read twice."""
+    async with plant(tmp_path) as line:
+        line.zone = ZoneInfo("Europe/Stockholm")
+        line.clock.moved_ms = round(datetime.fromisoformat(eve).timestamp() * 1000) - line.clock.now_ms()
+        await begin(line, 2, interval=interval)
+        await asyncio.sleep(MINUTE / 1000)
+        line.log.clear()
+        last = datetime.fromisoformat(f"{eve[:8]}{wanted[-1]}Z").timestamp() * 1000
+        await line.until(round(last) + MINUTE)
+        times = [datetime.fromtimestamp(made.time_ms / 1000, UTC) for made in line.log if made.name == "m0"]
+        assert [f"{time:%dT%H:%M}" for time in times] == wanted

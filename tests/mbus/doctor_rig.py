@@ -25,7 +25,6 @@ from core.mbus.simulator import (
     open_simulated,
     serials,
 )
-from core.mbus.simulator.bus import Bus
 from core.mbus.simulator.misfortune import LINE_UNHARMED
 from core.mbus.transport import Transport
 from core.meter import Meter
@@ -74,7 +73,7 @@ def installed(meters: Sequence[SimulatedMeter], *, secondary: bool = False) -> l
 class Rig:
     """`sweep` reads all meters; `diagnosis` is what the doctor says then."""
 
-    def __init__(self, bus: Bus, meters: Sequence[Meter], baud: int) -> None:
+    def __init__(self, bus: SimulatedBus, meters: Sequence[Meter], baud: int) -> None:
         self.bus = bus
         self.meters = list(meters)
         self.doctor = Doctor(FastClock(), lambda: UTC, lambda _: self.master)
@@ -90,8 +89,8 @@ class Rig:
     async def _open(self, _url: str, baud: int) -> Transport:
         return open_simulated(self.bus, baud)
 
-    async def sweep(self, times: int = 1) -> list[str]:
-        """Read each meter once, `times` times; the names of the errors."""
+    async def sweep(self, times: int = 1, rest: float = REST_S) -> list[str]:
+        """Read each meter once, `times` times, with a pause of `rest` s after each; the names of the errors."""
         errors = []
         for _ in range(times):
             for meter in self.meters:
@@ -99,11 +98,11 @@ class Rig:
                     await self.master.read(meter.address, expected=meter.identity)
                 except MbusError as error:
                     errors.append(type(error).__name__)
-            await asyncio.sleep(REST_S)
+            await asyncio.sleep(rest)
         return errors
 
-    async def diagnosis(self) -> LineDiagnosis:
-        return await self.doctor.diagnosis(LINE)
+    async def diagnosis(self, line: str = LINE) -> LineDiagnosis:
+        return await self.doctor.diagnosis(line)
 
     async def faults(self) -> set[tuple[str, str]]:
         """Meter, "" for the line, and fault of each finding."""
@@ -129,7 +128,7 @@ async def rig(
 
 
 @contextlib.asynccontextmanager
-async def played(bus: Bus, meters: Sequence[Meter], baud: int = 2400) -> AsyncIterator[Rig]:
+async def played(bus: SimulatedBus, meters: Sequence[Meter], baud: int = 2400) -> AsyncIterator[Rig]:
     """The same for any bus and the meters that are installed on it."""
     made = Rig(bus, meters, baud)
     made.master.start()

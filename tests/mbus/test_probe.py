@@ -124,6 +124,15 @@ async def test_acknowledgement_alone_is_no_meter() -> None:
 
 
 @fast
+async def test_acknowledgement_that_does_not_come_again_is_no_meter() -> None:
+    """A late one, of whomever, that falls into the request for data."""
+    async with running() as line:
+        line.bus.instead = lambda frame: Answer(ACK) if len(line.bus.heard) <= 2 else None
+        assert (await probe(line, EMPTY)).result is ProbeResult.NOTHING
+        assert line.bus.heard == [snd_nke(99), req_ud2(99, True), req_ud2(99, True)]
+
+
+@fast
 async def test_meter_without_data_is_a_meter() -> None:
     """It acknowledges the request for data as well, twice."""
     async with running() as line:

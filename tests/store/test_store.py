@@ -589,6 +589,7 @@ async def test_a_database_of_each_earlier_schema_still_opens(tmp_path: Path) -> 
         assert [event.code for event in await store.recent_events()] == [2, 4004]
         assert await store.last_run() == ("0.1.0", 1761256860000, False, 1761256860000)
         assert await store.clock_offset() == -1500
+        assert await store.searches() == {"cellar": "{}"}
         (sent,) = await store.outbox.waiting(["load_profile_1"], 10, 10)
         assert (sent.id, sent.sap, sent.body) == (1, 16, bytes.fromhex("090112"))
         assert (await store.outbox.backlog())["load_profile_1"].notifications == 1

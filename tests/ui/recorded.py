@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import tomli_w
-from recorded_installation import RecordedInstallation
+from recorded_installation import RecordedInstallation, tried
 from recorded_lines import RecordedLines
 from recorded_push import RecordedPush
 
@@ -196,14 +196,14 @@ class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
         return settings(_config(self.set_values))
 
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
-        return _tried(lambda: self._lowered(values))
+        return tried(lambda: self._lowered(values))
 
     def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return _answer(self.misfit if "readout.interval" in values else ())
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")
-        return _tried(lambda: self._configure(values))
+        return tried(lambda: self._configure(values))
 
     def undo(self) -> Future[Mapping[str, Any]]:
         self.commands.append("undo")
@@ -221,7 +221,7 @@ class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
 
     def set_secrets(self, values: Mapping[str, str]) -> Future[None]:
         self.commands.append(f"set secrets {', '.join(values)}")
-        return _tried(lambda: self._keep(values))
+        return tried(lambda: self._keep(values))
 
     def _lowered(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         check_changeable(values)
@@ -246,7 +246,7 @@ class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
         return _answer(workshop.lists(self.active, self._installed(), self.last_change))
 
     def coach(self, label: str) -> Future[Coaching]:
-        return _tried(lambda: workshop.coaching(self.active, self._installed(), label))
+        return tried(lambda: workshop.coaching(self.active, self._installed(), label))
 
     def preview(self, file: MappingFile) -> Future[Preview]:
         return _answer(workshop.preview(self.active, file, self._installed()))
@@ -345,15 +345,6 @@ def _is_from(origin: Origin, event: Event) -> bool:
 def _answer(result: T) -> Future[T]:
     future: Future[T] = Future()
     future.set_result(result)
-    return future
-
-
-def _tried(call: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-    try:
-        future.set_result(call())
-    except CmeError as error:
-        future.set_exception(error)
     return future
 
 

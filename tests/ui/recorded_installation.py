@@ -94,45 +94,45 @@ class RecordedInstallation:
 
     def install_meters(self, meters: Collection[MeterConfig]) -> Future[int]:
         self.commands.append(f"install {', '.join(str(meter.address) for meter in meters)}")
-        return _tried(lambda: self._install(list(meters)))
+        return tried(lambda: self._install(list(meters)))
 
     def change_meter(self, key: int, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"change meter {key} {dict(values)}")
-        return _tried(lambda: self._change_meter(key, values))
+        return tried(lambda: self._change_meter(key, values))
 
     def remove_meters(self, keys: Collection[int]) -> Future[int]:
         self.commands.append(f"remove {', '.join(map(str, keys))}")
         gone = [each.logical_device for each in self.current.meters if each.key in keys]
-        return _tried(
+        return tried(
             lambda: self._apply(self.lines, [m for m in self.meters if m.logical_device not in gone])
         )
 
     def change_line(self, name: str | None, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"change line {name} {dict(values)}")
-        return _tried(lambda: self._change_line(name, values))
+        return tried(lambda: self._change_line(name, values))
 
     def remove_line(self, name: str) -> Future[None]:
         self.commands.append(f"remove line {name}")
-        return _tried(lambda: self._apply([line for line in self.lines if line.name != name], self.meters))
+        return tried(lambda: self._apply([line for line in self.lines if line.name != name], self.meters))
 
     def estimate_search(self, request: SearchRequest) -> Future[SearchEstimate]:
         rates = max(1, len(request.bauds))
         if request.line == "nowhere":
-            return _tried(lambda: _fail("There is no line nowhere."))
+            return tried(lambda: _fail("There is no line nowhere."))
         seconds = 238 * rates * len(request.methods)
         sentence = f"about {seconds // 60} min for 12 meters; with nobody there {30 * rates} s"
-        return _tried(lambda: SearchEstimate(30.0 * rates, seconds, 812, sentence))
+        return tried(lambda: SearchEstimate(30.0 * rates, seconds, 812, sentence))
 
     def start_search(self, request: SearchRequest) -> Future[None]:
         self.commands.append(f"search {request}")
         if self.line(request.line).state is LineState.DOWN:
-            return _tried(lambda: _fail(f"{request.line} is down; plug the converter in, then search."))
+            return tried(lambda: _fail(f"{request.line} is down; plug the converter in, then search."))
         step = "secondary addresses FFFFFFFF at 2400 baud"
         view = SearchView(
             request.line, request, SearchState.RUNNING, step, "", NOW_MS - 42_000, None, 0, 0.0, None, (), ()
         )
         self.show_line(request.line, search=view)
-        return _tried(lambda: None)
+        return tried(lambda: None)
 
     def pause_search(self, line: str) -> Future[None]:
         return self._search_state(line, "pause", SearchState.PAUSED)
@@ -181,7 +181,7 @@ class RecordedInstallation:
         search = self.line(line).search
         assert search is not None
         self.show_line(line, search=replace(search, state=state))
-        return _tried(lambda: None)
+        return tried(lambda: None)
 
     def _install(self, meters: list[MeterConfig]) -> int:
         taken = {meter.logical_device or 0 for meter in self.meters}
@@ -294,7 +294,8 @@ def _fail(sentence: str) -> Any:
     raise CmeError(sentence)
 
 
-def _tried(call: Callable[[], T]) -> Future[T]:
+def tried(call: Callable[[], T]) -> Future[T]:
+    """The answer of a call, or its error."""
     future: Future[T] = Future()
     try:
         future.set_result(call())

@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from core.diagnosis import Finding, LineDiagnosis, LineTraceEntry, MeterDiagnosis, Severity, Statistics
+from core.diagnosis import (
+    CheckView,
+    Finding,
+    LineDiagnosis,
+    LineTraceEntry,
+    MeterDiagnosis,
+    Severity,
+    Statistics,
+)
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress
 from core.mbus.commands import Command, SetPrimaryAddress, SwitchBaud
@@ -111,6 +119,17 @@ class RecordedLines:
         self.diagnoses[line] = LineDiagnosis(
             line, Statistics(NOW_MS), 0.0, "Nothing was asked on this line yet.", (), fresh
         )
+        return _answer(None)
+
+    def start_check(self, line: str) -> Future[None]:
+        return self._check(line, CheckView(2, 5, "heat flat 1"))
+
+    def stop_check(self, line: str) -> Future[None]:
+        return self._check(line, CheckView(2, 5, "", "it was stopped"))
+
+    def _check(self, line: str, check: CheckView) -> Future[None]:
+        self.commands.append(f"{'start' if check.running else 'stop'} check {line}")
+        self.diagnoses[line] = replace(self.diagnoses[line], check=check)
         return _answer(None)
 
     def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:

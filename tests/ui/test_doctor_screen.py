@@ -88,6 +88,17 @@ async def test_counting_from_now_is_asked_for_first(session):
         assert "Tab" not in keys(s)
 
 
+async def test_every_meter_can_be_asked_now_and_that_can_be_ended(session):
+    """With progress; the same key ends it, and what was asked until then counts."""
+    async with session() as s:
+        await s.press("f6", "b", "a")
+        assert "start check main" in s.gateway.commands
+        assert " 2/5  heat flat 1" in s.lines("#doctor")
+        await s.press("a")
+        assert "stop check main" in s.gateway.commands
+        assert "! 2 of 5 meters were asked: it was stopped" in s.lines("#doctor")
+
+
 async def test_l_goes_to_the_next_line_and_a_line_that_is_gone_says_so(session):
     """The key is offered only where there are several lines."""
     gateway = RecordedGateway()

@@ -65,7 +65,9 @@ async def test_a_line_that_cannot_be_keeps_what_was_typed(session):
         await s.press("l", "down", "enter", "enter", *["backspace"] * 6, *"main", "enter", "s")
         assert isinstance(s.screen, LineScreen)
         said = " ".join(s.lines("#outcome").split())
-        assert 'two [[line]] tables have the name "main"; give each its own.' in said
+        assert said.startswith("● up")
+        assert said.endswith('✗ two [[line]] tables have the name "main"; give each its own.')
+        assert "the reason stands above" in s.status
         assert s.screen.values["name"] == "main"
         await s.press("enter", *" 2", "enter")
         assert "two [[line]]" not in s.lines("#outcome")

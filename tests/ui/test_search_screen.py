@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from recorded import RecordedGateway
 from recorded_installation import FOUND, TROUBLES
+from textual import events
 
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.choose import ChooseScreen
@@ -61,7 +62,7 @@ async def test_the_fields_are_the_request(session):
     async with session() as s:
         await s.press("f6", "f", "right", "right", "down", "enter", *"300", "comma", *"9600", "enter")
         await s.press("down", "enter", *["backspace"] * 6, *"ffffff.hyd", "enter", "down", "space")
-        await s.press("down", "enter", *["backspace"] * 3, *"99", "enter", "s")
+        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter", "s")
         assert isinstance(s.screen, SearchScreen)
         asked = SearchRequest("main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False)
         assert s.gateway.commands == [f"search {asked}"]
@@ -73,7 +74,7 @@ async def test_the_fields_are_the_request(session):
         (1, "2401", "Baud rates are 300, 600, 1200, 2400"),
         (1, "fast", "Baud rates are 300"),
         (2, "G", "A mask has 8 digits with F for any"),
-        (4, "0", "Primary addresses are two numbers from 0 to 250"),
+        (5, "0", "Primary addresses are two numbers from 0 to 250"),
     ],
 )
 async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, text, sentence):
@@ -88,6 +89,38 @@ async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, t
         assert "corrected first" in s.status
         assert s.gateway.commands == []
         assert text in s.screen.values[s.screen.here.name]
+
+
+async def expect(s, path):
+    """Choose the file of the meters that should be there."""
+    await s.press("f6", "f", *["down"] * 4, "enter", "ctrl+u")
+    s.app.post_message(events.Paste(str(path)))
+    await s.settle()
+    await s.press("enter")
+
+
+async def test_the_expected_meters_come_from_a_file(session, tmp_path):
+    """Their serials and names go into the request; the arrow keys drop them again."""
+    path = tmp_path / "serials.csv"
+    path.write_text("12345678;attic\n2345678;laundry\n")
+    async with session() as s:
+        await expect(s, path)
+        assert isinstance(s.screen, SearchFormScreen)
+        assert "2 meters of serials.csv" in s.table("#form").text_of(4)
+        assert "1 of the serials had lost zeros in front" in s.status
+        assert s.screen.request.expected == ("12345678", "02345678")
+        assert s.screen.request.names == ("attic", "laundry")
+        await s.press("left")
+        assert s.screen.request.expected == s.screen.request.names == ()
+
+
+async def test_a_file_without_serials_is_refused(session, tmp_path):
+    """Below its path, with the reason."""
+    path = tmp_path / "serials.csv"
+    path.write_text("12345678\nnobody knows\n")
+    async with session() as s:
+        await expect(s, path)
+        assert "line 2: 'nobody knows'" in " ".join(s.lines("#refused").split())
 
 
 async def test_a_search_that_is_refused_leaves_the_form_as_it_is(session):
@@ -162,6 +195,8 @@ async def test_troubles_are_told_in_full(session):
         await begun(s, troubles=2)
         await s.press("tab", "down")
         assert TROUBLES[1] in " ".join(s.lines("#detail").split())
+        await s.press("enter")
+        assert isinstance(s.screen, SearchScreen)
         await s.press("tab")
         assert s.app.focused is s.table("#found")
 
@@ -219,6 +254,7 @@ async def test_a_meter_found_by_primary_address_is_installed_as_a_number(session
         view = s.gateway.line().search
         s.gateway.show_line(search=replace(view, meters=(replace(view.meters[1], address="42"),)))
         s.app.pull()
+        assert "42 (70112345)" in rows(s)[0]
         await s.press("i", "y")
         assert s.gateway.config().meters[-1].address == 42
 

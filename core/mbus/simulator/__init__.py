@@ -1,6 +1,6 @@
 """A simulated M-Bus line for demonstration, training and tests: real telegrams, played as slaves would."""
 
-from core.mbus.simulator.bus import Answer, Bus, SimulatedBus
+from core.mbus.simulator.bus import Answer, SimulatedBus
 from core.mbus.simulator.fleet import fleet, serials, training_key
 from core.mbus.simulator.meter import SimulatedMeter, load_meters, read_telegrams
 from core.mbus.simulator.misfortune import LineMisfortune, Misfortune, SimulationError
@@ -10,7 +10,6 @@ from core.mbus.simulator.shaping import Encryption
 
 __all__ = [
     "Answer",
-    "Bus",
     "Encryption",
     "LineMisfortune",
     "Misfortune",

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from core.mbus.address import BROADCAST, HEADER_LENGTH, POINT_TO_POINT, SELECTED
 from core.mbus.frame import (
@@ -42,27 +41,6 @@ class Answer:
     data: bytes
     late: float = 0.0
     speakers: frozenset[int] = frozenset()
-
-
-class Bus(Protocol):
-    """What can be played as a line."""
-
-    rate: int | None
-    """At which the master speaks now."""
-
-    @property
-    def misfortune(self) -> LineMisfortune:
-        """Of the line as a whole."""
-
-    @property
-    def broken(self) -> bool:
-        """Whether nobody hears anybody now."""
-
-    def respond(self, frame: Frame) -> Answer | None:
-        """What a master hears after it sent `frame`; `None` for silence."""
-
-    def unasked(self) -> tuple[float, Answer] | None:
-        """What comes without a request and in how many seconds; `None` for nothing."""
 
 
 @dataclass(slots=True)

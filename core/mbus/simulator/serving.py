@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.mbus.frame import BITS_PER_BYTE, Frame, FrameReader
-from core.mbus.simulator.bus import Answer, Bus, overlay
+from core.mbus.simulator.bus import Answer, SimulatedBus, overlay
 from core.mbus.transport import BAUD_RATES, Transport
 
 DELAY_BITS, DELAY_SECONDS = 33, 0.03
@@ -33,7 +33,9 @@ class Wire:
     master speaks for the first time. Belongs to one event loop.
     """
 
-    def __init__(self, bus: Bus, baud: int, send: Callable[[bytes], None], *, fast: bool = False) -> None:
+    def __init__(
+        self, bus: SimulatedBus, baud: int, send: Callable[[bytes], None], *, fast: bool = False
+    ) -> None:
         """`fast` leaves out all times but those of late meters."""
         self._bus = bus
         self._send = send
@@ -145,7 +147,7 @@ def _overlap(first: bytes, second: bytes, lag: int) -> bytes:
     return overlay((b"\xff" * max(0, -lag) + first, b"\xff" * max(0, lag) + second))
 
 
-def open_simulated(bus: Bus, baud: int, *, fast: bool = False) -> Transport:
+def open_simulated(bus: SimulatedBus, baud: int, *, fast: bool = False) -> Transport:
     """A line to `bus` in this event loop."""
 
     async def change_baud(rate: int) -> None:
@@ -157,7 +159,7 @@ def open_simulated(bus: Bus, baud: int, *, fast: bool = False) -> Transport:
 
 
 async def serve_tcp(
-    bus: Bus, baud: int, host: str = "127.0.0.1", port: int = 0, *, fast: bool = False
+    bus: SimulatedBus, baud: int, host: str = "127.0.0.1", port: int = 0, *, fast: bool = False
 ) -> asyncio.Server:
     """A TCP level converter. Like a real one it serves one client: a new one takes the line over.
 
@@ -169,7 +171,7 @@ async def serve_tcp(
 
 
 class _TcpClient(asyncio.Protocol):
-    def __init__(self, bus: Bus, baud: int, fast: bool, clients: list[asyncio.Transport]) -> None:
+    def __init__(self, bus: SimulatedBus, baud: int, fast: bool, clients: list[asyncio.Transport]) -> None:
         self._bus, self._baud, self._fast, self._clients = bus, baud, fast, clients
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -195,7 +197,7 @@ class SimulatedPty:
     The rate on the bus is the one that the client sets, `baud` until then.
     """
 
-    def __init__(self, bus: Bus, baud: int, *, fast: bool = False) -> None:
+    def __init__(self, bus: SimulatedBus, baud: int, *, fast: bool = False) -> None:
         self._own, self._other = os.openpty()  # the other end stays open, so that clients may come and go
         tty.setraw(self._other)
         self._baud = baud

@@ -152,6 +152,11 @@ CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('meter',1);
 INSERT INTO "sqlite_sequence" VALUES('event',2);
+CREATE TABLE search (
+            line TEXT PRIMARY KEY,
+            state TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "search" VALUES('cellar','{}');
 INSERT INTO "sqlite_sequence" VALUES('profile_series',1);
 INSERT INTO "sqlite_sequence" VALUES('reading',2);
 INSERT INTO "sqlite_sequence" VALUES('notification',1);

@@ -1,0 +1,810 @@
+"""The search for meters on one line, as a plan without I/O: which address to probe next, and what the answers mean.
+
+Secondary addresses are a tree: where several meters answer to a mask, the next open digit is asked with every value.
+Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
+place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
+asked meanwhile is asked again when it does. Where something answers to an address that no meter has, answers are noise
+until they repeat themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.link import Probe, ProbeResult
+from core.mbus.narrowing import NO_FABRICATION, Costs, Probes, foreseen, heard_address, stages
+from core.searching import Method, SearchEstimate, SearchRequest
+
+CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
+"""An address that no meter has."""
+
+WAIT_S: Final = 5.0
+"""Between two questions to a line on which nobody answers any more."""
+LONGEST_WAIT: Final = 120
+"""Such questions before the search gives up."""
+
+_BLIND_WAIT: Final = 6  # of them, where no meter was ever found
+_BLIND_WAITS: Final = 3
+_SLOW_S: Final = 1.0  # for which to wait longer where nobody answers in time
+_CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
+_WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
+_SURE: Final = 3  # answers to the same question that prove something
+_CONTROLS: Final = 6  # answers to an address that no meter has, before it is certain that there is always one
+_MOST_DOUBT: Final = 2
+_MOST_FRUITLESS: Final = 10
+_MOST_CLASHES: Final = 15
+_MOST_DEATHS: Final = 100
+_MOST_HEARD: Final = 20
+_MOST_LISTED: Final = 8
+_HIGHEST_PRIMARY: Final = 250
+_LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
+_ASSUMED: Final = 10
+"""Meters of which an estimate is made where nothing is known."""
+_UNFORESEEN: Final = 200
+"""Probes that a search is taken to have before it, at its begin, where nothing is known."""
+
+_Kind = Literal["tree", "known", "control", "alive", "wait", "recheck", "clash", "again"]
+_Heard = Literal["nothing", "one", "other", "several"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The next probe of a search."""
+
+    address: Address
+    baud: int
+    pause: float = 0.0
+    """s to wait before it."""
+    extra: float = 0.0
+    """s for which to wait longer for the answer."""
+
+
+@dataclass(slots=True)
+class Found:
+    """A meter that answered."""
+
+    address: str  # to read it by
+    identity: str  # its secondary address by its header, "" where that says nothing
+    primary: int | None
+    baud: int
+    leg: int
+    by_primary: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Step:
+    """Addresses to ask for one reason."""
+
+    kind: _Kind
+    todo: list[str]
+    of: str = ""  # the address that was answered by several, of which these are the parts
+    later: list[list[str]] = field(default_factory=list)  # parts to ask if these do not explain it
+    found: list[str] = field(default_factory=list)  # meters below `of`; two are enough to know
+    again: bool = False  # the second time
+    spent: int = 0  # probes for `of`
+    last: int = 1  # probes for the part that was done last, with all below it
+
+
+class Search:
+    """One search; ask what `next` says and `tell` it the answer, until `next` is None.
+
+    `dump` at any moment gives what `load` goes on from.
+    """
+
+    def __init__(self, request: SearchRequest, known: Iterable[str], *, baud: int) -> None:
+        """`known` are addresses of meters that should be there; `baud` is the rate where the request names none.
+
+        Raises `AddressError` where the mask or a known address is none.
+        """
+        self.request = request
+        self.probes = 0
+        self.found: list[Found] = []
+        self._clashes: dict[str, list[str]] = {}  # sentences by leg
+        self._troubles: list[str] = []
+        self._strangers: dict[
+            str, list[str]
+        ] = {}  # meter -> addresses at which it answered that are not its own
+        mask = parse_address(request.mask)
+        self._mask = mask if isinstance(mask, SecondaryAddress) else SecondaryAddress("FFFFFFFF")
+        wanted = dict.fromkeys(parse_address(text) for text in (*request.expected, *known))
+        self._known = [str(address) for address in wanted]
+        self._baud = baud
+        self._legs: list[tuple[Method, int]] = [
+            (method, rate) for method in request.methods for rate in request.bauds or (baud,)
+        ]
+        self._leg = -1
+        self._steps: list[_Step] = []
+        self._heard: list[_Heard] = []  # the answers to the address that is being asked
+        self._raw: list[str] = []  # secondary addresses in disturbed telegrams
+        self._silent: list[str] = []  # since somebody answered last
+        self._answered: list[str] = []  # addresses of meters that answered in this leg
+        self._unsure: list[str] = []  # addresses that were silent when there was no doubt yet
+        self._slow = False  # meters answer after the time-out
+        self._doubt = 0  # how often more an answer must repeat itself
+        self._fruitless = 0
+        self._waits = 0
+        self._deaths = 0  # how often nobody answered any more
+        self._began = 0  # probes before this leg
+        self._share = 0.0
+
+    # State ------------------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """The whole search, for JSON."""
+        state = {name: getattr(self, name) for name in _PLAIN}
+        return {
+            **state,
+            "request": asdict(self.request),
+            "found": [asdict(meter) for meter in self.found],
+            "steps": [asdict(step) for step in self._steps],
+        }
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Search:
+        """The search that `dump` gave, also by way of JSON. Raises `KeyError`, `TypeError` or `AddressError`."""
+        asked = state["request"]
+        lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, list | tuple)}
+        search = cls(SearchRequest(**{**asked, **lists}), (), baud=state["_baud"])
+        for name in _PLAIN:
+            setattr(search, name, state[name])
+        search._legs = [(method, rate) for method, rate in state["_legs"]]
+        search.found = [Found(**meter) for meter in state["found"]]
+        search._steps = [_Step(**step) for step in state["steps"]]
+        return search
+
+    # What comes next --------------------------------------------------------------------------------------------
+
+    def next(self) -> Ask | None:
+        """What to ask; the same until `tell` or `refuse`. `None` at the end of the search."""
+        while self._steps or self._begin_leg():
+            step = self._steps[-1]
+            if not step.todo:
+                self._finish(step)
+            elif step.kind == "tree" and self._surely_several(step.todo[0]):
+                self._branch(step, 0)
+            else:
+                pause = WAIT_S if step.kind == "wait" else 0.0
+                extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
+                return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], pause, extra)
+        return None
+
+    @property
+    def stage(self) -> str:
+        """What is being done, in a few words."""
+        if not self._steps:
+            return ""
+        method, baud = self._legs[self._leg]
+        step = self._steps[-1]
+        what = {
+            "known": "meters that should be there",
+            "again": "meters that were silent",
+            "wait": "waiting until a meter answers again",
+        }.get(step.kind)
+        if what is None:
+            tree = [item for item in self._steps if item.kind == "tree" and item.todo]
+            address = tree[-1].todo[0] if tree else step.of
+            what = f"{method} {'addresses' if method == 'secondary' else 'address'} {address}".rstrip()
+        return f"{what} at {baud} baud"
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Sentences: what could not be told apart or searched, and why."""
+        clashes = (sentence for leg in self._clashes.values() for sentence in leg)
+        return (*self._troubles, *clashes, *self._of_strangers())
+
+    def tell(self, probe: Probe) -> bool:
+        """What the probe of `next` gave; whether that is a meter that was not known of before. Ends no search."""
+        step = self._steps[-1]
+        address = parse_address(step.todo[0])
+        self.probes += 1
+        self._heard.append(self._classify(address, probe))
+        outcome = self._decide(step, address)
+        if outcome is None:
+            return False
+        disturbed = outcome == "nothing" and set(self._heard) != {"nothing"}
+        spent, self._heard = len(self._heard), []
+        if outcome != "nothing":
+            self._silent.clear()
+        before = len(self.found)
+        match step.kind:
+            case "tree":
+                self._tell_tree(step, address, outcome, probe, spent)
+            case "control":
+                step.todo.pop(0)
+                self._tell_control(outcome, disturbed)
+            case "clash":
+                self._steps.pop()
+                if self._tell_control(outcome, disturbed):
+                    self._clash(step.of)
+            case "recheck":
+                self._tell_recheck(step, outcome, probe)
+            case "alive":
+                if outcome == "nothing":
+                    step.todo.pop(0)
+                else:
+                    self._steps.pop()
+            case "wait":
+                self._tell_wait(step, outcome)
+            case "known" | "again":
+                step.todo.pop(0)
+                if outcome == "one":
+                    self._take(address, probe)
+                    if step.kind == "again" and len(self._answered) == 1 and not self._primary:
+                        # Whoever was asked together with it was thought to be silent, too.
+                        self._slow = True
+                        self._steps.append(_Step("tree", [str(self._mask)]))
+        return len(self.found) > before
+
+    def refuse(self, reason: str) -> None:
+        """The line cannot be searched at the rate of `next`: leave all of it out, with the sentence that says why."""
+        refused = self._legs[self._leg][1]
+        self._troubles.append(reason)
+        self._steps.clear()
+        self._heard.clear()
+        self._legs = [leg for place, leg in enumerate(self._legs) if place <= self._leg or leg[1] != refused]
+
+    def _begin_leg(self) -> bool:
+        if self._leg + 1 >= len(self._legs):
+            return False
+        self._leg += 1
+        self._silent, self._answered, self._heard, self._unsure = [], [], [], []
+        self._slow = False
+        self._doubt = self._fruitless = self._waits = self._deaths = 0
+        self._began = self.probes
+        known = self._known_here()
+        if self._primary:
+            numbers = map(str, range(self.request.first, self.request.last + 1))
+            root = list(dict.fromkeys([*known, *numbers]))
+        else:
+            root = [str(self._mask)]
+        self._steps = [_Step("again", []), _Step("tree", root)]
+        return True
+
+    @property
+    def _primary(self) -> bool:
+        return self._legs[self._leg][0] == "primary"
+
+    def _known_here(self) -> list[str]:
+        """The addresses that should be there, as this leg asks for them, without those that were found."""
+        if self._primary:
+            return [
+                text
+                for text in self._known
+                if isinstance(address := parse_address(text), PrimaryAddress)
+                and text not in self._answered
+                and self.request.first <= address.number <= self.request.last
+            ]
+        identities = [parse_address(meter.identity) for meter in self.found if meter.identity]
+        return [
+            text
+            for text in self._known
+            if isinstance(address := parse_address(text), SecondaryAddress)
+            and self._mask.agrees(address)
+            and not any(isinstance(other, SecondaryAddress) and address.agrees(other) for other in identities)
+        ]
+
+    # What an answer means ---------------------------------------------------------------------------------------
+
+    def _classify(self, address: Address, probe: Probe) -> _Heard:
+        match probe.result:
+            case ProbeResult.NOTHING if probe.found is None:
+                return "nothing"
+            case ProbeResult.NOTHING:
+                return self._meet_stranger(address, str(probe.found))
+            case ProbeResult.SEVERAL:
+                if isinstance(address, SecondaryAddress) and "F" not in address.identification:
+                    self._note_heard(probe.raw)
+                return "several"
+        # Nobody knows who it is that sends no name, nor how many they are: all digits will tell.
+        nameless = isinstance(address, SecondaryAddress) and probe.found is None
+        return "several" if nameless and "F" in str(address)[:8] else "one"
+
+    def _meet_stranger(self, address: Address, meter: str) -> _Heard:
+        """A meter answered that is not at this address, or not by the name that it has in its telegrams."""
+        places = self._strangers.setdefault(meter, [])
+        if len(places) < _MOST_LISTED:
+            places.append(str(address))
+        if isinstance(address, SecondaryAddress) and address != CONTROL and "F" not in address.identification:
+            return "other"
+        self._doubt_answers()
+        return "nothing"
+
+    def _of_strangers(self) -> Iterator[str]:
+        there = {meter.identity for meter in self.found}
+        for meter, places in self._strangers.items():
+            whole = [place for place in places if "F" not in place[:8] and place != str(CONTROL)]
+            if meter not in there and len(whole) >= _SURE:
+                yield (
+                    f"The meter that is selected as {whole[0]} calls itself {meter} in its telegrams, so it cannot be "
+                    "read by secondary address: give it a primary address."
+                )
+            elif len(places) >= _SURE:
+                yield (
+                    f"Meter {meter} answered to addresses that are not its own, such as {places[0]}: it is late, "
+                    "talks unasked, or does not look whom a selection is for."
+                )
+
+    def _decide(self, step: _Step, address: Address) -> _Heard | None:
+        """What all answers to this address come to; `None` where it has to be asked again."""
+        heard = self._heard
+        answers = len(heard) - heard.count("nothing")
+        if heard[-1] == "one":
+            if answers > 1:
+                self._doubt_answers()
+            return "one"
+        if self._is_root(step):
+            return self._decide_root(answers)
+        whole = isinstance(address, SecondaryAddress) and "F" not in address.identification
+        if step.kind in ("control", "clash"):
+            return self._decide_control(step.kind == "control")
+        if step.kind in ("wait", "known"):
+            needed = 1
+        elif step.kind == "recheck" and whole:
+            needed = 2 * _SURE - 1
+        elif "other" in heard or step.kind == "alive" or (step.kind == "tree" and not self._parts(address)):
+            needed = _SURE
+        else:
+            needed = 1 + max(self._doubt, whole)
+        if heard[0] == "nothing" and (step.kind != "tree" or not self._doubt or len(heard) > 1):
+            return "nothing" if answers == 0 or heard.count("nothing") > answers else None
+        if answers >= needed:
+            return heard[-1] if heard[-1] != "nothing" else "several"
+        return "nothing" if len(heard) - answers >= max(needed, 2) else None
+
+    def _decide_control(self, once: bool) -> _Heard | None:
+        """Noise is there now and then, or always: only the latter keeps meters from being found."""
+        silent = self._heard.count("nothing")
+        if silent > (0 if once else len(self._heard) - silent):
+            return "nothing"
+        return self._heard[-1] if len(self._heard) >= _CONTROLS else None
+
+    def _decide_root(self, answers: int) -> _Heard | None:
+        """All that follows hangs on the first answer, so it is asked for more patiently."""
+        if answers:
+            if self._slow:
+                self._troubles.append(
+                    f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
+                    "give the line a longer time-out (margin_ms), too."
+                )
+            return "several"
+        if self._slow:
+            return "nothing"
+        self._slow = len(self._heard) > 1
+        return None
+
+    def _is_root(self, step: _Step) -> bool:
+        return step.kind == "tree" and len(self._steps) == 2 and not self._primary
+
+    def _parts(self, address: Address) -> list[list[str]]:
+        if not isinstance(address, SecondaryAddress):
+            return []
+        identities = [
+            parse_address(text) for text in [*(m.identity for m in self.found), *self._known] if text
+        ]
+        makers = dict.fromkeys(
+            identity.manufacturer
+            for identity in identities
+            if isinstance(identity, SecondaryAddress) and identity.manufacturer
+        )
+        raw = [other for text in self._raw if isinstance(other := parse_address(text), SecondaryAddress)]
+        parts = stages(address, hex_digits=self.request.hex_digits, makers=makers, heard=raw)
+        return [[str(part) for part in stage] for stage in parts]
+
+    def _surely_several(self, text: str) -> bool:
+        """Whether two meters are known to answer there, so that it need not be asked."""
+        address = parse_address(text)
+        if self._primary or self._heard or not isinstance(address, SecondaryAddress) or address.exact:
+            return False
+        below = [other for other in map(parse_address, self._answered) if isinstance(other, SecondaryAddress)]
+        return sum(address.agrees(other) for other in below) > 1
+
+    def _doubt_answers(self, most: int = 1) -> None:
+        """Something was heard that was no answer."""
+        if not self._doubt:
+            self._troubles.append(
+                f"The line was disturbed at {self._legs[self._leg][1]} baud (noise, or a meter that talks unasked), so "
+                "what was heard and what was silent was asked again."
+            )
+        self._doubt = max(self._doubt, min(self._doubt + 1, _MOST_DOUBT), most)
+
+    def _note_heard(self, raw: bytes) -> None:
+        address = heard_address(raw)
+        if address and str(address) not in self._raw:
+            self._raw = [*self._raw, str(address)][-_MOST_HEARD:]
+
+    # The tree ---------------------------------------------------------------------------------------------------
+
+    def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe, spent: int) -> None:
+        if isinstance(address, SecondaryAddress) and address.fabrication == NO_FABRICATION:
+            self._done(step, spent)
+            if outcome != "nothing":
+                step.todo.clear()
+        elif outcome == "one":
+            self._done(step, spent)
+            self._credit([self._take(address, probe)])
+        elif outcome == "nothing":
+            text = step.todo[0]
+            self._done(step, spent)
+            self._silent.append(text)
+            if not self._doubt:
+                self._unsure.append(text)
+            if len(self._silent) >= _CHECK_AFTER and self._answered:
+                self._check_alive()
+        elif outcome == "other":
+            self._done(step, spent)
+            self._credit([f"{address} by another name"])
+        elif self._parts(address):
+            self._branch(step, spent)
+        else:
+            self._done(step, spent)
+            self._steps.append(_Step("clash", [str(CONTROL)], of=str(address)))
+
+    def _done(self, step: _Step, spent: int) -> None:
+        step.todo.pop(0)
+        step.last = spent
+        step.spent += spent
+
+    def _branch(self, step: _Step, spent: int) -> None:
+        """Ask for the parts of the address that comes next."""
+        root = self._is_root(step)
+        address = parse_address(step.todo.pop(0))
+        first, *later = self._parts(address)
+        self._steps.append(_Step("tree", first, str(address), later, spent=spent))
+        if root:
+            self._steps.append(_Step("control", [str(CONTROL)]))
+            self._steps.append(_Step("known", self._known_here()))
+
+    def _credit(self, names: Iterable[str]) -> None:
+        """Note below which address meters were found."""
+        trees = [step for step in self._steps if step.kind == "tree"]
+        if trees:
+            trees[-1].found = list(dict.fromkeys([*trees[-1].found, *names]))[:2]
+
+    def _finish(self, step: _Step) -> None:
+        """All of a step was asked."""
+        if step.kind == "alive":
+            self._steps.pop()
+            self._begin_wait(step.of.split(), LONGEST_WAIT)
+            return
+        if step.kind != "tree":
+            self._steps.pop()
+            if step.kind == "again" and not self._answered:
+                method, baud = self._legs[self._leg]
+                self._troubles.append(f"No meter answered to a {method} address at {baud} baud.")
+            return
+        if not step.of:
+            self._finish_root()
+            return
+        explained = len(step.found) > 1
+        if not explained and self._silent and self._answered:
+            self._check_alive()
+        elif not explained and step.later:
+            step.todo, *step.later = step.later
+        elif not explained and not (step.again and "F" in step.of):
+            step.again = True
+            self._steps.append(_Step("recheck", [step.of]))
+        else:
+            self._leave(step)
+            if not explained:
+                self._unexplained(
+                    f"Something answers to {step.of}, but {'one meter only' if step.found else 'no meter'} below "
+                    "it does: look for noise, for a meter that answers late, and for one that chatters."
+                )
+
+    def _finish_root(self) -> None:
+        """All of a leg was asked, or all that had been silent on a dead line."""
+        if self._silent and self._answered:
+            self._check_alive()
+            return
+        if self._doubt and self._unsure and len(self._steps) == 2:
+            self._steps.append(_Step("tree", self._unsure))
+            self._unsure = []
+            return
+        step = self._steps.pop()
+        self._credit(step.found)
+        if len(self._steps) == 1 and (self._answered or self._legs[self._leg][1] == self._baud):
+            self._steps[0].todo = self._known_here()
+
+    def _leave(self, step: _Step) -> None:
+        """The parts of an address are through."""
+        self._steps.remove(step)
+        self._credit(step.found)
+        below = self._steps[-1]
+        below.last = step.spent
+        below.spent += step.spent
+
+    def _tell_recheck(self, recheck: _Step, outcome: _Heard, probe: Probe) -> None:
+        """Several had answered there, and fewer were found."""
+        self._steps.pop()
+        step = self._steps[-1]
+        address = parse_address(step.of)
+        if outcome == "one":
+            self._doubt_answers()
+            step.found = list(dict.fromkeys([*step.found, self._take(address, probe)]))
+            self._leave(step)
+        elif outcome == "nothing":
+            if not self._answered and self._deaths < _BLIND_WAITS:
+                self._silent = [step.of]
+                self._leave(step)
+                self._begin_wait([step.of], _BLIND_WAIT)
+                return
+            self._doubt_answers()
+            self._leave(step)
+            self._fruitless += 1
+            self._bound()
+        elif "F" not in step.of:
+            self._leave(step)
+            self._steps.append(_Step("clash", [str(CONTROL)], of=step.of))
+        else:
+            step.todo, *step.later = self._parts(address)
+
+    # Noise, and meters that cannot be told apart ----------------------------------------------------------------
+
+    def _tell_control(self, outcome: _Heard, disturbed: bool) -> bool:
+        """What came of asking for a meter that is none; whether the line can be believed."""
+        if outcome != "nothing":
+            self._noise()
+        elif disturbed:
+            self._doubt_answers(_MOST_DOUBT)
+        return outcome == "nothing"
+
+    def _clash(self, text: str) -> None:
+        """Several meters answer to an address that cannot be narrowed any more."""
+        self._credit([f"{text} 1", f"{text} 2"])
+        if self._primary:
+            what = f"primary address {text}"
+            way_out = "search for their secondary addresses, and give each a primary address of its own"
+        else:
+            what = text.partition("+")[0]
+            way_out = (
+                "read one of them by its primary address, or take one off the line; others with this number may be "
+                "hidden behind them"
+            )
+        sentence = (
+            f"Two or more meters answer to {what} and cannot be told apart (or one, whose telegrams are broken each "
+            f"time): {way_out}."
+        )
+        clashes = self._clashes.setdefault(str(self._leg), [])
+        if sentence not in clashes:
+            clashes.append(sentence)
+        if len(clashes) > _MOST_CLASHES:
+            self._noise()
+
+    def _noise(self) -> None:
+        """Something answers to an address that no meter has, each time."""
+        self._clashes.pop(str(self._leg), None)
+        self._give_up(
+            "Something answers to every address, also to one that no meter has: look for noise, for a meter that "
+            "chatters, and for a wrong baud rate"
+        )
+
+    def _unexplained(self, sentence: str) -> None:
+        self._troubles.append(sentence)
+        self._doubt_answers()
+        self._fruitless += 1
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._fruitless > _MOST_FRUITLESS + len(self.found):
+            self._give_up("Too much was heard that no meter stands behind: look for noise")
+
+    def _give_up(self, reason: str) -> None:
+        """End this leg; say what is left undone."""
+        method, baud = self._legs[self._leg]
+        todo = [text for step in self._steps if step.kind == "tree" for text in step.todo]
+        rest = f"; not searched: {_listed(todo)}" if todo else ""
+        self._troubles.append(f"{reason}. The search by {method} address at {baud} baud was given up{rest}.")
+        self._steps.clear()
+
+    # A line on which nobody answers any more --------------------------------------------------------------------
+
+    def _check_alive(self) -> None:
+        """See whether meters that were found still answer, else the silence of others says nothing."""
+        witnesses = self._answered[: -_WITNESSES - 1 : -1]
+        self._steps.append(_Step("alive", (witnesses * _WITNESSES)[:_WITNESSES], of=" ".join(witnesses)))
+
+    def _begin_wait(self, witnesses: list[str], longest: int) -> None:
+        """Ask these from time to time; then ask again what has been silent since somebody answered last."""
+        if self._answered and not self._deaths:
+            self._troubles.append(
+                f"At {self._legs[self._leg][1]} baud nobody answered any more for a while, not even {witnesses[0]}, "
+                "which had answered before: look at the cable. What was asked meanwhile was asked again."
+            )
+        self._deaths += 1
+        self._waits = longest
+        self._steps.append(_Step("tree", self._silent))
+        self._steps.append(_Step("wait", witnesses))
+        self._silent = []
+
+    def _tell_wait(self, step: _Step, outcome: _Heard) -> None:
+        self._waits -= 1
+        if outcome != "nothing" and self._deaths <= _MOST_DEATHS:
+            self._steps.pop()
+        elif self._waits <= 0 or self._deaths > _MOST_DEATHS:
+            who = "Nobody answers any more" if self._answered else "Something was heard, but no meter answers"
+            self._give_up(f"{who}: look at the cable and the level converter, and for noise")
+        else:
+            step.todo.append(step.todo.pop(0))
+
+    # What was found ---------------------------------------------------------------------------------------------
+
+    def _take(self, address: Address, probe: Probe) -> str:
+        """Note who answered at an address; its name."""
+        baud = self._legs[self._leg][1]
+        identity = "" if probe.found is None else str(probe.found)
+        by_primary = isinstance(address, PrimaryAddress)
+        primary = address.number if isinstance(address, PrimaryAddress) else _said(probe.frame)
+        own = str(address) if by_primary or not identity else identity
+        if isinstance(address, SecondaryAddress) and address.fabrication and identity:
+            own = f"{identity}+{address.fabrication}"
+        if own not in self._answered:
+            self._answered.append(own)
+        meter = self._same(own, identity, by_primary)
+        if meter is None:
+            twins = [other for other in self.found if identity and other.identity == identity]
+            self.found.append(Found(own, identity, primary, baud, self._leg, by_primary))
+            if twins and by_primary:
+                places = f"primary addresses {twins[0].primary} and {primary}"
+                self._troubles.append(f"The meters at {places} have the same secondary address {identity}.")
+        elif meter.leg != self._leg:
+            if meter.baud != baud:
+                meter.notes.append(f"answers at {baud} baud as well")
+            if by_primary and not meter.by_primary:
+                meter.primary = primary
+                meter.notes.append(f"answers at primary address {primary} as well")
+            elif meter.by_primary and not by_primary:
+                meter.notes.append("answers to its secondary address as well")
+            meter.leg = self._leg
+            meter.notes = list(dict.fromkeys(meter.notes))
+        if meter is None and self._steps and self._steps[-1].kind == "again":
+            self.found[-1].notes.append(_LATE)
+        return own
+
+    def _same(self, own: str, identity: str, by_primary: bool) -> Found | None:
+        """The meter that was found before and is this one."""
+        for meter in self.found:
+            if meter.address == own:
+                return meter
+            # Meters may share an identity by mistake, but none has two primary addresses.
+            if identity and meter.identity == identity and meter.by_primary != by_primary:
+                return meter
+        return None
+
+    # How far ----------------------------------------------------------------------------------------------------
+
+    def progress(self, margin: float) -> tuple[float, float | None]:
+        """The share of the way, 0..1, never less than it was, and s on the wire until the end; `None` for unknown.
+
+        `margin` in s as `Costs.at` has it.
+        """
+        if self._leg < 0 or not self._steps:
+            return self._share, None
+        left, certain = self._left_of_leg()
+        spent = self.probes - self._began
+        ahead = left.total if certain else left.total + max(0, _UNFORESEEN - spent)
+        weights = [Costs.at(baud, 0.0).nothing for _, baud in self._legs]
+        passed = sum(weights[: self._leg]) + weights[self._leg] * spent / (spent + ahead or 1)
+        self._share = max(self._share, passed / sum(weights))
+        if not certain and spent < _UNFORESEEN:
+            return self._share, None
+        later = self._legs[self._leg + 1 :]
+        seconds = sum(Costs.at(leg[1], margin).of(self._likely(leg)) for leg in later)
+        return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
+
+    def estimate(self, margin: float) -> SearchEstimate:
+        """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
+        likely = [self._likely(leg) for leg in self._legs]
+        costs = [Costs.at(baud, margin) for _, baud in self._legs]
+        likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
+        least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, self._legs, strict=True))
+        addresses = [parse_address(text) for text in self._known]
+        primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
+        meters = max(primary, len(addresses) - primary) or _ASSUMED
+        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
+        return SearchEstimate(least_s, likely_s, sum(item.total for item in likely), sentence)
+
+    def _left_of_leg(self) -> tuple[Probes, bool]:
+        """What is to come at each address, and whether that stands on more than a guess.
+
+        It is as known meters have it, else less and less than at the neighbour.
+        """
+        known = [] if self._primary else self._known_below()
+        total = Probes()
+        for step in self._steps:
+            if step.kind != "tree":
+                total += Probes(one=len(step.todo))
+                continue
+            below = [digits for digits in known if not step.of or _fits(digits, step.of)]
+            usual = step.last if step.of else 1
+            for text in step.todo:
+                usual //= 2
+                inside = [digits for digits in below if _fits(digits, text)]
+                if inside:
+                    total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
+                else:
+                    total += Probes(nothing=max(1, usual // 2), one=usual // 2)
+        return total, bool(known) or self._primary
+
+    def _known_below(self) -> list[str]:
+        """Identifications of meters of which the tree has to take account."""
+        asked = len(self._steps) > 2 and not any(step.kind == "known" for step in self._steps)
+        found = self._identifications(self._answered)
+        if asked:
+            return found if self._known else []
+        return list(dict.fromkeys([*self._identifications(self._known), *found]))
+
+    def _likely(self, leg: tuple[Method, int]) -> Probes:
+        """What a leg that has not begun takes if the known meters are there, at the line's own rate."""
+        method, baud = leg
+        rates = [rate for _, rate in self._legs]
+        if baud != (self._baud if self._baud in rates else rates[0]):
+            return self._least(leg)
+        if method == "primary":
+            numbers = self._least(leg).nothing
+            there = min(numbers, len(self._known) or _ASSUMED)
+            return Probes(nothing=numbers - there, one=there)
+        known = self._identifications(self._known)
+        tree = foreseen(
+            self._mask.identification, known or _spread(self._mask), hex_digits=self.request.hex_digits
+        )
+        if len(known) < 2:
+            return tree
+        # Each is asked for by itself, and so nobody has to be asked whether there are several.
+        return Probes(tree.nothing + 1, tree.one + len(known), 1)
+
+    def _least(self, leg: tuple[Method, int]) -> Probes:
+        """What a leg takes if nobody answers."""
+        method, baud = leg
+        if method == "primary":
+            return Probes(nothing=self.request.last - self.request.first + 1)
+        return Probes(nothing=2 + (len(self._identifications(self._known)) if baud == self._baud else 0))
+
+    def _identifications(self, addresses: Iterable[str]) -> list[str]:
+        """The whole ones among these that the mask allows."""
+        found = [text[:8] for text in addresses if len(text) >= len(self._mask.identification)]
+        return [digits for digits in found if "F" not in digits and _fits(digits, self._mask.identification)]
+
+
+_PLAIN: Final = (
+    "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
+    "_answered", "_unsure", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
+)  # fmt: skip
+"""Attributes that JSON can hold as they are."""
+
+
+def span(seconds: float) -> str:
+    """A time as people say it: "30 s", "4 min", "1 h 5 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _fits(digits: str, pattern: str) -> bool:
+    fixed = pattern[:8].rstrip("F")
+    if "F" not in fixed:
+        return digits.startswith(fixed)
+    return all(want in ("F", have) for have, want in zip(digits, fixed, strict=False))
+
+
+def _spread(mask: SecondaryAddress) -> list[str]:
+    """Identifications of meters of which nothing is known, far from each other."""
+    digits = (f"{number * 61_803_399 % 100_000_000:08d}" for number in range(1, _ASSUMED + 1))
+    return [
+        "".join(have if want == "F" else want for have, want in zip(item, mask.identification, strict=True))
+        for item in digits
+    ]
+
+
+def _said(frame: bytes) -> int | None:
+    """The primary address that a telegram has in its A field (EN 13757-2, 5.7.5); `None` where that is none."""
+    return frame[5] if len(frame) > 5 and frame[5] <= _HIGHEST_PRIMARY else None
+
+
+def _listed(texts: list[str]) -> str:
+    shown = ", ".join(texts[:_MOST_LISTED])
+    return f"{shown} and {len(texts) - _MOST_LISTED} more" if len(texts) > _MOST_LISTED else shown
