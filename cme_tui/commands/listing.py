@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cme_tui.client import ask
+from cme_tui.client import NoGatewayError, ask
 from cme_tui.commands.stored import fitting, installed_at
 from core.config import MeterConfig, load_config
 from core.mbus.address import SecondaryAddress, parse_address
@@ -30,11 +30,15 @@ def show(state_dir: Path, *, as_json: bool) -> int:
         with open_readonly(state.database) as store:
             stored = {(meter.line, meter.address): meter for meter in store.meters()}
             good, failed = store.latest_all(), store.latest_failures()
+    cut_off = _on_lines_that_are_down(state_dir)
     rows = []
     for item in config.meters:
         record = stored.get((item.line, str(parse_address(str(item.address)))))
         key = record.key if record else 0
-        rows.append(_row(item, record, good.get(key), failed.get(key)))
+        row = _row(item, record, good.get(key), failed.get(key))
+        if item.enabled and item.logical_device in cut_off:
+            row["status"] = str(MeterState.LINE_DOWN)
+        rows.append(row)
     print(json.dumps(rows, indent=2) if as_json else _table(rows))
     return 0
 
@@ -52,6 +56,15 @@ def read(state_dir: Path, wanted: str, *, as_json: bool) -> int:
         shown = value["error"] or f"{value['value']} {value['unit']}".rstrip()
         print(f"  {value['description']:<40}{shown}")
     return 0
+
+
+def _on_lines_that_are_down(state_dir: Path) -> set[int]:
+    """Logical devices of the meters that a running gateway cannot reach. The store keeps nothing of that."""
+    try:
+        status = ask(state_dir, "status")
+    except NoGatewayError:
+        return set()
+    return {meter["logical_device"] for meter in status["meters"] if meter["state"] == MeterState.LINE_DOWN}
 
 
 def _row(

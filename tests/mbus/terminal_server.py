@@ -52,10 +52,15 @@ class _Connection:
 
 
 @contextmanager
-def serve_port(device: str, make_port: Callable[..., Any] = Port) -> Iterator[tuple[int, list[Any]]]:
-    """Serve `device` to one client after the other; gives the TCP port, and each client's serial port as it comes."""
+def serve_port(
+    device: str, make_port: Callable[..., Any] = Port, number: int = 0
+) -> Iterator[tuple[int, list[Any]]]:
+    """Serve `device` to one client after the other; gives the TCP port, and each client's serial port as it comes.
+
+    `number` is the TCP port to take, 0 for a free one.
+    """
     ports: list[Any] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", number))
     connections: list[socket.socket] = []
 
     def serve() -> None:

@@ -1,0 +1,205 @@
+"""Lines and meters in trouble: what the screens, the logs and a DLMS client say of it, and that all goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from trouble_plant import IDENTIFICATION, KINDS, PRIMARY, OBJECT_UNDEFINED, Converter, Plant, simulated
+
+from core import meter as meter_module
+from core.events import EventCode
+from core.events import meters as event_causes
+from core.mbus import master
+from core.mbus.simulator import Misfortune, SimulatedMeter, read_telegrams
+from core.mbus.simulator.misfortune import UNHARMED
+from core.mbus.simulator.shaping import lengthened
+from core.snapshot import LineState, MeterState
+from tests.conftest import TELEGRAMS
+from tests.interop.library import Library
+
+Begin = Callable[..., Awaitable[Plant]]
+
+
+@pytest.fixture(scope="module")
+def libraries() -> Iterator[dict[str, Library]]:
+    libraries = {name: Library(name) for name in ("gurux", "pydlms")}
+    yield libraries
+    for library in libraries.values():
+        library.stop()
+
+
+@pytest.fixture
+async def begin(
+    tmp_path: Path, libraries: dict[str, Library], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Begin]:
+    """Starts a plant in which every request of a client leads to a readout, and what stays down is an event at once."""
+    monkeypatch.setattr(meter_module, "FRESH_MS", -1)
+    monkeypatch.setattr(meter_module, "FAILED_MS", -1)
+    monkeypatch.setattr(event_causes, "LINE_DOWN_S", 0.0)
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            kind: str = "tcp",
+            library: str = "pydlms",
+            *,
+            water: SimulatedMeter | None = None,
+            fast: bool = True,
+            wait: bool = True,
+        ) -> Plant:
+            plant = Plant(tmp_path, kind, libraries[library], water or simulated(IDENTIFICATION), fast=fast)
+            stack.push_async_callback(plant.stop)
+            await plant.start(wait=wait)
+            return plant
+
+        yield start
+
+
+GONE = {
+    "serial": "is gone: is its adapter unplugged?",
+    "tcp": "closed the connection: was it restarted, or taken over?",
+    "rfc2217": "closed the connection: was it restarted, or taken over?",
+}
+
+
+@pytest.mark.parametrize(("kind", "library"), zip(KINDS, ("gurux", "pydlms", "gurux"), strict=True))
+async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, library: str) -> None:
+    """Line and meter say why; a client gets the last value meanwhile, and the next one without anybody's help."""
+    plant = await begin(kind, library)
+    before = plant.on_the_meter()
+    await plant.associate()
+    assert await plant.volume() == before
+    async with plant.screens() as look:
+        await plant.wiring.unplug()
+        plant.run_on()
+        snapshot = await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
+        assert GONE[kind] in snapshot.lines[0].reason or "refuses the connection" in snapshot.lines[0].reason
+        assert await plant.volume() == before
+        await plant.shows(MeterState.LINE_DOWN)
+        reason = await plant.read()
+        assert reason == plant.line.reason
+        await look.until("the alarm", lambda: f"Line cellar: {plant.line.reason}" in look.text("#alarms"))
+        assert "✗ down cellar" in look.text("#lines")
+        assert "● up attic" in look.text("#lines")
+        await look.until("the state", lambda: look.row("#meters", 0).startswith("✗ line down water"))
+        assert look.row("#meters", 1).startswith("● ok heat")
+        await look.go("f6")
+        await look.until("the state", lambda: look.row("#list", 1).startswith("✗ line down water"))
+        assert str(Decimal(before).scaleb(-3)) in look.row("#list", 1)
+        await look.go("f2")
+
+        await plant.wiring.plug()
+        await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
+        await plant.shows(MeterState.OK)
+        assert await plant.volume() == plant.on_the_meter() > before
+        await look.until("the end", lambda: "● none" in look.text("#alarms"))
+        await look.until("the state", lambda: look.row("#meters", 0).startswith("● ok water"))
+    ((_, told),) = await plant.events(EventCode.MEASUREMENT_SYSTEM_ERROR)
+    assert told.startswith("Line cellar is down: ")
+    assert await plant.events(EventCode.METER_LOST) == []
+
+
+async def test_converter_that_another_master_takes(begin: Begin) -> None:
+    """The line is down with that as a reason, and got back, even while the other one stays connected."""
+    plant = await begin()
+    assert isinstance(plant.wiring, Converter)
+    other = await plant.wiring.taken_over()
+    snapshot = await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
+    assert GONE["tcp"] in snapshot.lines[0].reason
+    await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
+    assert await plant.read() == ""
+    other.close()
+
+
+async def test_meter_that_answers_with_the_identification_of_another(begin: Begin) -> None:
+    """No value of the stranger is shown to anybody; the state says who answered, and ends when the right one does."""
+    plant = await begin()
+    before = plant.on_the_meter()
+    await plant.associate()
+    water = plant.bus.meters[0]
+    water.misfortune = Misfortune(impostor=True)
+    plant.run_on()
+    for _ in range(event_causes.LOST_AFTER):
+        assert await plant.volume() == before
+    await plant.shows(MeterState.WRONG_METER)
+    assert plant.meter.headline
+    assert plant.meter.headline.cosem.startswith(f"register {before} ")
+    ((_, told),) = await plant.events(EventCode.METER_LOST)
+    assert "instead of 70112345" in told
+    async with plant.screens() as look:
+        await look.until("the alarm", lambda: "instead of 70112345" in look.text("#alarms"))
+        assert look.row("#meters", 0).startswith("! wrong meter water")
+    water.misfortune = UNHARMED
+    assert await plant.volume() == plant.on_the_meter() > before
+    await plant.shows(MeterState.OK)
+    assert len(await plant.events(EventCode.METER_BACK)) == 1
+    await plant.until("the end", lambda s: not s.alarms)
+
+
+async def test_stranger_at_the_address_of_a_meter_that_never_answered(begin: Begin) -> None:
+    """Until the right one answers, a client finds no value at all: which objects it has is not known."""
+    water = simulated(IDENTIFICATION)
+    water.misfortune = Misfortune(impostor=True)
+    plant = await begin(water=water, wait=False)
+    await plant.shows(MeterState.WRONG_METER)
+    await plant.associate()
+    assert await plant.refusal() == OBJECT_UNDEFINED
+    water.misfortune = UNHARMED
+    assert await plant.read() == ""
+    assert await plant.volume() == plant.on_the_meter()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_telegram_of_full_length(begin: Begin, kind: str) -> None:
+    """L = 255, 261 bytes, at the speed of a wire: all of it is read; one that breaks off is no reading."""
+    water = SimulatedMeter([lengthened(read_telegrams(TELEGRAMS / "els_falcon.hex")[0])], address=PRIMARY)
+    plant = await begin(kind, water=water, fast=False)
+    before = plant.on_the_meter()
+    await plant.associate()
+    assert await plant.volume() == before
+    detail = await asyncio.wrap_future(plant.gateway.meter(plant.meter.key))
+    (telegram,) = detail.telegrams
+    assert (len(telegram.frame), telegram.frame[1]) == (261, 255)
+    water.misfortune = Misfortune(cut=260)
+    plant.run_on()
+    assert await plant.volume() == before
+    await plant.shows(MeterState.GARBLED)
+    assert "break off" in plant.meter.reason
+    water.misfortune = UNHARMED
+    assert await plant.volume() == plant.on_the_meter() > before
+
+
+async def test_line_that_flaps_leaves_nothing_behind(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost and found 20 times: as many open files, tasks and threads as before, and no event."""
+    monkeypatch.setattr(master, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(master, "LAST_RETRY", 0.01)
+    monkeypatch.setattr(event_causes, "LINE_DOWN_S", 3600.0)
+    plant = await begin("serial")
+
+    async def flap() -> None:
+        await plant.wiring.unplug()
+        await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
+        await plant.wiring.plug()
+        await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
+        assert await plant.read() == ""
+
+    await flap()
+    before = held()
+    for _ in range(20):
+        await flap()
+    await plant.until(f"{before}", lambda _: held() == before)
+    assert await plant.events(EventCode.MEASUREMENT_SYSTEM_ERROR, EventCode.METER_LOST) == []
+
+
+def held() -> tuple[int, int, list[str]]:
+    """Open files, unfinished tasks, and the threads that are not of a pool, in this process."""
+    tasks = [each for each in gc.get_objects() if isinstance(each, asyncio.Task) and not each.done()]
+    threads = [each.name for each in threading.enumerate() if not each.name.startswith("asyncio_")]
+    return len(os.listdir("/proc/self/fd")), len(tasks), sorted(threads)
