@@ -166,7 +166,7 @@ class Lines:
         master = Master(
             config.url,
             config.baud,
-            margin=config.margin_ms / 1000 if config.margin_ms else None,
+            margin=config.margin_ms / 1000,
             repeats=config.repeats,
             open_line=self._open_line,
             more_follows=self._more_follows,

@@ -191,7 +191,7 @@ class Searches:
         return found
 
     def _margin(self, name: str) -> float:
-        return self._line(name).config.margin_ms / 1000 or MARGIN_S
+        return MARGIN_S + self._line(name).config.margin_ms / 1000
 
     # The job of a line ------------------------------------------------------------------------------------------
 

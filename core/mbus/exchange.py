@@ -73,10 +73,10 @@ class Exchange:
     for it to pass, so that it is never taken for the next answer.
     """
 
-    def __init__(self, transport: Transport, baud: int, margin: float | None = None) -> None:
-        """`margin` in s is added to the answer time-out; the transport's own by default."""
+    def __init__(self, transport: Transport, baud: int, margin: float = 0.0) -> None:
+        """`margin` in s is added to the answer time-out, as the transport's own is."""
         self._transport = transport
-        self._margin = transport.margin if margin is None else margin
+        self._margin = transport.margin + margin
         self.use(baud, 0.0)
         self._reader = FrameReader()
         self.heard = Heard()

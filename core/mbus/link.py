@@ -87,7 +87,7 @@ class Link:
         transport: Transport,
         baud: int,
         *,
-        margin: float | None = None,
+        margin: float = 0.0,
         repeats: int = 2,
         most_telegrams: int = 32,
         more_follows: Callable[[bytes], bool | None] = telegram_follows,

@@ -41,7 +41,7 @@ class Master:
         url: str,
         baud: int = 2400,
         *,
-        margin: float | None = None,
+        margin: float = 0.0,
         repeats: int = 2,
         most_telegrams: int = 32,
         open_line: Opener = open_transport,
@@ -50,7 +50,7 @@ class Master:
         watch: Watch = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`margin` in s is added to the answer time-out of 330 bit times + 50 ms; the transport's by default.
+        """`margin` in s is added to the answer time-out of 330 bit times + 50 ms and the transport's own margin.
 
         `repeats` is how often a request is sent again. `on_change` is called after every change of `state`. `watch`
         gets everything that goes over the line. `now` gives the time of readouts and changes, in seconds since

@@ -96,7 +96,7 @@ async def test_collision(way: str) -> None:
 
 async def test_late_answer(way: str) -> None:
     """It is never taken for another meter's, nor for data that a meter lacks."""
-    async with site(way, "late:0.5@5") as line:
+    async with site(way, "late:1@5") as line:
         for address, wanted in ((WATER, "12345678"), (HEAT, "44950146"), (WATER_ID, "12345678")):
             with contextlib.suppress(NoAnswer, Garbled):
                 assert identification((await line.master.read(address)).frames) == [wanted]

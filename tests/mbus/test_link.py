@@ -223,6 +223,15 @@ async def test_per_meter_margin_waits_for_a_slow_meter() -> None:
 
 
 @fast
+async def test_margin_of_the_line_comes_on_top_of_that_of_its_transport() -> None:
+    """A small one, which a technician gives to a line behind a slow network, never shortens the time-out."""
+    async with running("late:0.11@5") as line:
+        line.master = Master("sim:", 2400, margin=0.02, open_line=line.open, now=wall_clock)
+        line.master.start()
+        assert (await line.master.read(WATER)).tries == 1
+
+
+@fast
 async def test_links_are_reset_at_first_contact_and_after_failures_only() -> None:
     """The frame count bit of each meter is kept over readouts of others."""
     async with running() as line:
