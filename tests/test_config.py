@@ -61,6 +61,8 @@ url = "tcp:192.0.2.7:10001"
 baud = 9600
 margin_ms = 200
 repeats = 1
+transparent_port = 10001
+transparent_host = "192.0.2.1"
 
 [[meter]]
 line = "cellar"
