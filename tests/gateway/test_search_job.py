@@ -229,7 +229,7 @@ def test_the_command_searches_a_serial_line_and_installs(
     tmp_path: Path, simulate: Callable[..., str], start: Callable[..., GatewayProcess]
 ) -> None:
     """Estimate and progress on stderr, results on stdout; a missing meter makes the exit code 1."""
-    write_config(tmp_path, simulate("--pty", "--meters", "5", "--fast"))
+    write_config(tmp_path, simulate("--pty", "--meters", "5", "--fast", "--baud", "38400"))
     start(tmp_path)
     listed = tmp_path / "expected.csv"
     listed.write_text(f"serial;name\n{serials(5)[0]};boiler\n55;lost\n")
