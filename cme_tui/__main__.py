@@ -134,8 +134,9 @@ def main(argv: list[str] | None = None) -> int:
 def _is_bad_input(error: CmeError) -> bool:
     from core.config import ConfigError
     from core.push.behaviour import BehaviourError
+    from core.serials import SerialsError
 
-    return isinstance(error, ConfigError | BehaviourError)
+    return isinstance(error, ConfigError | BehaviourError | SerialsError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -102,8 +102,13 @@ class Commissioning:
         """
         task = asyncio.create_task(self._command(line, parse_address(address), command))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[str]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who asked was told, or is gone
 
     async def _command(self, name: str, address: Address, command: Command) -> str:
         line = self._line(name)
@@ -114,11 +119,19 @@ class Commissioning:
         async with line.master.session(baud, extra) as link:
             target = await self._find(link, line.config, address, baud, installed)
             result = await self._carry_out(target, command)
-        key = installed.key if installed else None
-        self._events.log(EventCode.PARAMETERS_CHANGED, f"{target}: {result}", meter=key)
-        if installed is not None:
-            result += await self._configure(target, installed, command)
+        meter = target.installed
+        self._events.log(
+            EventCode.PARAMETERS_CHANGED, f"{target}: {result}", meter=meter.key if meter else None
+        )
+        if meter is not None:
+            result += await self._configure(target, meter, command)
         return f"{target}: {result}"
+
+    def _known(self, line: str, identity: SecondaryAddress | None) -> Meter | None:
+        """The installed meter with this identity, which may go by another address."""
+        if identity is None or not identity.exact:
+            return None
+        return next((meter for meter in self._fleet.on_line(line) if meter.known == identity), None)
 
     def _line(self, name: str) -> Line:
         for line in self._lines:
@@ -132,6 +145,7 @@ class Commissioning:
         """Make sure that exactly one meter is meant. Raises `CommandError`, and then nothing was sent to it."""
         where = f"address {address} on {line.name}"
         probe = await link.probe(address)
+        installed = installed or self._known(line.name, probe.found)
         target = _Target(link, line, address, baud, installed, probe.found, self._open)
         if probe.result is ProbeResult.NOTHING:
             raise CommandError(f"No meter answers at {where} at {baud} baud, so nothing was sent.")
@@ -248,7 +262,7 @@ class Commissioning:
     async def _configure(self, target: _Target, meter: Meter, command: Command) -> str:
         """Have config.toml say what the meter does now; a sentence where it could not."""
         match command:
-            case SetPrimaryAddress(number) if isinstance(target.address, PrimaryAddress):
+            case SetPrimaryAddress(number) if isinstance(meter.address, PrimaryAddress):
                 values: dict[str, int | None] = {"address": number}
             case SwitchBaud(baud):
                 values = {"baud": None if baud == target.line.baud else baud}

@@ -32,6 +32,11 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
   what lies between two times; `{"notifications": N}`.
 - `{"call": "retry_notifications", "ids": [ID, ...] or null}`, `{"call": "cancel_notifications", "ids": [ID, ...]}`:
   tries now, or gives up; `{"notifications": N}`, how many of them waited.
+- `{"call": "estimate_search", "request": {"line": "cellar", "methods": ["secondary"], ...}}`, with the fields of
+  `core.searching.SearchRequest`: how long that search would take; `{"least_s", "likely_s", "probes", "sentence"}`.
+- `{"call": "start_search", "request": {...}}`: begins it; `{"started": true}`. `pause_search`, `resume_search` and
+  `stop_search` take "line" and give `{"paused": true}` and so on.
+- `{"call": "search", "line": "cellar"}`: the search on a line, `{"search": {...} or null}`, as `search_json` has it.
 - `{"call": "push_samples", "host": HOST, "port": N}`: sends one notification of each report to that receiver,
   whatever is configured; one line, `{"sent": 4}`, when it has taken them.
 """
@@ -50,7 +55,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from core import control_doctor, control_meters, control_push
+from core import control_doctor, control_meters, control_push, control_search
 from core.clock import Clock, iso
 from core.control_push import Call
 from core.errors import CmeError
@@ -85,6 +90,7 @@ _CALLS: Final[Mapping[str, Call]] = {
     **control_push.CALLS,
     **control_meters.CALLS,
     **control_doctor.CALLS,
+    **control_search.CALLS,
 }
 """Calls that are answered with one line, by subject."""
 

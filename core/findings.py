@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby
 from statistics import median
 from typing import Final
 
@@ -51,9 +51,6 @@ GROUP: Final = 3
 
 STRAYS: Final = 3
 """Times that something comes unasked; once it may be a late answer that was not recognised."""
-
-REPEATED: Final = 2
-"""Telegrams that came twice where a further one was announced."""
 
 ENDLESS: Final = 30
 """Telegrams of one readout; no meter is known that has as many."""
@@ -458,14 +455,11 @@ _LINE_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
 
 def _meter(patient: Patient, line: Set[str]) -> Finding | None:
     """The one finding that explains the meter best."""
-    rules: list[Callable[[Patient], Finding | None]] = [
-        _other_rate,
-        _other_meter,
-        _fcb,
-        _endless,
-    ]
+    rules: list[Callable[[Patient], Finding | None]] = [_other_rate, _other_meter, _endless]
     if not {CHATTY, MASTER} & line:
         rules += [_late, _broken]
+        if NOISY not in line:
+            rules.append(_fcb)
         if not {NOISY, SLOW} & line:
             rules += [_often_broken, _misses]
         if SLOW_WAY not in line:
@@ -515,18 +509,6 @@ def _fcb(patient: Patient) -> Finding | None:
 
 
 def _endless(patient: Patient) -> Finding | None:
-    again = sum(
-        sample.more and sample.content == before.content and sample.number == 1
-        for before, sample in pairwise(patient.samples)
-    )
-    if again >= REPEATED:
-        return _of(
-            patient,
-            ENDLESS_READOUT,
-            "It announces a further telegram and sends the same one again, so the rest of its readout is missing: "
-            "reset its application, or ask its maker for a correction.",
-            f"{again} telegrams came twice, though the second was asked for with the other frame count bit.",
-        )
     runs = groupby(patient.samples, key=lambda sample: sample.more)
     longest = max((len(list(run)) for more, run in runs if more), default=0)
     if longest < ENDLESS:

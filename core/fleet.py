@@ -115,8 +115,9 @@ class Fleet:
                     outcome.reason,
                 )
             )
-        if outcome.state is MeterState.OK:
+        if outcome.telegrams:
             await self._learn(meter, outcome.telegrams)
+        if outcome.state is MeterState.OK:
             meter.accept(outcome.telegrams, outcome.time_ms)
         else:
             meter.fail(outcome.state, outcome.reason, self._clock.now_ms())

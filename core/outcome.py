@@ -47,7 +47,7 @@ class Outcome:
     reason: str  # a sentence where `state` is not OK
     time_ms: int  # when it began, or when it failed
     frames: tuple[bytes, ...]  # as received, good or not
-    telegrams: tuple[Telegram, ...] = ()  # of a good one
+    telegrams: tuple[Telegram, ...] = ()  # of a good one, and of an encrypted one, which have no records
 
 
 def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
@@ -65,7 +65,8 @@ def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
     for telegram in telegrams:
         if reason := _unusable(meter, telegram):
             state = _SEALS.get(telegram.seal, MeterState.UNDECODABLE)
-            return Outcome(state, reason, time_ms, result.frames)
+            named = telegrams if state in _SEALS.values() else ()
+            return Outcome(state, reason, time_ms, result.frames, named)
     return Outcome(MeterState.OK, "", time_ms, result.frames, telegrams)
 
 

@@ -59,7 +59,7 @@ def parse_serials(data: bytes) -> Serials:
             address = _address(text)
         except AddressError:
             errors.append(
-                f"line {number}: {text[:30]!r} is no serial of 8 digits and no secondary address like 12345678.HYD.25.07"
+                f"line {number}: {text[:30]!r} is neither a serial of 8 digits nor an address like 12345678.HYD.25.07"
             )
             continue
         short += bool(_NUMBER.fullmatch(text)) and len(text) < 8

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cme_tui.commands import doctor
+from cme_tui.commands import doctor, search
 
 _METER = "NAME|ID|LD"
 _JSON = "one JSON value instead of text"
@@ -83,6 +83,7 @@ def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
         telling.add_argument("--yes", action="store_true", help="do not ask")
         telling.add_argument("--json", action="store_true", help=_JSON)
     doctor.add_parser(meters, place)
+    search.add_parser(meters, place)
     return meters
 
 
@@ -91,6 +92,10 @@ def run(arguments: argparse.Namespace, state_dir: Path) -> int:
     from cme_tui.commands import installing, listing, telling
 
     match arguments.action:
+        case "search":
+            from cme_tui.commands import search
+
+            return search.run(arguments, state_dir)
         case "list":
             return listing.show(state_dir, as_json=arguments.json)
         case "add":

@@ -189,9 +189,8 @@ class RecordedBus(SimulatedBus):
 
     def __init__(self, tries: Iterable[Try]) -> None:
         tries = list(tries)
-        super().__init__(
-            (), misfortune=LineMisfortune(echo=2 * sum(item.echo for item in tries) > len(tries))
-        )
+        echo = 2 * sum(item.echo for item in tries) > len(tries)
+        super().__init__((), misfortune=LineMisfortune(echo=echo))
         self._scripts: defaultdict[_Key, _Script] = defaultdict(_Script)
         self._selection = b""
         self._asked: _Key | None = None

@@ -28,6 +28,7 @@ LONGEST_WAIT: Final = 120
 
 _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
+_AGAIN_S: Final = 0.3  # before a question is asked again, and as much more each time
 _SLOW_S: Final = 1.0  # for which to wait longer where nobody answers in time
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
@@ -167,7 +168,8 @@ class Search:
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
                 self._branch(step, 0)
             else:
-                pause = WAIT_S if step.kind == "wait" else 0.0
+                # Who talks unasked at a regular time must not meet the same question each time.
+                pause = WAIT_S if step.kind == "wait" else _AGAIN_S * len(self._heard)
                 extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
                 return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], pause, extra)
         return None
@@ -349,8 +351,9 @@ class Search:
             needed = _SURE
         else:
             needed = 1 + max(self._doubt, whole)
-        if heard[0] == "nothing" and (step.kind != "tree" or not self._doubt or len(heard) > 1):
-            return "nothing" if answers == 0 or heard.count("nothing") > answers else None
+        believed = step.kind != "tree" or not self._doubt
+        if heard[0] == "nothing" and (believed or heard[1:2] == ["nothing"]):
+            return "nothing"
         if answers >= needed:
             return heard[-1] if heard[-1] != "nothing" else "several"
         return "nothing" if len(heard) - answers >= max(needed, 2) else None

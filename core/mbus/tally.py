@@ -10,7 +10,6 @@ from typing import Final
 
 from core.diagnosis import Statistics
 from core.mbus.address import SELECTED, PrimaryAddress, SecondaryAddress, parse_address
-from core.mbus.answer import content_of
 from core.mbus.frame import (
     ACK,
     BITS_PER_BYTE,
@@ -65,7 +64,6 @@ class Sample:
     since_first: float  # s from the first of the silent tries of this request to this one
     identity: SecondaryAddress | None = None  # that a telegram has
     more: bool = False  # a telegram that announces another
-    content: bytes = b""  # of a telegram, but for the number that counts them
     sum_error: int | None = None  # of a wrong checksum: how much less it is than the sum, 0..255
     blank: bool = False  # nothing but zeros came
     after_garbage: bool = False  # an acknowledgement came, with something in front of it
@@ -338,7 +336,6 @@ def _sample(item: Try, first_ms: int) -> Sample:
             if isinstance(frame, Frame) and frame.kind is Kind.LONG:
                 sample.identity = identity_of(frame)
                 sample.more = telegram_follows(frame.raw) is True
-                sample.content = content_of(frame) if sample.more else b""
     elif item.fault is Fault.CHECKSUM:
         sample.sum_error = _sum_error(item.received)
     sample.after_garbage = item.fault is Fault.NOISE and item.received.endswith(ACK)

@@ -99,6 +99,8 @@ async def test_an_installed_meter_gets_another_address_with_its_history(plant: P
     page = await asyncio.wrap_future(plant.site.gateway.events(origin=Origin(after.key, Log.STANDARD)))
     assert "primary address 42" in page.events[-1].message
     assert "has primary address 42 already" in await plant.tell("42", SetPrimaryAddress(42))
+    await plant.tell(FALCON, SetPrimaryAddress(43))  # the same meter by its other address
+    assert load_config(plant.config).meters[0].address == 43
 
 
 async def test_a_meter_is_given_its_first_address_by_its_secondary_one(plant: Plant) -> None:

@@ -82,6 +82,7 @@ async def test_telegrams_that_wanted_a_key_become_values_when_it_comes(plant: Pl
     assert "'cme-tui secrets set meter_keys.70112345'" in view.reason
     assert view.reason in " ".join(plant.site.gateway.snapshot().alarms)
     assert view.last_reading_ms is None
+    assert (view.identification, view.manufacturer) == ("70112345", "ELS")  # which is not encrypted
     (kept,) = plant.stored()
     await plant.give(KEY)
     view = await plant.site.meter_until("the reading", lambda m: m.state is MeterState.OK)

@@ -92,14 +92,56 @@ async def test_two_meters_of_different_kind_on_one_address_are_a_collision() -> 
             assert (await line.master.read(address)).tries == 1
 
 
-@fast
-async def test_who_talks_unasked_is_no_second_meter_at_the_address() -> None:
-    """Where bytes come that nobody asked for, the line is blamed and not the meter's address."""
-    async with running("chatty:0.1@6") as line:
-        with pytest.raises(Garbled, match="unasked") as caught:
+WHOLE = recorded("frame2")
+CUT = WHOLE[:12]
+DISTURBED = [WHOLE[:9] + bytes((byte,)) + WHOLE[10:] for byte in (1, 2, 3)]  # wrong checksum
+TWO_AT_ONCE = WHOLE[:1] + b"\x02" + WHOLE[2:]
+
+
+@pytest.mark.parametrize(
+    ("answers", "fault"),
+    [
+        ([CUT, DISTURBED[0], TWO_AT_ONCE], Fault.NOISE),
+        ([TWO_AT_ONCE, CUT, TWO_AT_ONCE], Fault.COLLISION),
+        (DISTURBED, Fault.CHECKSUM),
+        (DISTURBED[:1] * 3, Fault.COLLISION),
+        ([b"", CUT, b""], Fault.CUT),
+    ],
+)
+def test_fault_is_what_most_tries_show(answers: list[bytes], fault: Fault) -> None:
+    """What differs from try to try is noise; what is the same wrong telegram each time is none."""
+
+    @fast
+    async def read() -> None:
+        async with running() as line:
             await line.master.read(WATER)
-        assert caught.value.fault is Fault.NOISE
-        assert any(each.before for each in line.tries)
+            coming = iter(answers)
+            line.bus.instead = lambda frame: Answer(raw) if (raw := next(coming)) else None
+            with pytest.raises(Garbled) as caught:
+                await line.master.read(WATER)
+            assert caught.value.fault is fault
+
+    read()
+
+
+@pytest.mark.parametrize("item", ["chatty:0.1@6", "chatty:0.7@6"])
+def test_who_talks_unasked_is_no_second_meter_at_the_address(item: str) -> None:
+    """Where bytes come that nobody asked for, the line is blamed and not the meter's address."""
+
+    @fast
+    async def read() -> None:
+        faults = set()
+        async with running(item) as line:
+            for _ in range(30):
+                try:
+                    await line.master.read(WATER)
+                except Garbled as error:
+                    faults.add(error.fault)
+            assert faults == {Fault.NOISE}
+            assert Fault.COLLISION in line.faults
+            assert any(each.before for each in line.tries)
+
+    read()
 
 
 @fast
@@ -403,6 +445,18 @@ async def test_each_meter_is_read_at_its_own_rate() -> None:
             assert (await line.master.read(HEAT)).tries == 1
         assert line.bus.heard.count(snd_nke(5)) == line.bus.heard.count(snd_nke(6)) == 1
         assert [each.baud for each in line.tries[-2:]] == [9600, 2400]
+
+
+@fast
+async def test_one_primary_address_at_two_rates_is_two_links() -> None:
+    """Each meter's frame count bit is its own, although both have address 5."""
+    async with running("baud:9600@5", "address:5@6") as line:
+        line.bus.meters[1].baud = 2400
+        for _ in range(2):
+            for baud, wanted in ((9600, "12345678"), (2400, "44950146")):
+                assert identification((await line.master.read(WATER, baud=baud)).frames) == [wanted]
+        fresh = [snd_nke(5), req_ud2(5, True)]
+        assert line.bus.heard == [*fresh, *fresh, req_ud2(5, False), req_ud2(5, False)]
 
 
 @fast

@@ -1,0 +1,247 @@
+"""`cme-tui meters search`: has the running gateway search a line, and shows what it finds as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from cme_tui.client import ask
+from core.config import ConfigError
+from core.mbus.address import AddressError, SecondaryAddress, parse_address
+from core.mbus.search import span
+from core.serials import parse_serials
+
+_LOOK_S: Final = 0.5
+_SAY_S: Final = 10.0  # between two lines of progress where nobody looks at a terminal
+_ACTIVE: Final = ("running", "waiting")
+_FAILURE: Final = 1
+
+_HELP: Final = """\
+Searches a line of the running gateway for meters, between its readouts. The estimate and the progress are on stderr,
+each meter on stdout as it is found, in the end those that are missing. Ctrl+C stops the search; what it found stays,
+and --resume goes on with it. It goes on by itself after a restart of the gateway.
+Exit code: 0 the search came to its end and every expected meter was found, 1 not, 2 bad usage.
+"""
+_JSON_HELP: Final = """\
+--json prints one object a line:
+  {"estimate": {"least_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
+  {"meter": {"address", "identification", "manufacturer", "version", "medium", "primary", "baud", "verdict",
+             "installed", "name", "note"}}   each; "verdict" is found, unexpected or missing
+  {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s", "troubles"}}   last
+  {"installed": N}   after that, with --install
+"""
+
+
+def add_parser(meters: Any, place: argparse.ArgumentParser) -> None:
+    """Add `search` to the actions of `meters`."""
+    parser: argparse.ArgumentParser = meters.add_parser(
+        "search",
+        help="find the meters on a line",
+        parents=[place],
+        description=_HELP,
+        epilog=_JSON_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--line", metavar="LINE", help="may be left out where there is only one")
+    parser.add_argument("--primary", action="store_true", help="scan primary addresses instead")
+    parser.add_argument(
+        "--secondary", action="store_true", help="with --primary: by secondary address as well"
+    )
+    parser.add_argument(
+        "--range", metavar="A-B", default="1-250", help="primary addresses, 1-250 where not given"
+    )
+    parser.add_argument(
+        "--baud", type=int, metavar="N", nargs="+", default=[], help="rates to search at, bit/s"
+    )
+    parser.add_argument(
+        "--mask", metavar="MASK", default="FFFFFFFF", help="12FFFFFF or 12FFFFFF.HYD, F for any digit"
+    )
+    parser.add_argument("--no-hex", action="store_true", help="identifications have no digits A to E")
+    parser.add_argument(
+        "--expected", type=Path, metavar="FILE", help="CSV of the serials that should be there"
+    )
+    parser.add_argument("--install", action="store_true", help="install what was found, at the end")
+    steer = parser.add_mutually_exclusive_group()
+    steer.add_argument("--estimate", action="store_true", help="only say how long it would take")
+    steer.add_argument("--pause", action="store_true", help="have the search that runs rest")
+    steer.add_argument("--resume", action="store_true", help="go on with one that rests or was stopped")
+    steer.add_argument("--stop", action="store_true", help="end the one that runs")
+    parser.add_argument("--json", action="store_true", help="one object a line, see below")
+
+
+def run(arguments: argparse.Namespace, state_dir: Path) -> int:
+    """Do what the arguments say. Raises `CmeError`."""
+    line = _line(state_dir, arguments.line)
+    for steer in ("pause", "stop"):
+        if getattr(arguments, steer):
+            ask(state_dir, f"{steer}_search", line=line)
+            return 0
+    if arguments.resume:
+        ask(state_dir, "resume_search", line=line)
+    else:
+        request = _request(arguments, line)
+        estimate = ask(state_dir, "estimate_search", request=request)
+        if arguments.json:
+            _print_json(estimate=estimate)
+        else:
+            print(estimate["sentence"], file=sys.stdout if arguments.estimate else sys.stderr)
+        if arguments.estimate:
+            return 0
+        ask(state_dir, "start_search", request=request)
+    return _Follower(state_dir, line, as_json=arguments.json).follow(install=arguments.install)
+
+
+class _Follower:
+    """Shows a search until it runs no more."""
+
+    def __init__(self, state_dir: Path, line: str, *, as_json: bool) -> None:
+        self._state_dir = state_dir
+        self._line = line
+        self._json = as_json
+        self._shown: set[str] = set()
+        self._said = 0.0
+
+    def follow(self, *, install: bool) -> int:
+        try:
+            while (search := self._look())["state"] in _ACTIVE:
+                self._progress(search)
+                time.sleep(_LOOK_S)
+        except KeyboardInterrupt:
+            ask(self._state_dir, "stop_search", line=self._line)
+            search = self._look()
+        self._end(search)
+        found = [meter for meter in search["meters"] if meter["verdict"] != "missing"]
+        if install:
+            self._install([meter for meter in found if not meter["installed"]])
+        return 0 if search["state"] == "done" and len(found) == len(search["meters"]) else _FAILURE
+
+    def _look(self) -> dict[str, Any]:
+        search: dict[str, Any] | None = ask(self._state_dir, "search", line=self._line)["search"]
+        assert search is not None  # it was started or resumed
+        for meter in search["meters"]:
+            if meter["address"] not in self._shown:
+                self._shown.add(meter["address"])
+                if self._json:
+                    _print_json(meter=meter)
+                else:
+                    self._clear()
+                    print(_meter_text(meter), flush=True)
+        return search
+
+    def _progress(self, search: dict[str, Any]) -> None:
+        left = "" if search["left_s"] is None else f", {span(search['left_s'])} left"
+        state = f"waiting: {search['reason']}" if search["reason"] else search["step"]
+        text = (
+            f"{search['share']:4.0%}, {search['probes']} probes{left}, {len(search['meters'])} found; {state}"
+        )
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text[:110]}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._said >= _SAY_S:
+            self._said = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    def _end(self, search: dict[str, Any]) -> None:
+        self._clear()
+        if self._json:
+            _print_json(search={name: value for name, value in search.items() if name != "meters"})
+        for trouble in () if self._json else search["troubles"]:
+            print(trouble, file=sys.stderr)
+        counts = [
+            f"{sum(meter['verdict'] == verdict for meter in search['meters'])} {verdict}"
+            for verdict in ("found", "unexpected", "missing")
+        ]
+        reason = f" ({search['reason']})" if search["reason"] else ""
+        print(
+            f"Search {search['state']}{reason}: {', '.join(counts)}; {search['probes']} probes.",
+            file=sys.stderr,
+        )
+        if search["state"] in ("stopped", "paused"):
+            print(
+                f"'cme-tui meters search --resume --line \"{self._line}\"' goes on with it.", file=sys.stderr
+            )
+
+    def _install(self, meters: list[dict[str, Any]]) -> None:
+        tables = [_table(self._line, meter) for meter in meters]
+        count = ask(self._state_dir, "install_meters", meters=tables)["installed"] if tables else 0
+        if self._json:
+            _print_json(installed=count)
+        else:
+            print(f"{count} installed.", file=sys.stderr)
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _table(line: str, meter: dict[str, Any]) -> dict[str, Any]:
+    """The [[meter]] of a meter that was found."""
+    address = meter["address"]
+    table = {"line": line, "address": int(address) if len(address) < 4 else address, "name": meter["name"]}
+    return {**table, "baud": meter["baud"]}
+
+
+def _meter_text(meter: dict[str, Any]) -> str:
+    more = [f"at {meter['baud']} baud"] if meter["baud"] else []
+    if meter["primary"] is not None and str(meter["primary"]) != meter["address"]:
+        more.append(f"primary {meter['primary']}")
+    more += [text for text in (meter["medium"], meter["name"], meter["note"]) if text]
+    if meter["installed"]:
+        more.append("installed")
+    who = meter["identification"] if len(meter["address"]) < 4 else ""
+    return f"{meter['verdict']:10} {meter['address']} {who}{' ' if who else ''}{', '.join(more)}".rstrip()
+
+
+def _print_json(**item: Any) -> None:
+    print(json.dumps(item, ensure_ascii=False), flush=True)
+
+
+def _line(state_dir: Path, wanted: str | None) -> str:
+    """The line that is meant."""
+    names = [line["name"] for line in ask(state_dir, "status")["lines"]]
+    if wanted is None and len(names) == 1:
+        return str(names[0])
+    if wanted in names:
+        return str(wanted)
+    known = ", ".join(names) or "none; add a [[line]] to config.toml"
+    raise ConfigError(f"Which line is to be searched? Give --line; lines: {known}.")
+
+
+def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
+    methods = ["primary"] if arguments.primary else []
+    if arguments.secondary or not arguments.primary:
+        methods.append("secondary")
+    first, _, last = arguments.range.partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        raise ConfigError(f"The range {arguments.range!r} is none of primary addresses: write 1-250.")
+    try:
+        mask = parse_address(arguments.mask)
+    except AddressError as error:
+        raise ConfigError(f"--mask: {error}") from error
+    if not isinstance(mask, SecondaryAddress):
+        raise ConfigError(f"--mask {arguments.mask}: write 12FFFFFF or 12FFFFFF.HYD, F for any digit.")
+    request = {
+        "line": line,
+        "methods": methods,
+        "bauds": arguments.baud,
+        "mask": str(mask),
+        "first": int(first),
+        "last": int(last),
+        "hex_digits": not arguments.no_hex,
+    }
+    if arguments.expected:
+        serials = parse_serials(_read(arguments.expected))
+        for note in serials.notes:
+            print(note, file=sys.stderr)
+        request |= {"expected": list(serials.addresses), "names": list(serials.names)}
+    return request
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error

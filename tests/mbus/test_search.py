@@ -1,0 +1,319 @@
+"""The search for meters, over the real link to simulated lines whose time runs fast."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+from fast_loop import run_fast, wall_clock
+
+from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.link import Link, Probe, ProbeResult
+from core.mbus.narrowing import foreseen
+from core.mbus.search import CONTROL, Ask, Search
+from core.mbus.simulator import (
+    LineMisfortune,
+    Misfortune,
+    SimulatedBus,
+    SimulatedMeter,
+    fleet,
+    open_simulated,
+    serials,
+)
+from core.searching import SearchRequest
+
+BAUD = 9600
+MOST_PROBES = 5000
+LINE = SearchRequest("line")
+
+Between = Callable[[Search, SimulatedBus], Search]
+
+
+def keep(search: Search, _bus: SimulatedBus) -> Search:
+    return search
+
+
+def search(
+    meters: Iterable[SimulatedMeter],
+    request: SearchRequest = LINE,
+    known: Iterable[str] = (),
+    *,
+    misfortune: LineMisfortune | None = None,
+    between: Between = keep,
+    baud: int | None = None,
+) -> Search:
+    """Search a line to the end; `between` is called after every probe, and gives the search to go on with."""
+
+    async def run() -> Search:
+        bus = SimulatedBus(meters, wall_clock, baud=baud, misfortune=misfortune or LineMisfortune())
+        link = Link(open_simulated(bus, BAUD), BAUD, now=wall_clock)
+        found = Search(request, known, baud=BAUD)
+        while ask := found.next():
+            assert found.probes < MOST_PROBES, found.stage
+            await asyncio.sleep(ask.pause)
+            await link.use(ask.baud, ask.extra)
+            found.tell(await link.probe(ask.address))
+            found = between(found, bus)
+        return found
+
+    return run_fast(run())
+
+
+def names(meters: Iterable[SimulatedMeter]) -> set[str]:
+    return {str(SecondaryAddress.from_header(meter.header)) for meter in meters}
+
+
+def identities(done: Search) -> set[str]:
+    return {meter.identity for meter in done.found}
+
+
+def test_a_crowded_line_gives_all_that_can_be_found_and_says_what_cannot() -> None:
+    """250 meters with near-equal serials and hex digits, two of them with one number, and a dead stretch amid."""
+    meters = fleet([*serials(249), serials(249)[17]])
+    meters[100].misfortune = Misfortune(twin=True)
+    dead = range(300, 345)
+
+    def cut(done: Search, bus: SimulatedBus) -> Search:
+        bus.misfortune = LineMisfortune(broken=done.probes in dead)
+        return done
+
+    done = search(meters, between=cut)
+    (twin,) = names(meters) - identities(done)
+    assert twin in names([meters[100]])
+    assert len(done.found) == 249
+    said = " ".join(done.troubles)
+    assert f"Two or more meters answer to {twin} and cannot be told apart" in said
+    assert "nobody answered any more for a while" in said
+
+
+def test_no_probe_is_wasted_on_a_good_line() -> None:
+    """Little more than the least that proves who is there and that nobody else is."""
+    numbers = serials(120)
+    least = foreseen("FFFFFFFF", numbers, hex_digits=True).total
+    assert least <= search(fleet(numbers)).probes <= least + 10
+    whole = names(fleet(numbers))
+    assert search(fleet(numbers), known=whole).probes <= least + len(numbers)
+    assert search([]).probes == 3
+
+
+def test_known_meters_are_found_first() -> None:
+    """As soon as it is certain that there is more than one meter."""
+    meters = fleet(serials(20))
+    known = sorted(names(meters))[10:13]
+    early: list[set[str]] = []
+
+    def look(done: Search, _bus: SimulatedBus) -> Search:
+        if done.probes == 1 + len(known):
+            early.append(identities(done))
+        return done
+
+    done = search(meters, known=known, between=look)
+    assert early == [set(known)]
+    assert identities(done) == names(meters)
+
+
+@pytest.mark.parametrize(
+    "misfortune",
+    [
+        LineMisfortune(echo=True),
+        LineMisfortune(noise=0.2),
+        LineMisfortune(noise=0.5),
+        LineMisfortune(loose=50),
+    ],
+)
+def test_a_bad_line_gives_the_same_meters(misfortune: LineMisfortune) -> None:
+    """An echoing converter, noise, a loose contact: what is doubtful is asked again."""
+    meters = fleet(serials(40))
+    # The first minute of a loose cable is one without: the wall clock of the loop begins so.
+    assert identities(search(meters, known=names(meters), misfortune=misfortune)) == names(meters)
+
+
+@pytest.mark.parametrize(
+    ("misfortune", "found", "said"),
+    [
+        (Misfortune(twin=True), False, "cannot be told apart"),
+        (Misfortune(impostor=True), False, "calls itself"),
+        (Misfortune(wrong_checksum=1), False, "telegrams are broken each time"),
+        (Misfortune(cut=20), False, "telegrams are broken each time"),
+        (Misfortune(dead=True), False, ""),
+        (Misfortune(wrong_checksum=2), True, ""),
+        (Misfortune(noise=b"\x00\xff\x68\x11"), True, ""),
+        (Misfortune(fcb="stuck"), True, ""),
+        (Misfortune(endless=True), True, ""),
+    ],
+)
+def test_one_bad_meter_spoils_no_other(misfortune: Misfortune, found: bool, said: str) -> None:
+    """It is found, or it is said why not; its neighbours are found in any case."""
+    meters = fleet(serials(24))
+    meters[9].misfortune = misfortune
+    done = search(meters)
+    bad = names([meters[9]])
+    assert identities(done) == names(meters) if found else names(meters) - bad
+    assert said in " ".join(done.troubles)
+    assert bool(done.troubles) == bool(said)
+
+
+def test_meters_with_one_number_are_told_apart_by_what_they_are() -> None:
+    """Of other makers, and of one maker by another medium or version; in few probes."""
+    same = "12345678"
+    wanted = [
+        SecondaryAddress(same, "HYD", 0x25, 7),
+        SecondaryAddress(same, "KAM", 1, 4),
+        SecondaryAddress(same, "KAM", 2, 4),
+    ]
+    done = search(fleet([*wanted, "12345679"]))
+    assert {str(address) for address in wanted} <= identities(done)
+    assert len(done.found) == 4
+    assert done.troubles == ()
+
+
+def test_a_line_that_never_is_silent_is_given_up() -> None:
+    """It takes a bounded number of probes, no meter is made up, and the rest is named."""
+    done = search(fleet(serials(8)), misfortune=LineMisfortune(noise=1))
+    assert identities(done) <= names(fleet(serials(8)))
+    assert any("was given up" in trouble or "No meter answered" in trouble for trouble in done.troubles)
+
+
+def test_a_line_that_dies_for_good_ends_the_search() -> None:
+    """What was found stays, and what was not searched is named."""
+
+    def cut(done: Search, bus: SimulatedBus) -> Search:
+        if len(done.found) == 5:
+            bus.misfortune = LineMisfortune(broken=True)
+        return done
+
+    done = search(fleet(serials(30)), between=cut)
+    assert len(done.found) == 5
+    assert "Nobody answers any more" in done.troubles[-1]
+    assert "not searched: " in done.troubles[-1]
+
+
+def test_late_meters_are_found() -> None:
+    """Where nobody answers in time, more time is given; a known one that was silent is asked again with more."""
+    meters = fleet(serials(1))
+    meters[0].misfortune = Misfortune(late=0.6)
+    assert identities(search(meters)) == names(meters)
+    both = fleet(["11111111", "70000000"])
+    both[1].misfortune = Misfortune(late=0.6)
+    assert identities(search(both, known=names(both))) == names(both)
+
+
+def test_the_mask_bounds_the_search() -> None:
+    """Digits, and the maker."""
+    meters = fleet(["12000001", "12000002", "13000001"])
+    assert identities(search(meters, SearchRequest("line", mask="12FFFFFF"))) == names(meters[:2])
+    maker = SecondaryAddress.from_header(meters[2].header).manufacturer
+    request = SearchRequest("line", mask=f"FFFFFFFF.{maker}")
+    assert identities(search(meters, request)) == names(meters[2:])
+    decimal = fleet(["1200000A", "12000002"])
+    assert identities(search(decimal, SearchRequest("line", hex_digits=False))) == names(decimal[1:])
+
+
+def test_a_meter_is_listed_once_however_often_it_answers() -> None:
+    """By primary and by secondary address, and at several rates."""
+    meters = fleet(serials(6))
+    request = SearchRequest("line", methods=("secondary", "primary"), bauds=(BAUD, 2400), first=0, last=20)
+    done = Search(request, (), baud=BAUD)
+    by_primary = dict(enumerate(meters, 1))
+    while ask := done.next():
+        done.tell(answer(ask, meters, by_primary))
+    assert sorted(meter.identity for meter in done.found) == sorted(names(meters))
+    assert [meter.primary for meter in sorted(done.found, key=lambda found: found.identity)] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
+    assert all("answers at 2400 baud as well" in meter.notes for meter in done.found)
+
+
+def answer(ask: Ask, meters: list[SimulatedMeter], by_primary: dict[int, SimulatedMeter]) -> Probe:
+    """What an ideal link says."""
+    if not isinstance(ask.address, SecondaryAddress):
+        there = [by_primary[int(str(ask.address))]] if int(str(ask.address)) in by_primary else []
+    else:
+        there = [meter for meter in meters if ask.address.matches(meter.header)]
+    if not there:
+        return Probe(ProbeResult.NOTHING)
+    if len(there) > 1:
+        return Probe(ProbeResult.SEVERAL, raw=b"\x00")
+    (meter,) = there
+    return Probe(ProbeResult.ONE, SecondaryAddress.from_header(meter.header), meter.telegram_at(0.0))
+
+
+def test_two_meters_on_one_primary_address_are_named() -> None:
+    """And the others of the scan are found."""
+    meters = fleet(serials(5))
+    meters[3].address = 2
+    done = search(meters, SearchRequest("line", methods=("primary",), last=10))
+    assert sorted(meter.address for meter in done.found) == ["1", "3", "5"]
+    assert "primary address 2 " in done.troubles[0]
+
+
+def test_a_rate_that_the_line_refuses_is_left_out_with_its_reason() -> None:
+    """All of it, and nothing else."""
+    meters = fleet(serials(3))
+    done = Search(SearchRequest("line", methods=("primary", "secondary"), bauds=(300, BAUD)), (), baud=BAUD)
+    while ask := done.next():
+        if ask.baud == 300:
+            done.refuse("This line cannot be switched to 300 baud.")
+        else:
+            done.tell(answer(ask, meters, {}))
+    assert identities(done) == names(meters)
+    assert [trouble for trouble in done.troubles if "300" in trouble] == [
+        "This line cannot be switched to 300 baud."
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_goes_on_from_any_point(seed: int) -> None:
+    """By way of JSON: after every single probe, or at random ones, the outcome and the probes are the same."""
+    meters = fleet([*serials(40), serials(40)[3]])
+    meters[7].misfortune = Misfortune(twin=True)
+    chance = random.Random(seed)
+
+    def reload(done: Search, _bus: SimulatedBus) -> Search:
+        if seed and chance.random() < 0.7:
+            return done
+        return Search.load(json.loads(json.dumps(done.dump())))
+
+    known = sorted(names(meters))[:5]
+    once, resumed = search(meters, known=known), search(meters, known=known, between=reload)
+    assert resumed.dump() == once.dump()
+
+
+def test_progress_never_goes_back_and_ends_at_the_end() -> None:
+    """Where all meters are known of, the time left shrinks as well, from what was estimated."""
+    meters = fleet(serials(50))
+    shares: list[float] = []
+    left: list[float | None] = []
+
+    def look(done: Search, _bus: SimulatedBus) -> Search:
+        share, seconds = done.progress(0.1)
+        shares.append(share)
+        left.append(seconds)
+        return done
+
+    done = search(meters, known=names(meters), between=look)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] > 0.95
+    estimate = Search(LINE, names(meters), baud=BAUD).estimate(0.1)
+    assert abs(estimate.probes - done.probes) <= 20
+    assert estimate.least_s < estimate.likely_s
+    middle = left[len(left) // 2]
+    assert middle is not None
+    assert middle < estimate.likely_s
+    assert "50 meters" in estimate.sentence
+
+
+def test_the_address_that_no_meter_has_is_no_meter_of_a_fleet() -> None:
+    """The proof of noise rests on it."""
+    assert CONTROL.exact
+    assert parse_address(str(CONTROL)) == CONTROL
+    assert not any(CONTROL.matches(meter.header) for meter in fleet(serials(250)))
