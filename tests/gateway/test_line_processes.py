@@ -170,8 +170,8 @@ def test_gateway_that_is_killed_leaves_its_port_to_the_next(
     """SIGKILL amid its work: the next one has the line, and reads."""
     configure(tmp_path, (simulate("--pty"), WATER))
     killed = start(tmp_path)
-    killed.wait_until("the reading", lambda meters: meters[0]["status"] == "ok")
-    before = ask(tmp_path, "status")["meters"][0]["last_reading"]
+    status = until(tmp_path, "the first reading", lambda status: status["meters"][0]["last_reading"])
+    before = status["meters"][0]["last_reading"]
     killed.process.kill()
     killed.process.wait(LIMIT)
     gateway = start(tmp_path)
