@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ class Process:
         *arguments: str,
         env: dict[str, str] | None = None,
         before: Callable[[], None] | None = None,
+        program: Sequence[str] = ("-m", "cme_tui"),
     ) -> None:
-        """`before` is called in the new process, before it begins."""
+        """`before` is called in the new process, before it begins. `program` is what Python runs."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cme_tui", *arguments],
+            [sys.executable, *program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

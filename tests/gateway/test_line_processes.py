@@ -1,7 +1,8 @@
-"""Lines that are not there, that hang, or that other programs have: the gateway as a service starts, serves, and stops."""
+"""Lines that are missing, that hang, or that other programs have: the gateway starts, serves, and stops."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_process import LIMIT, GatewayProcess
+from gateway_process import LIMIT, GatewayProcess, Process
 
 from cme_tui.client import ask
 from core.secrets import load_secrets
@@ -20,6 +21,19 @@ from tests.interop.library import Client, Library
 
 WATER, HEAT = "70112345.ELS.0A.07", "06855817.KAM.08.04"
 VOLUME = "8.0.1.0.0.255"
+
+BLOCKING_DRIVER = """
+import sys, threading, serial
+from cme_tui.__main__ import main
+
+class Port(serial.Serial):
+    def open(self):
+        print("opening", file=sys.stderr, flush=True)
+        threading.Event().wait()
+
+serial.Serial = Port
+sys.exit(main())
+"""
 
 Start = Callable[..., GatewayProcess]
 Simulate = Callable[..., str]
@@ -45,7 +59,7 @@ def stuck_port() -> Iterator[str]:
     own, other = os.openpty()
     tty.setraw(other)
     os.set_blocking(other, False)
-    with pytest.raises(BlockingIOError):
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(other, bytes(512))
     path = os.ttyname(other)
@@ -113,7 +127,10 @@ async def test_gateway_starts_without_its_lines(
         nobody = taken.getsockname()[1]
     missing = tmp_path / "ttyUSB0"
     configure(
-        tmp_path, (f"serial:{missing}", HEAT), (simulate("--tcp", "0"), WATER), (f"tcp:127.0.0.1:{nobody}", "5")
+        tmp_path,
+        (f"serial:{missing}", HEAT),
+        (simulate("--tcp", "0"), WATER),
+        (f"tcp:127.0.0.1:{nobody}", "5"),
     )
     gateway = start(tmp_path)
     gateway.wait_until(
@@ -153,8 +170,8 @@ def test_gateway_that_is_killed_leaves_its_port_to_the_next(
     """SIGKILL amid its work: the next one has the line, and reads."""
     configure(tmp_path, (simulate("--pty"), WATER))
     killed = start(tmp_path)
-    killed.wait_until("the reading", lambda meters: meters[0]["status"] == "ok")
-    before = ask(tmp_path, "status")["meters"][0]["last_reading"]
+    status = until(tmp_path, "the first reading", lambda status: status["meters"][0]["last_reading"])
+    before = status["meters"][0]["last_reading"]
     killed.process.kill()
     killed.process.wait(LIMIT)
     gateway = start(tmp_path)
@@ -162,3 +179,16 @@ def test_gateway_that_is_killed_leaves_its_port_to_the_next(
     status = until(tmp_path, "a reading", lambda status: status["meters"][0]["last_reading"] > before)
     assert (status["lines"][0]["state"], status["alarms"]) == ("up", [])
     assert gateway.stop() == 0
+
+
+def test_driver_that_blocks_keeps_no_gateway_from_ending(tmp_path: Path) -> None:
+    """An adapter whose driver never comes back from opening it: SIGTERM ends the gateway all the same."""
+    configure(tmp_path, (f"serial:{tmp_path}/ttyUSB0", WATER))
+    arguments = ("--state-dir", str(tmp_path), "--headless", "--dlms-port", "0")
+    gateway = Process(*arguments, program=("-c", BLOCKING_DRIVER))
+    try:
+        said = {gateway.wait_for("^(opening|DLMS server listening)")[1] for _ in range(2)}
+        assert len(said) == 2
+        assert gateway.stop() == 0
+    finally:
+        gateway.process.kill()

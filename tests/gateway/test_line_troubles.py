@@ -1,4 +1,4 @@
-"""Lines and meters in trouble: what the screens, the logs and a DLMS client say of it, and that all goes on by itself."""
+"""Lines and meters in trouble: what screens, logs and a DLMS client say of it, and that all goes on by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from trouble_plant import IDENTIFICATION, KINDS, PRIMARY, OBJECT_UNDEFINED, Converter, Plant, simulated
+from trouble_plant import IDENTIFICATION, KINDS, OBJECT_UNDEFINED, PRIMARY, Converter, Plant, simulated
 
 from core import meter as meter_module
 from core.events import EventCode
@@ -62,11 +62,14 @@ async def begin(
         yield start
 
 
+CLOSED = "closed the connection: was it restarted, or taken over?"
+REFUSED = "refuses the connection: check the port, and whether it is taken."
 GONE = {
-    "serial": "is gone: is its adapter unplugged?",
-    "tcp": "closed the connection: was it restarted, or taken over?",
-    "rfc2217": "closed the connection: was it restarted, or taken over?",
+    "serial": ("is gone: is its adapter unplugged?", "There is no serial port"),
+    "tcp": (CLOSED, REFUSED),
+    "rfc2217": (CLOSED, REFUSED),
 }
+"""What is said of a line at first, and when it was tried again."""
 
 
 @pytest.mark.parametrize(("kind", "library"), zip(KINDS, ("gurux", "pydlms", "gurux"), strict=True))
@@ -80,12 +83,12 @@ async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, li
         await plant.wiring.unplug()
         plant.run_on()
         snapshot = await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
-        assert GONE[kind] in snapshot.lines[0].reason or "refuses the connection" in snapshot.lines[0].reason
+        assert any(words in snapshot.lines[0].reason for words in GONE[kind])
         assert await plant.volume() == before
         await plant.shows(MeterState.LINE_DOWN)
         reason = await plant.read()
-        assert reason == plant.line.reason
-        await look.until("the alarm", lambda: f"Line cellar: {plant.line.reason}" in look.text("#alarms"))
+        assert any(words in reason for words in GONE[kind])
+        await look.until("the alarm", lambda: unspaced(plant.line.reason) in unspaced(look.text("#alarms")))
         assert "✗ down cellar" in look.text("#lines")
         assert "● up attic" in look.text("#lines")
         await look.until("the state", lambda: look.row("#meters", 0).startswith("✗ line down water"))
@@ -112,7 +115,7 @@ async def test_converter_that_another_master_takes(begin: Begin) -> None:
     assert isinstance(plant.wiring, Converter)
     other = await plant.wiring.taken_over()
     snapshot = await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
-    assert GONE["tcp"] in snapshot.lines[0].reason
+    assert CLOSED in snapshot.lines[0].reason
     await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
     assert await plant.read() == ""
     other.close()
@@ -196,6 +199,11 @@ async def test_line_that_flaps_leaves_nothing_behind(begin: Begin, monkeypatch: 
         await flap()
     await plant.until(f"{before}", lambda _: held() == before)
     assert await plant.events(EventCode.MEASUREMENT_SYSTEM_ERROR, EventCode.METER_LOST) == []
+
+
+def unspaced(text: str) -> str:
+    """A sentence that a screen may have wrapped, within its words, too."""
+    return "".join(text.split())
 
 
 def held() -> tuple[int, int, list[str]]:

@@ -1,4 +1,4 @@
-"""A gateway with one line that gets into trouble and one that does not, a DLMS client and a technician in front of it."""
+"""A gateway with a line that gets into trouble and one that does not, a DLMS client and a technician before it."""
 
 from __future__ import annotations
 
