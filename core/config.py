@@ -277,6 +277,11 @@ class MeterConfig:
         """Where it is. Raises `AddressError` where it has no address yet."""
         return self.line, str(parse_address(str(self.address)))
 
+    @property
+    def way(self) -> tuple[Place, int | None, int]:
+        """All that decides how it is asked: whether it answers is known only of the way on which it was."""
+        return self.place, self.baud, self.margin_ms
+
 
 @dataclass(frozen=True, slots=True)
 class PushReportConfig:

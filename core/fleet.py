@@ -97,6 +97,8 @@ class Fleet:
                 meter = self._make(item, record, secrets, site, frozenset(plan.fields.get(key, ())))
                 _recall(meter, plan.readings.get(key), plan.failures.get(key))
             else:
+                if item.way != meter.config.way:
+                    meter.last_try_ms = None  # it was not tried on this way yet
                 meter.configure(item, site, secrets.meter_keys)
             meters[key] = meter
             await asyncio.sleep(0)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from core.clock import Clock
+from core.config import Place
 from core.errors import CmeError
 from core.mbus.errors import Garbled, LineDown, MbusError, NoAnswer, RateRefused
 from core.mbus.link import Readout
@@ -45,6 +46,7 @@ class _Turn:
     """When a meter is to be read, and how it went."""
 
     meter: Meter
+    way: tuple[Place, int | None, int]  # on which the meter is asked; with another one it begins anew
     due_ms: int = 0
     cost_s: float | None = None  # of a readout, smoothed; None before the first one
     silence_s: float = 0.0  # that it costs for each interval while it is silent
@@ -127,6 +129,12 @@ class _Job:
     sweep: _Sweep | None
     wait: _Wait | None
     started_ms: int
+    known: bool  # who has to answer; else anybody would do
+
+    def is_void(self, outcome: Readout | MbusError) -> bool:
+        """Whether the meter is to be asked on another way by now, so that this tells nothing about it."""
+        good = isinstance(outcome, Readout) and self.known
+        return not good and self.turn.way != self.turn.meter.config.way
 
 
 class LineReader:
@@ -206,12 +214,16 @@ class LineReader:
         before, self._turns = self._turns, {}
         for meter in meters:
             if meter.enabled:
-                turn = self._turns[meter.key] = before.get(meter.key) or _Turn(meter)
+                turn = before.get(meter.key)
+                if turn is None or turn.way != meter.config.way:
+                    turn = _Turn(meter, meter.config.way)
+                self._turns[meter.key] = turn
                 turn.meter = meter
                 turn.plan(self._due(turn, now))
             else:
                 meter.next_try_ms = None
-        self._urgent = deque(turn for turn in self._urgent if turn.meter.key in self._turns)
+        keys = [turn.meter.key for turn in self._urgent]
+        self._urgent = deque(self._turns[key] for key in keys if key in self._turns)
         if self._sweep and self._sweep.finished_ms is None:
             self._sweep.keep(self._turns, now)
         self._drop([key for key in self._waiters if key not in self._turns])
@@ -382,11 +394,14 @@ class LineReader:
             sweep.running += 1
             sweep.current = turn.meter.name
             self._on_change()
-        return _Job(turn, waiter, sweep if wait else None, wait, self._clock.now_ms())
+        known = turn.meter.identity is not None
+        return _Job(turn, waiter, sweep if wait else None, wait, self._clock.now_ms(), known)
 
     def _note(self, job: _Job, outcome: Readout | Exception, took_s: float) -> bool:
         """Learn from a readout when the next one is due; whether its turn in the sweep is still to come."""
         turn = job.turn
+        if self._turns.get(turn.meter.key) is not turn:
+            return False
         again = isinstance(outcome, Garbled) and not turn.garbled
         match outcome:
             case LineDown() | RateRefused():
@@ -404,8 +419,7 @@ class LineReader:
         # By the time that the reading gets, which may be in the next interval already.
         began = round(outcome.started * 1000) if isinstance(outcome, Readout) else job.started_ms
         turn.plan(self._rest(turn, began))
-        installed = self._turns.get(turn.meter.key) is turn
-        if again and installed and job.sweep and job.wait:
+        if again and job.sweep and job.wait:
             job.wait.again = True
             job.sweep.postpone(turn.meter.key, job.wait)
             return True
@@ -417,6 +431,8 @@ class LineReader:
         try:
             if not isinstance(outcome, Readout | MbusError):
                 raise outcome
+            if job.is_void(outcome):
+                raise CmeError("The meter was changed while it was read: read it again.")
             await self._record(meter, outcome)
         except CmeError as error:
             log.error("%s: %s", meter.name, error)

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from fast_loop import FastLoop, wall_clock
 
-from core.config import Config, GatewayConfig, LineConfig, MeterConfig, ReadoutConfig
-from core.fleet import Fleet
+from core.config import Config, GatewayConfig, LineConfig, MeterConfig, Place, ReadoutConfig
+from core.fleet import NOWHERE, Fleet
 from core.interval import Interval
 from core.lines import Lines
 from core.mapping.simplified import Site
@@ -76,9 +76,13 @@ class Plant:
         self.config = Config()
 
     async def install(
-        self, lines: Iterable[LineConfig], meters: Iterable[MeterConfig], interval: str = "15 min"
+        self,
+        lines: Iterable[LineConfig],
+        meters: Iterable[MeterConfig],
+        interval: str = "15 min",
+        moved: Mapping[int, Place] = NOWHERE,
     ) -> None:
-        """Begin to read these meters."""
+        """Begin to read these meters; `moved`: those, by key, that go on at another place."""
         self.config = Config(
             gateway=GatewayConfig(serial="0016000000"),
             readout=ReadoutConfig(Interval.parse(interval)),
@@ -86,7 +90,7 @@ class Plant:
             meters=tuple(meters),
         )
         with outside():
-            plan = await self.fleet.plan(self.store, self.config)
+            plan = await self.fleet.plan(self.store, self.config, moved)
             await self.fleet.install(plan, SECRETS, Site("0016000000", UTC))
         self.lines.use(self.config.lines, self.fleet.on_line)
 

@@ -313,3 +313,47 @@ async def test_readouts_follow_the_local_clock_over_the_change_of_summer_time(
         await line.until(round(last) + MINUTE)
         times = [datetime.fromtimestamp(made.time_ms / 1000, UTC) for made in line.log if made.name == "m0"]
         assert [f"{time:%dT%H:%M}" for time in times] == wanted
+
+
+@fast
+@pytest.mark.parametrize("line_after", ["a", "b"])
+async def test_an_address_that_is_corrected_amid_a_readout_gets_nothing_of_the_wrong_meter(
+    tmp_path: Path, line_after: str
+) -> None:
+    """Nobody knew who would answer; the one at the right address is read at once, and is the meter from then on."""
+    async with plant(tmp_path) as line:
+        wrong, right = fleet(serials(2))
+        wrong.address, right.address = 5, 6
+        line.buses["sim:a"] = SimulatedBus([wrong, right] if line_after == "a" else [wrong], wall_clock)
+        line.buses["sim:b"] = SimulatedBus([right], wall_clock)
+        lines = [LINE, replace(LINE, name="b", url="sim:b")]
+        (before,) = installed("a", [wrong], secondary=False)
+        await line.install(lines, [before], "1 d")
+        await asyncio.sleep(0.2)
+        assert line.log == []
+        meter = line.meter("m0")
+        after = replace(before, line=line_after, address=6)
+        await line.install(lines, [after], "1 d", {meter.key: after.place})
+        await asyncio.sleep(10)
+        assert line.meter("m0") is meter
+        assert meter.identity == right.identity
+        assert [made.state for made in line.log] == [MeterState.OK]
+
+
+@fast
+async def test_a_silent_meter_is_asked_at_once_where_it_was_corrected(tmp_path: Path) -> None:
+    """With the right address, rate or margin nobody waits for the end of a long interval to see whether it helps."""
+    async with plant(tmp_path) as line:
+        (meter,) = fleet(serials(1))
+        meter.address, meter.baud = 6, 9600
+        line.buses["sim:a"] = SimulatedBus([meter], wall_clock)
+        (config,) = installed("a", [meter], secondary=False)
+        for item in (replace(config, address=5, baud=2400), replace(config, baud=2400), config):
+            key = {each.key: item.place for each in line.fleet}
+            await line.install([LINE], [item], "1 d", key)
+            await asyncio.sleep(10)
+        assert [made.state for made in line.log] == [
+            MeterState.NO_ANSWER,
+            MeterState.NO_ANSWER,
+            MeterState.OK,
+        ]
