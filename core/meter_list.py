@@ -59,6 +59,7 @@ HEADINGS: Final = (
 
 _MODES: Final = {"p": "primary", "primary": "primary", "s": "secondary", "secondary": "secondary"}
 _SECRET: Final = re.compile(r"[0-9A-Fa-f]{16,}")
+_GROUPS: Final = re.compile(r"[\s:-]")  # between which the digits of a key are written in groups
 _KEY: Final = re.compile(r"[0-9A-Fa-f]{32}")
 _BOMS: Final = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 
@@ -202,7 +203,7 @@ def _headed(data: bytes) -> tuple[Iterator[tuple[int, dict[str, str]]], list[str
         if not heading:
             continue
         if name is None:
-            shown = "" if _SECRET.search(heading) else f' "{heading[:40]}"'
+            shown = "" if _is_secret(heading) else f' "{heading[:40]}"'
             problems.append(
                 f"Column {number + 1}{shown} is not known; known are: {', '.join((*HEADINGS, 'key'))}."
             )
@@ -255,7 +256,7 @@ def _text(data: bytes) -> str:
 def _meter(row: int, cells: Mapping[str, str]) -> ListedMeter:
     where = f"Row {row}:"
     for name, cell in cells.items():
-        if name != "key" and _SECRET.search(cell):
+        if name != "key" and _is_secret(cell):
             raise ConfigError(f"{where} there is what looks like a key in the wrong column.")
     values: dict[str, Any] = {"address": _address(where, cells)}
     values |= {name: cells[name] for name in ("name", "line", "interval") if cells.get(name)}
@@ -295,15 +296,20 @@ def _secondary(where: str, text: str) -> SecondaryAddress:
     return address
 
 
+def _is_secret(cell: str) -> bool:
+    """Whether it may be a key, in one piece or in groups, so that no message may show it."""
+    return bool(_SECRET.search(cell) or _KEY.fullmatch(_GROUPS.sub("", cell)))
+
+
 def _take_key(keys: dict[str, str], row: int, cells: Mapping[str, str]) -> None:
     where = f"Row {row}:"
     key, text = cells.get("key", ""), cells.get("secondary", "")
-    if not text or _SECRET.search(text):
+    if not text or _is_secret(text):
         raise ConfigError(f"{where} a key goes with the secondary address of its meter, 8 digits.")
     identification = _secondary(where, text).identification
     if not identification.isdigit():
         raise ConfigError(f"{where} a key goes with 8 digits, without wildcards.")
-    key = re.sub(r"[\s:-]", "", key)
+    key = _GROUPS.sub("", key)
     if not _KEY.fullmatch(key):
         raise ConfigError(f"{where} the key must be 32 hex digits, not {len(key)} characters.")
     if keys.get(identification, key).lower() != key.lower():

@@ -237,9 +237,10 @@ class Link:
             await self.ask(snd_nke(address.number), is_ack, address)
         frames = await self._read_telegrams(address, address.number, fcb, [expected])
         unchanging = link.unchanging if link else False
-        if link and not unchanging and frames[0] == link.telegram:
-            # Nothing at all has changed since, or it is late, or the meter did not see the new frame count bit.
-            fcb, stale = True, b"" if self._repeated else link.telegram
+        if link and not unchanging and frames[0] in (link.telegram, link.before):
+            # Nothing at all has changed since, or it is late, or the meter did not see the new frame count bit: this
+            # time, or the last time, when what it sent unasked was taken for its answer.
+            fcb, stale = True, b"" if self._repeated or frames[0] != link.telegram else link.telegram
             await self.ask(snd_nke(address.number), is_ack, address)
             frames = await self._read_telegrams(address, address.number, fcb, [expected], stale)
             unchanging = frames[0] == link.telegram
@@ -248,7 +249,8 @@ class Link:
         # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
         # which they cannot be counted, since it encrypts them.
         if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
-            self._links[key] = _SlaveLink(not fcb, frames[0], unchanging)
+            before = link.telegram if link else b""
+            self._links[key] = _SlaveLink(not fcb, frames[0], before, unchanging)
         return frames
 
     async def _read_secondary(
@@ -470,4 +472,5 @@ class _SlaveLink:
 
     fcb: bool  # of the next request
     telegram: bytes  # the last one
+    before: bytes  # the one before it, which had the other frame count bit; b"" if there was none since a reset
     unchanging: bool  # a reset brings the same telegram again, with the same access number

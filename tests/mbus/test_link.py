@@ -249,6 +249,23 @@ async def test_links_are_reset_at_first_contact_and_after_failures_only() -> Non
 
 
 @fast
+async def test_telegram_that_came_unasked_brings_no_old_one_after_it() -> None:
+    """A meter that spoke just when it was asked did not hear that, and would send again what it sent before."""
+
+    def unasked(frame: Frame) -> Answer:
+        line.bus.instead = None
+        return Answer(line.bus.meters[0].telegram_at(wall_clock()))
+
+    async with running() as line:
+        telegrams = []
+        for number in range(4):
+            await asyncio.sleep(300)
+            line.bus.instead = unasked if number == 1 else None
+            telegrams.append((await line.master.read(WATER)).frames)
+        assert len(set(telegrams)) == 4
+
+
+@fast
 async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() -> None:
     """It comes for both frame count bits; after a reset there is a new one, and from then on it is always reset."""
     async with running("fcb:stuck@5") as line:
