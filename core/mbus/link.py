@@ -134,7 +134,8 @@ class Link:
 
     def forget(self) -> None:
         """Another master spoke to the meters: what they remember is not known."""
-        self._links.clear()
+        for link in self._links.values():
+            link.fcb = None
         self._deselected = False
         self._exchange.distrust()
 
@@ -172,7 +173,8 @@ class Link:
         """
         if isinstance(address, PrimaryAddress):
             number, opening = address.number, snd_nke(address.number)
-            self._links.pop((self.baud, number), None)
+            if link := self._links.get((self.baud, number)):
+                link.fcb = None
         else:
             number, opening = SELECTED, select(address)
             self._deselected = False
@@ -229,28 +231,29 @@ class Link:
             log.debug("deselect: %r", outcome)
 
     async def _read_primary(self, address: PrimaryAddress, expected: SecondaryAddress | None) -> list[bytes]:
-        key = self.baud, address.number
+        link = self._links.setdefault((self.baud, address.number), _SlaveLink())
         # Taken out for as long as the outcome is open: after a failure or a cancellation the link is reset.
-        link = self._links.pop(key, None)
-        fcb = link.fcb if link else True
-        if not link:
+        known, link.fcb = link.fcb, None
+        unchanging, link.unchanging = link.unchanging, False
+        fcb = True if known is None else known
+        if known is None:
             await self.ask(snd_nke(address.number), is_ack, address)
         frames = await self._read_telegrams(address, address.number, fcb, [expected])
-        unchanging = link.unchanging if link else False
-        if link and not unchanging and frames[0] in (link.telegram, link.before):
-            # Nothing at all has changed since, or it is late, or the meter did not see the new frame count bit: this
-            # time, or the last time, when what it sent unasked was taken for its answer.
-            fcb, stale = True, b"" if self._repeated or frames[0] != link.telegram else link.telegram
+        if frames[0] in link.telegrams and not unchanging:
+            # Nothing at all has changed since, or it is late, or the meter did not hear one of the last requests,
+            # since what it sent unasked, or the late acknowledgement of another one, was taken for its answer.
+            sure = known is not None and not self._repeated and frames[0] == link.telegrams[0]
+            fcb, old = True, frames[0]
             await self.ask(snd_nke(address.number), is_ack, address)
-            frames = await self._read_telegrams(address, address.number, fcb, [expected], stale)
-            unchanging = frames[0] == link.telegram
-            if stale and not unchanging:
+            frames = await self._read_telegrams(address, address.number, fcb, [expected], old if sure else b"")
+            unchanging = frames[0] == old
+            if sure and not unchanging:
                 self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
+        link.telegrams, link.unchanging = (frames[0], *link.telegrams[:1]), unchanging
         # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
         # which they cannot be counted, since it encrypts them.
         if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
-            before = link.telegram if link else b""
-            self._links[key] = _SlaveLink(not fcb, frames[0], before, unchanging)
+            link.fcb = not fcb
         return frames
 
     async def _read_secondary(
@@ -466,11 +469,10 @@ class _About:
     remark: Remark = _nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SlaveLink:
     """What a slave and its master know of each other."""
 
-    fcb: bool  # of the next request
-    telegram: bytes  # the last one
-    before: bytes  # the one before it, which had the other frame count bit; b"" if there was none since a reset
-    unchanging: bool  # a reset brings the same telegram again, with the same access number
+    fcb: bool | None = None  # of the next request; None where the link has to be reset first
+    telegrams: tuple[bytes, ...] = ()  # the last two first ones of a readout, the newest in front
+    unchanging: bool = False  # a reset brings the same telegram again, with the same access number

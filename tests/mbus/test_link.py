@@ -266,6 +266,23 @@ async def test_telegram_that_came_unasked_brings_no_old_one_after_it() -> None:
 
 
 @fast
+async def test_reset_that_the_meter_did_not_hear_brings_no_old_telegram() -> None:
+    """The acknowledgement that came was a late one of another meter, far too late to be waited for."""
+
+    def late(frame: Frame) -> Answer:
+        line.bus.instead = None
+        return Answer(ACK)
+
+    async with running() as line:
+        first = (await line.master.read(WATER)).frames
+        async with line.master.session() as link:
+            link.forget()
+        await asyncio.sleep(300)
+        line.bus.instead = late
+        assert (await line.master.read(WATER)).frames != first
+
+
+@fast
 async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() -> None:
     """It comes for both frame count bits; after a reset there is a new one, and from then on it is always reset."""
     async with running("fcb:stuck@5") as line:
