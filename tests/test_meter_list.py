@@ -107,6 +107,7 @@ def test_headings_that_are_not_known_are_told() -> None:
 
 def test_keys_come_with_the_meters_and_are_never_told() -> None:
     """Wherever they stand: a message of a list with keys can be sent to anybody."""
+    grouped = " ".join(KEY[at : at + 8] for at in range(0, 32, 8))
     listed = read_meters(f"id;key\n345678;{KEY}\n12345678;\n".encode())
     assert listed.keys == {"00345678": KEY}
     assert KEY not in repr(listed)
@@ -116,6 +117,9 @@ def test_keys_come_with_the_meters_and_are_never_told() -> None:
         f"id;name\n12345678;{KEY}\n",
         f"id;baud\n12345678;{KEY}\n",
         f"key;id\n12345678;{KEY}\n",
+        f"id;key\n{grouped};12345678\n",
+        f"id;baud\n12345678;{grouped}\n",
+        f"id;{grouped}\n12345678;\n",
         f"primary address;key\n5;{KEY}\n",
         f"12345678;{KEY}\n12345679;{KEY}\n",
         f"id;key\n12345678;{KEY}\n12345678;{KEY[::-1]}\n",
@@ -123,6 +127,7 @@ def test_keys_come_with_the_meters_and_are_never_told() -> None:
         told = " ".join(problems(text))
         assert told
         assert KEY[:-1] not in told
+        assert grouped[:17] not in told
         assert KEY[::-1] not in told
 
 

@@ -106,6 +106,7 @@ class Link:
         self._rate_holds = True
         self._links: dict[tuple[int, int], _SlaveLink] = {}  # of baud rate and primary address
         self._fcb_faults: dict[Address, str] = {}
+        self._several: set[Address] = set()  # who sent several telegrams in a readout
         self._deselected = False
         self._noisy = 0  # tries for which silence is not taken for the absence of a meter
         self._tries = 1
@@ -157,9 +158,11 @@ class Link:
                 continue
             fault = self._fcb_faults.get(address, "")
             return Readout(tuple(frames), started, self._now(), self._tries, fault)
+        fault = self._fcb_faults.get(
+            address, "only the last of its telegrams comes when a request is repeated"
+        )
         raise Incomplete(
-            f"Meter {address} has an FCB fault, so that telegrams are missing wherever the line is disturbed: "
-            f"{self._fcb_faults[address]}.",
+            f"Meter {address} has an FCB fault, so that telegrams are missing wherever the line is disturbed: {fault}.",
             (),
             Fault.FCB,
         )
@@ -245,7 +248,9 @@ class Link:
             sure = known is not None and not self._repeated and frames[0] == link.telegrams[0]
             fcb, old = True, frames[0]
             await self.ask(snd_nke(address.number), is_ack, address)
-            frames = await self._read_telegrams(address, address.number, fcb, [expected], old if sure else b"")
+            frames = await self._read_telegrams(
+                address, address.number, fcb, [expected], old if sure else b""
+            )
             unchanging = frames[0] == old
             if sure and not unchanging:
                 self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
@@ -318,6 +323,8 @@ class Link:
             seen.add(content)
             frames.append(answer.raw)
             if not more:
+                if len(frames) > 1:
+                    self._several.add(address)
                 return frames
             if len(frames) == self._most_telegrams:
                 raise Incomplete(
@@ -360,7 +367,8 @@ class Link:
         if self._moved_on(answer):
             self._note_fcb_fault(address, "it sends the next telegram when it is asked to repeat the last")
             several = several or len(answer.raw) != len(self._disturbed)
-        if several and self._repeated and address in self._fcb_faults:
+        alone = not several and address in self._several
+        if self._repeated and (alone or (several and address in self._fcb_faults)):
             raise _Skipped
 
     def _note_fcb_fault(self, address: Address, evidence: str) -> None:

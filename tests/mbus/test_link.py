@@ -24,10 +24,10 @@ from line_rig import (
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress
 from core.mbus.errors import Garbled, Incomplete, MbusError, NoAnswer, NoData, RateRefused, WrongMeter
 from core.mbus.exchange import LATEST
-from core.mbus.frame import ACK, Frame, Kind, req_ud2, select, snd_nke
+from core.mbus.frame import ACK, SND_NKE, Frame, Kind, req_ud2, select, snd_nke
 from core.mbus.link import Link
 from core.mbus.master import Master
-from core.mbus.simulator import Answer, SimulatedMeter, arrange, open_simulated
+from core.mbus.simulator import Answer, SimulatedBus, SimulatedMeter, arrange, open_simulated
 from core.mbus.simulator.bus import overlay
 from core.mbus.simulator.misfortune import UNHARMED
 from core.mbus.simulator.shaping import lengthened, renamed
@@ -280,6 +280,24 @@ async def test_reset_that_the_meter_did_not_hear_brings_no_old_telegram() -> Non
         await asyncio.sleep(300)
         line.bus.instead = late
         assert (await line.master.read(WATER)).frames != first
+
+
+@fast
+@pytest.mark.parametrize("address", [PAIR, PAIR_ID])
+async def test_last_telegram_of_several_is_never_taken_for_all_of_them(address: Address) -> None:
+    """The first one got lost, and the meter, which ignores the frame count bit, sent the next when asked again."""
+
+    def lose(frame: Frame) -> Answer | None:
+        answer = SimulatedBus.respond(line.bus, frame)
+        if frame.kind is Kind.SHORT and frame.control != SND_NKE:
+            line.bus.instead = None
+            return None
+        return answer
+
+    async with running("fcb@7") as line:
+        assert len((await line.master.read(address)).frames) == 2
+        line.bus.instead = lose
+        assert len((await line.master.read(address)).frames) == 2
 
 
 @fast
