@@ -199,7 +199,9 @@ class Core:
             self._open,
         )
         self._parts.push_async_callback(self.commissioning.close)
-        self.searches = Searches(self.store, self._lines, self._fleet.on_line, self._clock, self._touch)
+        self.searches = Searches(
+            self.store, self._lines, self._fleet.on_line, self._clock, self._touch, self._publish
+        )
         self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
         await self.searches.open()

@@ -79,13 +79,18 @@ class Searches:
         meters_on: Callable[[str], list[Meter]],
         clock: Clock,
         on_change: Callable[[], None],
+        show: Callable[[], None],
     ) -> None:
-        """`meters_on` are the meters that are installed on a line; `on_change` is called whenever a view changes."""
+        """`meters_on` are the meters that are installed on a line; `on_change` is called whenever a view changes.
+
+        `show` is called when somebody had it changed, who looks next.
+        """
         self._store = store
         self._lines = lines
         self._meters_on = meters_on
         self._clock = clock
         self._on_change = on_change
+        self._show = show
         self._records: dict[str, _Record] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
 
@@ -125,6 +130,7 @@ class Searches:
         self._records[request.line] = record
         await self._save(record)
         self._begin(record)
+        self._show()
 
     async def pause(self, line: str) -> None:
         """Have a search rest. Raises `CmeError` where none runs; as do the next ones."""
@@ -144,6 +150,7 @@ class Searches:
         self._change(record, SearchState.RUNNING)
         await self._save(record)
         self._begin(record)
+        self._show()
 
     def view(self, line: str) -> SearchView | None:
         """The search on a line, `None` where there was none."""
@@ -214,6 +221,7 @@ class Searches:
             record.finished_ms = self._clock.now_ms()
         self._change(record, state)
         await self._save(record)
+        self._show()
 
     async def _run(self, record: _Record) -> None:
         try:

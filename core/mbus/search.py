@@ -708,7 +708,7 @@ class Search:
         primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
         meters = max(primary, len(addresses) - primary) or _ASSUMED
         sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
-        return SearchEstimate(least_s, likely_s, sum(item.total for item in likely), sentence)
+        return SearchEstimate(least_s, max(least_s, likely_s), sum(item.total for item in likely), sentence)
 
     def _left_of_leg(self) -> tuple[Probes, bool]:
         """What is to come at each address, and whether that stands on more than a guess.

@@ -202,7 +202,7 @@ async def test_an_encrypted_meter_is_read_with_its_key_only(site: Site) -> None:
     server = await serve(SimulatedBus([SimulatedMeter([encrypted_telegram()])]))
     site.configure(port_of(server), "5")
     await asyncio.to_thread(site.start)
-    seen = await site.meter_until("the refusal", lambda meter: meter.state is MeterState.UNDECODABLE)
+    seen = await site.meter_until("the refusal", lambda meter: meter.state is MeterState.NO_KEY)
     assert "key" in seen.reason
     with (site.state_dir / "secrets.toml").open("a") as file:
         file.write(f'"12345678" = "{KEY.hex()}"\n')

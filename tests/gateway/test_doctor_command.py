@@ -20,7 +20,7 @@ _CONFIG = """\
 [[line]]
 name = "cellar"
 url = "tcp:127.0.0.1:{port}"
-baud = 2400
+baud = 9600
 """
 _METER = '[[meter]]\naddress = {address}\nname = "flat {address}"\n'
 
@@ -34,7 +34,7 @@ def free_port() -> int:
 @contextmanager
 def line(port: int, *what: str) -> Iterator[None]:
     """`cme-tui simulate` on this port."""
-    process = Process("simulate", "--tcp", str(port), "--baud", "2400", *what)
+    process = Process("simulate", "--tcp", str(port), "--baud", "9600", *what)
     try:
         process.wait_for("Ctrl")
         yield
@@ -73,6 +73,7 @@ FLEET = ("--meters", "3")
 TROUBLE = (*FLEET, "--misfortune", "twin@2", "--misfortune", "echo")
 
 
+@pytest.mark.slow
 def test_the_doctor_names_what_is_wrong_and_a_recording_shows_it_again(tmp_path: Path) -> None:
     """Verdict first, then evidence, in 80 columns; a check, a trace, a recording, and the same line played from it."""
     port, state_dir, recording = free_port(), tmp_path / "state", tmp_path / "line.rec"

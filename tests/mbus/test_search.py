@@ -43,12 +43,11 @@ def search(
     *,
     misfortune: LineMisfortune | None = None,
     between: Between = keep,
-    baud: int | None = None,
 ) -> Search:
     """Search a line to the end; `between` is called after every probe, and gives the search to go on with."""
 
     async def run() -> Search:
-        bus = SimulatedBus(meters, wall_clock, baud=baud, misfortune=misfortune or LineMisfortune())
+        bus = SimulatedBus(meters, wall_clock, misfortune=misfortune or LineMisfortune())
         link = Link(open_simulated(bus, BAUD), BAUD, now=wall_clock)
         found = Search(request, known, baud=BAUD)
         while ask := found.next():
@@ -151,7 +150,7 @@ def test_one_bad_meter_spoils_no_other(misfortune: Misfortune, found: bool, said
     meters[9].misfortune = misfortune
     done = search(meters)
     bad = names([meters[9]])
-    assert identities(done) == names(meters) if found else names(meters) - bad
+    assert identities(done) == (names(meters) if found else names(meters) - bad)
     assert said in " ".join(done.troubles)
     assert bool(done.troubles) == bool(said)
 
@@ -170,11 +169,11 @@ def test_meters_with_one_number_are_told_apart_by_what_they_are() -> None:
     assert done.troubles == ()
 
 
-def test_a_line_that_never_is_silent_is_given_up() -> None:
-    """It takes a bounded number of probes, no meter is made up, and the rest is named."""
+def test_a_line_on_which_every_answer_is_disturbed_makes_no_meters_up() -> None:
+    """It takes a bounded number of probes, no meter is made up, and it is said that the line is bad."""
     done = search(fleet(serials(8)), misfortune=LineMisfortune(noise=1))
     assert identities(done) <= names(fleet(serials(8)))
-    assert any("was given up" in trouble or "No meter answered" in trouble for trouble in done.troubles)
+    assert done.troubles
 
 
 def test_a_line_that_dies_for_good_ends_the_search() -> None:
@@ -221,14 +220,7 @@ def test_a_meter_is_listed_once_however_often_it_answers() -> None:
     while ask := done.next():
         done.tell(answer(ask, meters, by_primary))
     assert sorted(meter.identity for meter in done.found) == sorted(names(meters))
-    assert [meter.primary for meter in sorted(done.found, key=lambda found: found.identity)] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-    ]
+    assert {meter.primary for meter in done.found} == set(by_primary)
     assert all("answers at 2400 baud as well" in meter.notes for meter in done.found)
 
 
