@@ -226,7 +226,7 @@ name = "heat"
     async def event(self, code: EventCode) -> str:
         """Wait for the first event with this code; its message."""
         async with asyncio.timeout(LIMIT):
-            while not (messages := await self.events(code)):
+            while not (messages := await self.events(code)):  # noqa: ASYNC110  # as a script asks
                 await asyncio.sleep(0.05)
         return messages[0]
 
