@@ -146,6 +146,9 @@ class Commissioning:
         where = f"address {address} on {line.name}"
         probe = await link.probe(address)
         installed = installed or self._known(line.name, probe.found)
+        if isinstance(address, SecondaryAddress) and probe.found and probe.found.exact:
+            # One whose answer got lost may hear a wildcard, too.
+            address = dataclasses.replace(probe.found, fabrication=address.fabrication)
         target = _Target(link, line, address, baud, installed, probe.found, self._open)
         if probe.result is ProbeResult.NOTHING:
             raise CommandError(f"No meter answers at {where} at {baud} baud, so nothing was sent.")

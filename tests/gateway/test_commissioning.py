@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from core.mbus.commands import (
     SetPrimaryAddress,
     SwitchBaud,
 )
-from core.mbus.simulator import SimulatedBus, SimulatedMeter, SimulatedPty
+from core.mbus.frame import ACK, Frame, Kind
+from core.mbus.simulator import Answer, SimulatedBus, SimulatedMeter, SimulatedPty
 from core.snapshot import MeterState
 from core.store import Log, Origin
 
@@ -112,6 +114,22 @@ async def test_a_meter_is_given_its_first_address_by_its_secondary_one(plant: Pl
     assert "primary address 8 now" in await plant.tell(HEAT, SetPrimaryAddress(8))
     assert (plant.water.address, plant.heat.address) == (7, 8)
     assert [meter.address for meter in load_config(plant.config).meters] == [HEAT]
+
+
+async def test_a_command_goes_to_the_whole_address_of_the_meter_that_a_wildcard_found(plant: Plant) -> None:
+    """One that hears and whose answers are lost would obey a selection that fits it as well."""
+    await plant.start("6")
+    respond = plant.bus.respond
+
+    def lossy(frame: Frame) -> Answer | None:
+        answer = respond(frame)
+        if answer is None or plant.bus.meters.index(plant.heat) not in answer.speakers:
+            return answer
+        return Answer(ACK if frame.kind is Kind.LONG else plant.water.telegram_at(time.time()))
+
+    plant.bus.respond = lossy  # type: ignore[method-assign]
+    await plant.tell("FFFFFFFF", SetPrimaryAddress(42))
+    assert (plant.water.address, plant.heat.address) == (42, 6)
 
 
 async def test_an_address_that_is_taken_is_refused(plant: Plant) -> None:
