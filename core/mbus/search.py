@@ -3,8 +3,8 @@
 Secondary addresses are a tree: where several meters answer to a mask, the next open digit is asked with every value.
 Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
 place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
-asked meanwhile is asked again when it does. Where something answers to an address that no meter has, answers are noise
-until they repeat themselves.
+asked meanwhile is asked again when it does; as is, in the end, what was silent before any meter answered. Where
+something answers to an address that no meter has, answers are noise until they repeat themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.exchange import LATEST
 from core.mbus.link import Probe, ProbeResult
 from core.mbus.narrowing import NO_FABRICATION, Costs, Probes, foreseen, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
@@ -124,6 +125,7 @@ class Search:
         self._silent: list[str] = []  # since somebody answered last
         self._answered: list[str] = []  # addresses of meters that answered in this leg
         self._unsure: list[str] = []  # addresses that were silent when there was no doubt yet
+        self._blind: list[str] = []  # primary addresses that were silent before anybody answered
         self._slow = False  # meters answer after the time-out
         self._doubt = 0  # how often more an answer must repeat itself
         self._fruitless = 0
@@ -168,11 +170,17 @@ class Search:
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
                 self._branch(step, 0)
             else:
-                # Who talks unasked at a regular time must not meet the same question each time.
-                pause = WAIT_S if step.kind == "wait" else _AGAIN_S * len(self._heard)
                 extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
-                return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], pause, extra)
+                return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], self._pause(step), extra)
         return None
+
+    def _pause(self, step: _Step) -> float:
+        if step.kind == "wait":
+            return WAIT_S
+        # The late answer to one question is none to the next.
+        late = LATEST if self._heard and self._is_root(step) else 0.0
+        # Who talks unasked at a regular time must not meet the same question each time.
+        return late + _AGAIN_S * len(self._heard)
 
     @property
     def stage(self) -> str:
@@ -204,12 +212,14 @@ class Search:
         address = parse_address(step.todo[0])
         self.probes += 1
         self._heard.append(self._classify(address, probe))
-        outcome = self._decide(step, address)
+        outcome = self._decide(step, address, late=probe.late)
         if outcome is None:
             return False
         disturbed = outcome == "nothing" and set(self._heard) != {"nothing"}
         spent, self._heard = len(self._heard), []
         if outcome != "nothing":
+            if self._primary and not self._answered:
+                self._blind += self._silent
             self._silent.clear()
         before = len(self.found)
         match step.kind:
@@ -237,7 +247,7 @@ class Search:
                     self._take(address, probe)
                     if step.kind == "again" and len(self._answered) == 1 and not self._primary:
                         # Whoever was asked together with it was thought to be silent, too.
-                        self._slow = True
+                        self._slow = probe.late
                         self._steps.append(_Step("tree", [str(self._mask)]))
         return len(self.found) > before
 
@@ -253,7 +263,7 @@ class Search:
         if self._leg + 1 >= len(self._legs):
             return False
         self._leg += 1
-        self._silent, self._answered, self._heard, self._unsure = [], [], [], []
+        self._silent, self._answered, self._heard, self._unsure, self._blind = [], [], [], [], []
         self._slow = False
         self._doubt = self._fruitless = self._waits = self._deaths = 0
         self._began = self.probes
@@ -330,16 +340,16 @@ class Search:
                     "talks unasked, or does not look whom a selection is for."
                 )
 
-    def _decide(self, step: _Step, address: Address) -> _Heard | None:
+    def _decide(self, step: _Step, address: Address, *, late: bool) -> _Heard | None:
         """What all answers to this address come to; `None` where it has to be asked again."""
+        if self._is_root(step):
+            return self._decide_root(late=late)
         heard = self._heard
         answers = len(heard) - heard.count("nothing")
         if heard[-1] == "one":
             if answers > 1:
                 self._doubt_answers()
             return "one"
-        if self._is_root(step):
-            return self._decide_root(answers)
         whole = isinstance(address, SecondaryAddress) and "F" not in address.identification
         if step.kind in ("control", "clash"):
             return self._decide_control(step.kind == "control")
@@ -365,19 +375,20 @@ class Search:
             return "nothing"
         return self._heard[-1] if len(self._heard) >= _CONTROLS else None
 
-    def _decide_root(self, answers: int) -> _Heard | None:
+    def _decide_root(self, *, late: bool) -> _Heard | None:
         """All that follows hangs on the first answer, so it is asked for more patiently."""
-        if answers:
-            if self._slow:
-                self._troubles.append(
-                    f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
-                    "give the line a longer time-out (margin_ms), too."
-                )
-            return "several"
-        if self._slow:
-            return "nothing"
-        self._slow = len(self._heard) > 1
-        return None
+        if self._heard[-1] == "nothing":
+            if self._slow and len(self._heard) >= _SURE:
+                return "nothing"
+            self._slow = True
+            return None
+        self._slow = late
+        if late:
+            self._troubles.append(
+                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
+                "give the line a longer time-out (margin_ms), too."
+            )
+        return "one" if self._heard[-1] == "one" else "several"
 
     def _is_root(self, step: _Step) -> bool:
         return step.kind == "tree" and len(self._steps) == 2 and not self._primary
@@ -503,9 +514,10 @@ class Search:
         if self._silent and self._answered:
             self._check_alive()
             return
-        if self._doubt and self._unsure and len(self._steps) == 2:
-            self._steps.append(_Step("tree", self._unsure))
-            self._unsure = []
+        doubtful = self._unsure if self._doubt else self._blind
+        if doubtful and len(self._steps) == 2:
+            self._steps.append(_Step("tree", doubtful))
+            self._unsure, self._blind = [], []
             return
         step = self._steps.pop()
         self._credit(step.found)
@@ -774,7 +786,7 @@ class Search:
 
 _PLAIN: Final = (
     "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
-    "_answered", "_unsure", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
+    "_answered", "_unsure", "_blind", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""
 
