@@ -14,7 +14,7 @@ from cme_tui.client import ask
 from core.config import ConfigError
 from core.errors import CmeError
 from core.mbus.address import AddressError, SecondaryAddress, parse_address
-from core.mbus.search import span
+from core.mbus.effort import span
 from core.serials import parse_serials
 
 _LOOK_S: Final = 0.5

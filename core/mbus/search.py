@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.effort import AGAIN_S, ROOT_TRIES, SLOW_S, Costs, Effort, Probes, fits, foreseen
 from core.mbus.exchange import LATEST
 from core.mbus.link import Probe, ProbeResult
-from core.mbus.narrowing import NO_FABRICATION, Costs, Probes, foreseen, heard_address, stages
+from core.mbus.narrowing import NO_FABRICATION, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
 
 CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
@@ -29,8 +30,6 @@ LONGEST_WAIT: Final = 120
 
 _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
-_AGAIN_S: Final = 0.3  # before a question is asked again, and as much more each time
-_SLOW_S: Final = 1.0  # for which to wait longer where nobody answers in time
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
 _SURE: Final = 3  # answers to the same question that prove something
@@ -43,8 +42,6 @@ _MOST_HEARD: Final = 20
 _MOST_LISTED: Final = 8
 _HIGHEST_PRIMARY: Final = 250
 _LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
-_ASSUMED: Final = 10
-"""Meters of which an estimate is made where nothing is known."""
 _UNFORESEEN: Final = 200
 """Probes that a search is taken to have before it, at its begin, where nothing is known."""
 
@@ -170,7 +167,7 @@ class Search:
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
                 self._branch(step, 0)
             else:
-                extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
+                extra = SLOW_S if self._slow or step.kind == "again" else 0.0
                 return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], self._pause(step), extra)
         return None
 
@@ -180,7 +177,7 @@ class Search:
         # The late answer to one question is none to the next.
         late = LATEST if self._heard and self._is_root(step) else 0.0
         # Who talks unasked at a regular time must not meet the same question each time.
-        return late + _AGAIN_S * len(self._heard)
+        return late + AGAIN_S * len(self._heard)
 
     @property
     def stage(self) -> str:
@@ -378,14 +375,14 @@ class Search:
     def _decide_root(self, *, late: bool) -> _Heard | None:
         """All that follows hangs on the first answer, so it is asked for more patiently."""
         if self._heard[-1] == "nothing":
-            if self._slow and len(self._heard) >= _SURE:
+            if self._slow and len(self._heard) >= ROOT_TRIES:
                 return "nothing"
             self._slow = True
             return None
         self._slow = late
         if late:
             self._troubles.append(
-                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
+                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {SLOW_S:.0f} s more: "
                 "give the line a longer time-out (margin_ms), too."
             )
         return "one" if self._heard[-1] == "one" else "several"
@@ -707,20 +704,16 @@ class Search:
         if not certain and spent < _UNFORESEEN:
             return self._share, None
         later = self._legs[self._leg + 1 :]
-        seconds = sum(Costs.at(leg[1], margin).of(self._likely(leg)) for leg in later)
+        seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
         return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
-        likely = [self._likely(leg) for leg in self._legs]
-        costs = [Costs.at(baud, margin) for _, baud in self._legs]
-        likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
-        least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, self._legs, strict=True))
-        addresses = [parse_address(text) for text in self._known]
-        primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
-        meters = max(primary, len(addresses) - primary) or _ASSUMED
-        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
-        return SearchEstimate(least_s, max(least_s, likely_s), sum(item.total for item in likely), sentence)
+        return self._effort.estimate(self._legs, margin)
+
+    @property
+    def _effort(self) -> Effort:
+        return Effort(self.request, self._known, self._mask, self._baud)
 
     def _left_of_leg(self) -> tuple[Probes, bool]:
         """What is to come at each address, and whether that stands on more than a guess.
@@ -733,11 +726,11 @@ class Search:
             if step.kind != "tree":
                 total += Probes(one=len(step.todo))
                 continue
-            below = [digits for digits in known if not step.of or _fits(digits, step.of)]
+            below = [digits for digits in known if not step.of or fits(digits, step.of)]
             usual = step.last if step.of else 1
             for text in step.todo:
                 usual //= 2
-                inside = [digits for digits in below if _fits(digits, text)]
+                inside = [digits for digits in below if fits(digits, text)]
                 if inside:
                     total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
                 else:
@@ -747,41 +740,10 @@ class Search:
     def _known_below(self) -> list[str]:
         """Identifications of meters of which the tree has to take account."""
         asked = len(self._steps) > 2 and not any(step.kind == "known" for step in self._steps)
-        found = self._identifications(self._answered)
+        found = self._effort.identifications(self._answered)
         if asked:
             return found if self._known else []
-        return list(dict.fromkeys([*self._identifications(self._known), *found]))
-
-    def _likely(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg that has not begun takes if the known meters are there, at the line's own rate."""
-        method, baud = leg
-        rates = [rate for _, rate in self._legs]
-        if baud != (self._baud if self._baud in rates else rates[0]):
-            return self._least(leg)
-        if method == "primary":
-            numbers = self._least(leg).nothing
-            there = min(numbers, len(self._known) or _ASSUMED)
-            return Probes(nothing=numbers - there, one=there)
-        known = self._identifications(self._known)
-        tree = foreseen(
-            self._mask.identification, known or _spread(self._mask), hex_digits=self.request.hex_digits
-        )
-        if len(known) < 2:
-            return tree
-        # Each is asked for by itself, and so nobody has to be asked whether there are several.
-        return Probes(tree.nothing + 1, tree.one + len(known), 1)
-
-    def _least(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg takes if nobody answers."""
-        method, baud = leg
-        if method == "primary":
-            return Probes(nothing=self.request.last - self.request.first + 1)
-        return Probes(nothing=2 + (len(self._identifications(self._known)) if baud == self._baud else 0))
-
-    def _identifications(self, addresses: Iterable[str]) -> list[str]:
-        """The whole ones among these that the mask allows."""
-        found = [text[:8] for text in addresses if len(text) >= len(self._mask.identification)]
-        return [digits for digits in found if "F" not in digits and _fits(digits, self._mask.identification)]
+        return list(dict.fromkeys([*self._effort.identifications(self._known), *found]))
 
 
 _PLAIN: Final = (
@@ -789,30 +751,6 @@ _PLAIN: Final = (
     "_answered", "_unsure", "_blind", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""
-
-
-def span(seconds: float) -> str:
-    """A time as people say it: "30 s", "4 min", "1 h 5 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _fits(digits: str, pattern: str) -> bool:
-    fixed = pattern[:8].rstrip("F")
-    if "F" not in fixed:
-        return digits.startswith(fixed)
-    return all(want in ("F", have) for have, want in zip(digits, fixed, strict=False))
-
-
-def _spread(mask: SecondaryAddress) -> list[str]:
-    """Identifications of meters of which nothing is known, far from each other."""
-    digits = (f"{number * 61_803_399 % 100_000_000:08d}" for number in range(1, _ASSUMED + 1))
-    return [
-        "".join(have if want == "F" else want for have, want in zip(item, mask.identification, strict=True))
-        for item in digits
-    ]
 
 
 def _said(frame: bytes) -> int | None:

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
-from fast_loop import run_fast, wall_clock
+from fast_loop import START, run_fast, wall_clock
 
 from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.effort import foreseen
 from core.mbus.link import Link, Probe, ProbeResult
-from core.mbus.narrowing import foreseen
 from core.mbus.search import CONTROL, Ask, Search
 from core.mbus.simulator import (
     LineMisfortune,
@@ -350,6 +350,20 @@ def test_progress_never_goes_back_and_ends_at_the_end() -> None:
     assert middle is not None
     assert middle < estimate.likely_s
     assert "50 meters" in estimate.sentence
+
+
+def test_the_time_for_an_empty_line_is_what_it_takes() -> None:
+    """With the time for which late meters are waited for, at each rate; the margin is that of a simulated line."""
+    request = SearchRequest("line", bauds=(BAUD, 2400))
+    times: list[float] = []
+
+    def look(done: Search, _bus: SimulatedBus) -> Search:
+        times.append(wall_clock())
+        return done
+
+    search([], request, between=look)
+    estimate = Search(request, (), baud=BAUD).estimate(0.1)
+    assert estimate.least_s == pytest.approx(times[-1] - START, rel=0.05)
 
 
 def test_the_address_that_no_meter_has_is_no_meter_of_a_fleet() -> None:
