@@ -72,7 +72,7 @@ async def _ignores_fcb(link: Link, meter: Meter) -> bool:
         first = await link.ask(request, accept, meter.address)
         again = await link.ask(request, accept, meter.address)
     finally:
-        link.forget()
+        link.begin_anew(meter.address)
     return Kind.LONG in (first.kind, again.kind) and first.raw != again.raw
 
 

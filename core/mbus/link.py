@@ -139,6 +139,13 @@ class Link:
         self._deselected = False
         self._exchange.distrust()
 
+    def begin_anew(self, address: Address) -> None:
+        """Have the next readout of this meter begin with a reset, because it was asked for data past `read`."""
+        if isinstance(address, PrimaryAddress):
+            self._links.pop((self.baud, address.number), None)
+        else:
+            self._deselected = False
+
     def tell(self, item: Try) -> None:
         """Let those who watch the line know of what went over it past this link."""
         self._watch(item)

@@ -1,11 +1,10 @@
-"""`cme-tui meters doctor` on a real gateway whose line is a level converter on TCP, each in its own process."""
+"""`cme-tui meters doctor` on a real gateway whose line is a serial port, each in its own process."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,37 +18,29 @@ from gateway_process import LIMIT, GatewayProcess, Process
 _CONFIG = """\
 [[line]]
 name = "cellar"
-url = "tcp:127.0.0.1:{port}"
+url = "{url}"
 baud = 9600
+repeats = 0
 """
 _METER = '[[meter]]\naddress = {address}\nname = "flat {address}"\n'
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextmanager
-def line(port: int, *what: str) -> Iterator[None]:
-    """`cme-tui simulate` on this port."""
-    process = Process("simulate", "--tcp", str(port), "--baud", "9600", *what)
+def line(*what: str) -> Iterator[str]:
+    """`cme-tui simulate`; the URL of its line."""
+    process = Process("simulate", "--pty", "--baud", "9600", *what)
     try:
-        process.wait_for("Ctrl")
-        yield
+        yield process.wait_for(r"line at (serial:\S+)$")[1]
     finally:
         process.stop(signal.SIGINT)
 
 
-def configure(state_dir: Path, port: int) -> None:
-    state_dir.mkdir(exist_ok=True)
-    meters = "".join(_METER.format(address=address) for address in range(1, 4))
-    (state_dir / "config.toml").write_text(_CONFIG.format(port=port) + meters)
-
-
 @contextmanager
-def gateway(state_dir: Path) -> Iterator[GatewayProcess]:
+def configured(state_dir: Path, url: str) -> Iterator[GatewayProcess]:
+    """A gateway with three meters on the line at this URL, when it has read them."""
+    state_dir.mkdir()
+    meters = "".join(_METER.format(address=address) for address in range(1, 4))
+    (state_dir / "config.toml").write_text(_CONFIG.format(url=url) + meters)
     process = GatewayProcess(state_dir)
     try:
         process.wait_until("a readout of each", lambda ms: all(m["status"] != "waiting" for m in ms))
@@ -76,9 +67,8 @@ TROUBLE = (*FLEET, "--misfortune", "twin@2", "--misfortune", "echo")
 @pytest.mark.slow
 def test_the_doctor_names_what_is_wrong_and_a_recording_shows_it_again(tmp_path: Path) -> None:
     """Verdict first, then evidence, in 80 columns; a check, a trace, a recording, and the same line played from it."""
-    port, state_dir, recording = free_port(), tmp_path / "state", tmp_path / "line.rec"
-    configure(state_dir, port)
-    with line(port, *TROUBLE), gateway(state_dir):
+    state_dir, recording = tmp_path / "state", tmp_path / "line.rec"
+    with line(*TROUBLE) as url, configured(state_dir, url):
         recorder = Process("--state-dir", str(state_dir), "meters", "doctor", "--record", str(recording))
         recorder.wait_for("Recording line cellar")
         done = doctor(state_dir, "cellar", "--probe", "--all")
@@ -106,8 +96,7 @@ def test_the_doctor_names_what_is_wrong_and_a_recording_shows_it_again(tmp_path:
         assert "Nothing can be said yet" in doctor(state_dir).stdout
 
     again = tmp_path / "again"
-    configure(again, port)
-    with line(port, "--replay", str(recording)), gateway(again):
+    with line("--replay", str(recording)) as url, configured(again, url):
         assert findings(again, "--probe") == [
             ("flat 2", "two meters on one address"),
             ("", "echoing converter"),
@@ -115,9 +104,8 @@ def test_the_doctor_names_what_is_wrong_and_a_recording_shows_it_again(tmp_path:
 
 
 def test_a_healthy_line_is_said_to_be_healthy(tmp_path: Path) -> None:
-    port, state_dir = free_port(), tmp_path / "state"
-    configure(state_dir, port)
-    with line(port, *FLEET), gateway(state_dir):
+    state_dir = tmp_path / "state"
+    with line(*FLEET) as url, configured(state_dir, url):
         done = doctor(state_dir, "--probe")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Line cellar: All is well: all 3 meters answer, and 0.0% of")

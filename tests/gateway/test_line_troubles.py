@@ -21,7 +21,8 @@ from core.mbus import master
 from core.mbus.simulator import Misfortune, SimulatedMeter, read_telegrams
 from core.mbus.simulator.misfortune import UNHARMED
 from core.mbus.simulator.shaping import lengthened
-from core.snapshot import LineState, MeterState
+from core.searching import SearchRequest, SearchState, SearchView
+from core.snapshot import LineState, MeterState, Snapshot
 from tests.conftest import TELEGRAMS
 from tests.interop.library import Library
 
@@ -97,6 +98,8 @@ async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, li
         await look.until("the state", lambda: look.row("#list", 1).startswith("✗ line down water"))
         assert str(Decimal(before).scaleb(-3)) in look.row("#list", 1)
         await look.go("f2")
+        told = await plant.event(EventCode.MEASUREMENT_SYSTEM_ERROR)
+        assert told.startswith("Line cellar is down: ")
 
         await plant.wiring.plug()
         await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
@@ -104,8 +107,7 @@ async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, li
         assert await plant.volume() == plant.on_the_meter() > before
         await look.until("the end", lambda: "● none" in look.text("#alarms"))
         await look.until("the state", lambda: look.row("#meters", 0).startswith("● ok water"))
-    ((_, told),) = await plant.events(EventCode.MEASUREMENT_SYSTEM_ERROR)
-    assert told.startswith("Line cellar is down: ")
+    assert len(await plant.events(EventCode.MEASUREMENT_SYSTEM_ERROR)) == 1
     assert await plant.events(EventCode.METER_LOST) == []
 
 
@@ -134,15 +136,14 @@ async def test_meter_that_answers_with_the_identification_of_another(begin: Begi
     await plant.shows(MeterState.WRONG_METER)
     assert plant.meter.headline
     assert plant.meter.headline.cosem.startswith(f"register {before} ")
-    ((_, told),) = await plant.events(EventCode.METER_LOST)
-    assert "instead of 70112345" in told
+    assert "instead of 70112345" in await plant.event(EventCode.METER_LOST)
     async with plant.screens() as look:
         await look.until("the alarm", lambda: "instead of 70112345" in look.text("#alarms"))
         assert look.row("#meters", 0).startswith("! wrong meter water")
     water.misfortune = UNHARMED
     assert await plant.volume() == plant.on_the_meter() > before
     await plant.shows(MeterState.OK)
-    assert len(await plant.events(EventCode.METER_BACK)) == 1
+    await plant.event(EventCode.METER_BACK)
     await plant.until("the end", lambda s: not s.alarms)
 
 
@@ -177,6 +178,26 @@ async def test_telegram_of_full_length(begin: Begin, kind: str) -> None:
     assert "break off" in plant.meter.reason
     water.misfortune = UNHARMED
     assert await plant.volume() == plant.on_the_meter() > before
+
+
+async def test_search_on_a_line_that_is_unplugged(begin: Begin) -> None:
+    """It waits, says why, and goes on to its end when the line is plugged in."""
+    plant = await begin("serial")
+    await plant.wiring.unplug()
+    await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
+    request = SearchRequest("cellar", ("primary",), first=PRIMARY, last=PRIMARY + 1)
+    await asyncio.wrap_future(plant.gateway.start_search(request))
+
+    def shown(snapshot: Snapshot) -> SearchView:
+        assert snapshot.lines[0].search
+        return snapshot.lines[0].search
+
+    snapshot = await plant.until("the wait", lambda s: shown(s).state is SearchState.WAITING)
+    assert any(words in shown(snapshot).reason for words in GONE["serial"])
+    await plant.wiring.plug()
+    snapshot = await plant.until("its end", lambda s: shown(s).state is SearchState.DONE)
+    ((found, installed),) = [(meter.identification, meter.installed) for meter in shown(snapshot).meters]
+    assert (found, installed) == (IDENTIFICATION, True)
 
 
 async def test_line_that_flaps_leaves_nothing_behind(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

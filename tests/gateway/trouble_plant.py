@@ -218,10 +218,17 @@ name = "heat"
         """Wait until the snapshot shows the water meter in this state."""
         await self.until(state.value, lambda snapshot: snapshot.meters[0].state is state)
 
-    async def events(self, *codes: EventCode) -> list[tuple[int, str]]:
-        """Code and message of the events with these codes, oldest first."""
+    async def events(self, *codes: EventCode) -> list[str]:
+        """The messages of the events with these codes, oldest first."""
         page = await asyncio.wrap_future(self.gateway.events())
-        return [(event.code, event.message) for event in page.events if event.code in codes]
+        return [event.message for event in page.events if event.code in codes]
+
+    async def event(self, code: EventCode) -> str:
+        """Wait for the first event with this code; its message."""
+        async with asyncio.timeout(LIMIT):
+            while not (messages := await self.events(code)):  # noqa: ASYNC110  # as a script asks
+                await asyncio.sleep(0.05)
+        return messages[0]
 
     @asynccontextmanager
     async def screens(self) -> AsyncIterator[Look]:
