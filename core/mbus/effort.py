@@ -19,9 +19,8 @@ SLOW_S: Final = 1.0
 ROOT_TRIES: Final = 3
 """Questions to all meters at once that nobody answers, before it is certain that there is nobody."""
 
-_PATIENCE: Final = sum(
-    LATEST + again * AGAIN_S + SLOW_S for again in range(1, ROOT_TRIES)
-)  # s for the last ones
+_PATIENCE: Final = sum(LATEST + tried * AGAIN_S + SLOW_S for tried in range(1, ROOT_TRIES))
+"""s of pauses and longer waits for which an empty tree takes more than its probes on the wire."""
 _ASSUMED: Final = 10
 """Meters of which an estimate is made where nothing is known."""
 _DELAY_BITS, _DELAY_S = 33, 0.03

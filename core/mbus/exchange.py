@@ -119,8 +119,8 @@ class Exchange:
     async def ask(self, request: bytes, accept: Accept) -> Frame:
         """Send `request` and return the first frame that `accept` takes for its answer.
 
-        It ends, whatever the line brings, with the longest time that an answer can take, after at most as long a
-        wait for silence. Raises `Silence`, `Disturbance`, or the transport's `LineError`.
+        It ends, whatever the line brings, with the longest time that an answer can take, after a wait for silence that
+        is bounded as well. Raises `Silence`, `Disturbance`, or the transport's `LineError`.
         """
         heard = self.heard = Heard()
         await self.settle()

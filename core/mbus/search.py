@@ -3,8 +3,8 @@
 Secondary addresses are a tree: where several meters answer to a mask, the next open digit is asked with every value.
 Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
 place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
-asked meanwhile is asked again when it does; as is, in the end, what was silent before any meter answered. Where
-something answers to an address that no meter has, answers are noise until they repeat themselves.
+asked meanwhile is asked again when it does; as are, in the end, primary addresses that were silent before any meter
+answered. Where something answers to an address that no meter has, answers are noise until they repeat themselves.
 """
 
 from __future__ import annotations
@@ -511,7 +511,7 @@ class Search:
         if self._silent and self._answered:
             self._check_alive()
             return
-        doubtful = self._unsure if self._doubt else self._blind
+        doubtful = list(dict.fromkeys([*self._blind, *(self._unsure if self._doubt else ())]))
         if doubtful and len(self._steps) == 2:
             self._steps.append(_Step("tree", doubtful))
             self._unsure, self._blind = [], []
