@@ -49,7 +49,7 @@ def search(
     async def run() -> Search:
         bus = SimulatedBus(meters, wall_clock, misfortune=misfortune or LineMisfortune())
         link = Link(open_simulated(bus, BAUD), BAUD, now=wall_clock)
-        found = Search(request, known, baud=BAUD)
+        found = Search(request, sorted(known), baud=BAUD)
         while ask := found.next():
             assert found.probes < MOST_PROBES, found.stage
             await asyncio.sleep(ask.pause)
