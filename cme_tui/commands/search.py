@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from cme_tui.client import ask
 from core.config import ConfigError
+from core.errors import CmeError
 from core.mbus.address import AddressError, SecondaryAddress, parse_address
-from core.mbus.search import span
+from core.mbus.effort import span
 from core.serials import parse_serials
 
 _LOOK_S: Final = 0.5
@@ -75,7 +77,7 @@ def add_parser(meters: Any, place: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, state_dir: Path) -> int:
     """Do what the arguments say. Raises `CmeError`."""
-    line = _line(state_dir, arguments.line)
+    line, baud = _line(state_dir, arguments.line)
     for steer in ("pause", "stop"):
         if getattr(arguments, steer):
             ask(state_dir, f"{steer}_search", line=line)
@@ -92,15 +94,17 @@ def run(arguments: argparse.Namespace, state_dir: Path) -> int:
         if arguments.estimate:
             return 0
         ask(state_dir, "start_search", request=request)
-    return _Follower(state_dir, line, as_json=arguments.json).follow(install=arguments.install)
+    return _Follower(state_dir, line, baud, as_json=arguments.json).follow(install=arguments.install)
 
 
 class _Follower:
     """Shows a search until it runs no more."""
 
-    def __init__(self, state_dir: Path, line: str, *, as_json: bool) -> None:
+    def __init__(self, state_dir: Path, line: str, baud: int, *, as_json: bool) -> None:
+        """`baud` is the rate of that line."""
         self._state_dir = state_dir
         self._line = line
+        self._baud = baud
         self._json = as_json
         self._shown: set[str] = set()
         self._said = 0.0
@@ -111,7 +115,9 @@ class _Follower:
                 self._progress(search)
                 time.sleep(_LOOK_S)
         except KeyboardInterrupt:
-            ask(self._state_dir, "stop_search", line=self._line)
+            # It may have come to its end just now; what keeps the gateway from answering is told by the look.
+            with suppress(CmeError):
+                ask(self._state_dir, "stop_search", line=self._line)
             search = self._look()
         self._end(search)
         found = [meter for meter in search["meters"] if meter["verdict"] != "missing"]
@@ -165,23 +171,23 @@ class _Follower:
             )
 
     def _install(self, meters: list[dict[str, Any]]) -> None:
-        tables = [_table(self._line, meter) for meter in meters]
+        tables = [self._table(meter) for meter in meters]
         count = ask(self._state_dir, "install_meters", meters=tables)["installed"] if tables else 0
         if self._json:
             _print_json(installed=count)
         else:
             print(f"{count} installed.", file=sys.stderr)
 
+    def _table(self, meter: dict[str, Any]) -> dict[str, Any]:
+        """The [[meter]] of a meter that was found."""
+        address = meter["address"]
+        typed = int(address) if len(address) < 4 else address
+        own = {} if meter["baud"] == self._baud else {"baud": meter["baud"]}
+        return {"line": self._line, "address": typed, "name": meter["name"], **own}
+
     def _clear(self) -> None:
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _table(line: str, meter: dict[str, Any]) -> dict[str, Any]:
-    """The [[meter]] of a meter that was found."""
-    address = meter["address"]
-    table = {"line": line, "address": int(address) if len(address) < 4 else address, "name": meter["name"]}
-    return {**table, "baud": meter["baud"]}
 
 
 def _meter_text(meter: dict[str, Any]) -> str:
@@ -199,14 +205,14 @@ def _print_json(**item: Any) -> None:
     print(json.dumps(item, ensure_ascii=False), flush=True)
 
 
-def _line(state_dir: Path, wanted: str | None) -> str:
-    """The line that is meant."""
-    names = [line["name"] for line in ask(state_dir, "status")["lines"]]
-    if wanted is None and len(names) == 1:
-        return str(names[0])
-    if wanted in names:
-        return str(wanted)
-    known = ", ".join(names) or "none; add a [[line]] to config.toml"
+def _line(state_dir: Path, wanted: str | None) -> tuple[str, int]:
+    """The line that is meant, and its rate in bit/s."""
+    rates: dict[str, int] = {line["name"]: line["baud"] for line in ask(state_dir, "status")["lines"]}
+    if wanted is None and len(rates) == 1:
+        wanted = next(iter(rates))
+    if wanted in rates:
+        return wanted, rates[wanted]
+    known = ", ".join(rates) or "none; add a [[line]] to config.toml"
     raise ConfigError(f"Which line is to be searched? Give --line; lines: {known}.")
 
 

@@ -99,6 +99,12 @@ class Exchange:
         """Seconds between the end of a request and the first byte of the answer."""
         return ANSWER_BITS * self._bit + ANSWER_SECONDS + self._margin + self._extra
 
+    @property
+    def overtime(self) -> bool:
+        """Whether the last answer surely came in the extra time only."""
+        delay = self.heard.delay
+        return delay is not None and delay + self._byte > self.answer_timeout - self._extra
+
     def use(self, baud: int, extra: float) -> None:
         """Reckon with this rate (bit/s), and with answers that come `extra` s later."""
         self._bit = 1 / baud
@@ -113,8 +119,8 @@ class Exchange:
     async def ask(self, request: bytes, accept: Accept) -> Frame:
         """Send `request` and return the first frame that `accept` takes for its answer.
 
-        It ends, whatever the line brings, with the longest time that an answer can take, after at most as long a
-        wait for silence. Raises `Silence`, `Disturbance`, or the transport's `LineError`.
+        It ends, whatever the line brings, with the longest time that an answer can take, after a wait for silence that
+        is bounded as well. Raises `Silence`, `Disturbance`, or the transport's `LineError`.
         """
         heard = self.heard = Heard()
         await self.settle()
@@ -160,11 +166,12 @@ class Exchange:
         What comes may be the answer to the first of equal requests: those to the others come as much later as they
         were sent.
         """
+        after = self.answer_timeout + self._sent - self._first
         deadline = max(self._now(), self._sent) + self.answer_timeout + self._patience
-        limit = deadline + self._longest
+        limit = deadline + self._longest + after
         while data := await self._read(deadline, limit):
             self.unasked += data
-            deadline = max(deadline, self._heard + self.answer_timeout + self._sent - self._first)
+            deadline = max(deadline, self._heard + after)
         if self._now() >= limit:
             self.heard.blame(Fault.NOISE, "the line does not become silent")
         self._settled, self._patience = True, 0.0

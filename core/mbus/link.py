@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
@@ -56,6 +56,7 @@ class Probe:
     found: SecondaryAddress | None = None  # who answered; None where its header says nothing
     frame: bytes = b""  # its first telegram
     raw: bytes = b""  # what was heard where it is not clear who answered
+    late: bool = False  # the answer came in the extra time only (`Link.use`)
 
 
 class _Skipped(Exception):  # noqa: N818 - an outcome
@@ -190,7 +191,10 @@ class Link:
             self._deselected = False
         about = _About(address, Purpose.SEARCH)
         raw = await self._open_probe(opening, about)
-        return await self._probe_data(address, number, about, raw) if raw else Probe(ProbeResult.NOTHING)
+        if not raw:
+            return Probe(ProbeResult.NOTHING)
+        late = self._exchange.overtime
+        return replace(await self._probe_data(address, number, about, raw), late=late)
 
     async def _open_probe(self, opening: bytes, about: _About) -> bytes:
         """What was heard after a selection or reset; nothing for silence."""

@@ -3,8 +3,8 @@
 Secondary addresses are a tree: where several meters answer to a mask, the next open digit is asked with every value.
 Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
 place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
-asked meanwhile is asked again when it does. Where something answers to an address that no meter has, answers are noise
-until they repeat themselves.
+asked meanwhile is asked again when it does; as are, in the end, primary addresses that were silent before any meter
+answered. Where something answers to an address that no meter has, answers are noise until they repeat themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from core.mbus.effort import AGAIN_S, ROOT_TRIES, SLOW_S, Costs, Effort, Probes, fits, foreseen
+from core.mbus.exchange import LATEST
 from core.mbus.link import Probe, ProbeResult
-from core.mbus.narrowing import NO_FABRICATION, Costs, Probes, foreseen, heard_address, stages
+from core.mbus.narrowing import NO_FABRICATION, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
 
 CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
@@ -28,8 +30,6 @@ LONGEST_WAIT: Final = 120
 
 _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
-_AGAIN_S: Final = 0.3  # before a question is asked again, and as much more each time
-_SLOW_S: Final = 1.0  # for which to wait longer where nobody answers in time
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
 _SURE: Final = 3  # answers to the same question that prove something
@@ -42,8 +42,6 @@ _MOST_HEARD: Final = 20
 _MOST_LISTED: Final = 8
 _HIGHEST_PRIMARY: Final = 250
 _LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
-_ASSUMED: Final = 10
-"""Meters of which an estimate is made where nothing is known."""
 _UNFORESEEN: Final = 200
 """Probes that a search is taken to have before it, at its begin, where nothing is known."""
 
@@ -124,6 +122,7 @@ class Search:
         self._silent: list[str] = []  # since somebody answered last
         self._answered: list[str] = []  # addresses of meters that answered in this leg
         self._unsure: list[str] = []  # addresses that were silent when there was no doubt yet
+        self._blind: list[str] = []  # primary addresses that were silent before anybody answered
         self._slow = False  # meters answer after the time-out
         self._doubt = 0  # how often more an answer must repeat itself
         self._fruitless = 0
@@ -168,11 +167,17 @@ class Search:
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
                 self._branch(step, 0)
             else:
-                # Who talks unasked at a regular time must not meet the same question each time.
-                pause = WAIT_S if step.kind == "wait" else _AGAIN_S * len(self._heard)
-                extra = _SLOW_S if self._slow or step.kind == "again" else 0.0
-                return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], pause, extra)
+                extra = SLOW_S if self._slow or step.kind == "again" else 0.0
+                return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], self._pause(step), extra)
         return None
+
+    def _pause(self, step: _Step) -> float:
+        if step.kind == "wait":
+            return WAIT_S
+        # The late answer to one question is none to the next.
+        late = LATEST if self._heard and self._is_root(step) else 0.0
+        # Who talks unasked at a regular time must not meet the same question each time.
+        return late + AGAIN_S * len(self._heard)
 
     @property
     def stage(self) -> str:
@@ -204,12 +209,14 @@ class Search:
         address = parse_address(step.todo[0])
         self.probes += 1
         self._heard.append(self._classify(address, probe))
-        outcome = self._decide(step, address)
+        outcome = self._decide(step, address, late=probe.late)
         if outcome is None:
             return False
         disturbed = outcome == "nothing" and set(self._heard) != {"nothing"}
         spent, self._heard = len(self._heard), []
         if outcome != "nothing":
+            if self._primary and not self._answered:
+                self._blind += self._silent
             self._silent.clear()
         before = len(self.found)
         match step.kind:
@@ -237,7 +244,7 @@ class Search:
                     self._take(address, probe)
                     if step.kind == "again" and len(self._answered) == 1 and not self._primary:
                         # Whoever was asked together with it was thought to be silent, too.
-                        self._slow = True
+                        self._slow = probe.late
                         self._steps.append(_Step("tree", [str(self._mask)]))
         return len(self.found) > before
 
@@ -253,7 +260,7 @@ class Search:
         if self._leg + 1 >= len(self._legs):
             return False
         self._leg += 1
-        self._silent, self._answered, self._heard, self._unsure = [], [], [], []
+        self._silent, self._answered, self._heard, self._unsure, self._blind = [], [], [], [], []
         self._slow = False
         self._doubt = self._fruitless = self._waits = self._deaths = 0
         self._began = self.probes
@@ -330,16 +337,16 @@ class Search:
                     "talks unasked, or does not look whom a selection is for."
                 )
 
-    def _decide(self, step: _Step, address: Address) -> _Heard | None:
+    def _decide(self, step: _Step, address: Address, *, late: bool) -> _Heard | None:
         """What all answers to this address come to; `None` where it has to be asked again."""
+        if self._is_root(step):
+            return self._decide_root(late=late)
         heard = self._heard
         answers = len(heard) - heard.count("nothing")
         if heard[-1] == "one":
             if answers > 1:
                 self._doubt_answers()
             return "one"
-        if self._is_root(step):
-            return self._decide_root(answers)
         whole = isinstance(address, SecondaryAddress) and "F" not in address.identification
         if step.kind in ("control", "clash"):
             return self._decide_control(step.kind == "control")
@@ -365,19 +372,20 @@ class Search:
             return "nothing"
         return self._heard[-1] if len(self._heard) >= _CONTROLS else None
 
-    def _decide_root(self, answers: int) -> _Heard | None:
+    def _decide_root(self, *, late: bool) -> _Heard | None:
         """All that follows hangs on the first answer, so it is asked for more patiently."""
-        if answers:
-            if self._slow:
-                self._troubles.append(
-                    f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {_SLOW_S:.0f} s more: "
-                    "give the line a longer time-out (margin_ms), too."
-                )
-            return "several"
-        if self._slow:
-            return "nothing"
-        self._slow = len(self._heard) > 1
-        return None
+        if self._heard[-1] == "nothing":
+            if self._slow and len(self._heard) >= ROOT_TRIES:
+                return "nothing"
+            self._slow = True
+            return None
+        self._slow = late
+        if late:
+            self._troubles.append(
+                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {SLOW_S:.0f} s more: "
+                "give the line a longer time-out (margin_ms), too."
+            )
+        return "one" if self._heard[-1] == "one" else "several"
 
     def _is_root(self, step: _Step) -> bool:
         return step.kind == "tree" and len(self._steps) == 2 and not self._primary
@@ -503,9 +511,10 @@ class Search:
         if self._silent and self._answered:
             self._check_alive()
             return
-        if self._doubt and self._unsure and len(self._steps) == 2:
-            self._steps.append(_Step("tree", self._unsure))
-            self._unsure = []
+        doubtful = list(dict.fromkeys([*self._blind, *(self._unsure if self._doubt else ())]))
+        if doubtful and len(self._steps) == 2:
+            self._steps.append(_Step("tree", doubtful))
+            self._unsure, self._blind = [], []
             return
         step = self._steps.pop()
         self._credit(step.found)
@@ -695,20 +704,16 @@ class Search:
         if not certain and spent < _UNFORESEEN:
             return self._share, None
         later = self._legs[self._leg + 1 :]
-        seconds = sum(Costs.at(leg[1], margin).of(self._likely(leg)) for leg in later)
+        seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
         return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
-        likely = [self._likely(leg) for leg in self._legs]
-        costs = [Costs.at(baud, margin) for _, baud in self._legs]
-        likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
-        least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, self._legs, strict=True))
-        addresses = [parse_address(text) for text in self._known]
-        primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
-        meters = max(primary, len(addresses) - primary) or _ASSUMED
-        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
-        return SearchEstimate(least_s, max(least_s, likely_s), sum(item.total for item in likely), sentence)
+        return self._effort.estimate(self._legs, margin)
+
+    @property
+    def _effort(self) -> Effort:
+        return Effort(self.request, self._known, self._mask, self._baud)
 
     def _left_of_leg(self) -> tuple[Probes, bool]:
         """What is to come at each address, and whether that stands on more than a guess.
@@ -721,11 +726,11 @@ class Search:
             if step.kind != "tree":
                 total += Probes(one=len(step.todo))
                 continue
-            below = [digits for digits in known if not step.of or _fits(digits, step.of)]
+            below = [digits for digits in known if not step.of or fits(digits, step.of)]
             usual = step.last if step.of else 1
             for text in step.todo:
                 usual //= 2
-                inside = [digits for digits in below if _fits(digits, text)]
+                inside = [digits for digits in below if fits(digits, text)]
                 if inside:
                     total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
                 else:
@@ -735,72 +740,17 @@ class Search:
     def _known_below(self) -> list[str]:
         """Identifications of meters of which the tree has to take account."""
         asked = len(self._steps) > 2 and not any(step.kind == "known" for step in self._steps)
-        found = self._identifications(self._answered)
+        found = self._effort.identifications(self._answered)
         if asked:
             return found if self._known else []
-        return list(dict.fromkeys([*self._identifications(self._known), *found]))
-
-    def _likely(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg that has not begun takes if the known meters are there, at the line's own rate."""
-        method, baud = leg
-        rates = [rate for _, rate in self._legs]
-        if baud != (self._baud if self._baud in rates else rates[0]):
-            return self._least(leg)
-        if method == "primary":
-            numbers = self._least(leg).nothing
-            there = min(numbers, len(self._known) or _ASSUMED)
-            return Probes(nothing=numbers - there, one=there)
-        known = self._identifications(self._known)
-        tree = foreseen(
-            self._mask.identification, known or _spread(self._mask), hex_digits=self.request.hex_digits
-        )
-        if len(known) < 2:
-            return tree
-        # Each is asked for by itself, and so nobody has to be asked whether there are several.
-        return Probes(tree.nothing + 1, tree.one + len(known), 1)
-
-    def _least(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg takes if nobody answers."""
-        method, baud = leg
-        if method == "primary":
-            return Probes(nothing=self.request.last - self.request.first + 1)
-        return Probes(nothing=2 + (len(self._identifications(self._known)) if baud == self._baud else 0))
-
-    def _identifications(self, addresses: Iterable[str]) -> list[str]:
-        """The whole ones among these that the mask allows."""
-        found = [text[:8] for text in addresses if len(text) >= len(self._mask.identification)]
-        return [digits for digits in found if "F" not in digits and _fits(digits, self._mask.identification)]
+        return list(dict.fromkeys([*self._effort.identifications(self._known), *found]))
 
 
 _PLAIN: Final = (
     "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
-    "_answered", "_unsure", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
+    "_answered", "_unsure", "_blind", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""
-
-
-def span(seconds: float) -> str:
-    """A time as people say it: "30 s", "4 min", "1 h 5 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _fits(digits: str, pattern: str) -> bool:
-    fixed = pattern[:8].rstrip("F")
-    if "F" not in fixed:
-        return digits.startswith(fixed)
-    return all(want in ("F", have) for have, want in zip(digits, fixed, strict=False))
-
-
-def _spread(mask: SecondaryAddress) -> list[str]:
-    """Identifications of meters of which nothing is known, far from each other."""
-    digits = (f"{number * 61_803_399 % 100_000_000:08d}" for number in range(1, _ASSUMED + 1))
-    return [
-        "".join(have if want == "F" else want for have, want in zip(item, mask.identification, strict=True))
-        for item in digits
-    ]
 
 
 def _said(frame: bytes) -> int | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import tomllib
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from gateway_process import LIMIT, GatewayProcess
+from gateway_process import LIMIT, GatewayProcess, Process
 
 from cme_tui.client import ask
 from core.errors import CmeError
@@ -19,13 +21,15 @@ from core.facade import RunOptions
 from core.launch import RunningGateway, open_gateway
 from core.mbus.address import SELECTED, SecondaryAddress
 from core.mbus.frame import CI_SELECT, SND_NKE, Frame
-from core.mbus.simulator import SimulatedBus, SimulatedMeter, fleet, serials, serve_tcp
+from core.mbus.simulator import LineMisfortune, SimulatedBus, SimulatedMeter, fleet, serials, serve_tcp
 from core.mbus.simulator.bus import Answer
 from core.searching import SearchRequest, SearchState, SearchView, Verdict
 from core.snapshot import MeterDetail
 
 NEAR = "700000FF"
 """A mask that has the fleets' first meters: each probe that finds nobody takes a time-out of real time."""
+
+SEARCH = ("meters", "search")
 
 CONFIG = """[dlms]
 host = "127.0.0.1"
@@ -113,6 +117,21 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     site = Site(tmp_path / "state")
     yield site
     await site.stop()
+
+
+@pytest.fixture
+def command() -> Iterator[Callable[..., Process]]:
+    """Starts `cme-tui` with arguments; none outlives the test."""
+    running: list[Process] = []
+
+    def begin(*arguments: str) -> Process:
+        running.append(Process(*arguments))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.process.kill()
+        process.process.wait(LIMIT)
 
 
 async def test_a_search_ends_with_found_missing_and_unexpected(site: Site) -> None:
@@ -257,9 +276,69 @@ def test_the_command_searches_a_serial_line_and_installs(
     assert cme_tui(tmp_path, "--pause").returncode == 1
 
 
+async def test_the_command_stops_and_resumes_a_search(
+    tmp_path: Path, start: Callable[..., GatewayProcess], command: Callable[..., Process]
+) -> None:
+    """Ctrl+C and `--stop` end it, and whoever follows it sees that; `--resume` loses nothing of it."""
+    meters = fleet(serials(15))
+    bus = Bus(meters)
+
+    def cut(place: int) -> None:
+        bus.misfortune = LineMisfortune(broken=bus.misfortune.broken or place > 15)
+
+    # From there on the search waits for its line, and so does not come to its end before it is stopped.
+    bus.on_silence = cut
+    server = await serve_tcp(bus, 38400, fast=True)
+    write_config(tmp_path, f"tcp:127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await asyncio.to_thread(start, tmp_path)
+
+    def interrupt() -> list[str]:
+        search = command(*SEARCH, "--state-dir", str(tmp_path), "--mask", NEAR)
+        first = search.wait_for("^found")
+        assert search.stop(signal.SIGINT) == 1
+        search.wait_for("^Search stopped: .* 0 missing")
+        search.wait_for('--resume --line "cellar"\' goes on with it')
+        assert not any("Traceback" in line for line in search.lines)
+        return [first.string, *search.lines]
+
+    def stop() -> None:
+        assert cme_tui(tmp_path, "--stop").returncode == 1  # none runs
+        search = command(*SEARCH, "--state-dir", str(tmp_path), "--resume")
+        search.wait_for("^found")
+        stopped = cme_tui(tmp_path, "--stop")
+        assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, "", "")
+        search.wait_for("^Search stopped")
+        assert search.process.wait(LIMIT) == 1
+
+    before = {line.split()[1] for line in await asyncio.to_thread(interrupt) if line.startswith("found")}
+    await asyncio.to_thread(stop)
+    bus.on_silence = lambda _: None
+    bus.misfortune = LineMisfortune()
+    whole = await asyncio.to_thread(cme_tui, tmp_path, "--resume")
+    assert whole.returncode == 0, whole.stderr
+    after = [line.split()[1] for line in whole.stdout.splitlines()]
+    assert sorted(after) == sorted(names(meters))
+    assert before < set(after)
+    assert (await asyncio.to_thread(cme_tui, tmp_path, "--resume")).returncode == 1  # it has come to its end
+    server.close()
+
+
+def test_baud_is_installed_only_where_it_is_not_that_of_the_line(
+    tmp_path: Path, simulate: Callable[..., str], start: Callable[..., GatewayProcess]
+) -> None:
+    """So that a line whose rate is changed takes its meters with it."""
+    rates = ("--misfortune", "baud:38400@1", "--misfortune", "baud:9600@2")
+    write_config(tmp_path, simulate("--pty", "--meters", "2", "--fast", *rates))
+    start(tmp_path)
+    done = cme_tui(tmp_path, "--primary", "--range", "1-2", "--baud", "38400", "9600", "--install")
+    assert done.returncode == 0, done.stderr
+    installed = tomllib.loads((tmp_path / "config.toml").read_text())["meter"]
+    assert [(meter["address"], meter.get("baud")) for meter in installed] == [(1, None), (2, 9600)]
+
+
 def cme_tui(state_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cme_tui", "meters", "search", "--state-dir", str(state_dir), *arguments],
+        [sys.executable, "-m", "cme_tui", *SEARCH, "--state-dir", str(state_dir), *arguments],
         capture_output=True,
         text=True,
         timeout=2 * LIMIT,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from fast_loop import fast
+from fast_loop import fast, wall_clock
 from line_rig import HEAT_ID, WATER, WATER_ID, Line, recorded, running, three_meters
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress
 from core.mbus.frame import ACK, Frame, FrameReader, Kind, req_ud2, select, snd_nke
-from core.mbus.link import Probe, ProbeResult
-from core.mbus.simulator import Answer, SimulatedMeter
+from core.mbus.link import Link, Probe, ProbeResult
+from core.mbus.simulator import Answer, SimulatedBus, SimulatedMeter, arrange, open_simulated
 from core.mbus.simulator.bus import overlay
 from core.mbus.simulator.shaping import renamed
+from core.mbus.watch import Fault, Try
 
 ANYBODY = SecondaryAddress("FFFFFFFF")
 NOBODY = SecondaryAddress("99999999")
@@ -150,6 +153,29 @@ async def test_meter_that_is_not_meant_is_not_found_there() -> None:
         assert found.result is ProbeResult.NOTHING
         assert found.found is not None
         assert found.found.identification == "12345679"
+
+
+@fast
+async def test_extra_time_that_was_needed_is_told() -> None:
+    """Who answers in it is late, and who answers before it is not."""
+    async with running("late:0.6@5") as line, line.master.session(extra=1.0) as link:
+        for address, late in ((WATER, True), (PrimaryAddress(6), False)):
+            found = await link.probe(address)
+            assert (found.result, found.late) == (ProbeResult.ONE, late)
+
+
+@fast
+async def test_late_answers_are_no_noise() -> None:
+    """However many of them come while the master waits for silence."""
+    tries: list[Try] = []
+    bus = SimulatedBus(three_meters()[:1], wall_clock)
+    arrange(bus, ["late:0.6@5"])
+    link = Link(open_simulated(bus, 9600), 9600, now=wall_clock, watch=tries.append)
+    for _ in range(5):
+        await link.probe(ANYBODY)
+        await asyncio.sleep(0.3)
+    assert {each.fault for each in tries} <= {None, Fault.SILENCE, Fault.LATE}
+    assert any(each.before for each in tries)
 
 
 @fast

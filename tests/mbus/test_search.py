@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Iterable
 
 import pytest
-from fast_loop import run_fast, wall_clock
+from fast_loop import START, run_fast, wall_clock
 
 from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.effort import foreseen
 from core.mbus.link import Link, Probe, ProbeResult
-from core.mbus.narrowing import foreseen
 from core.mbus.search import CONTROL, Ask, Search
 from core.mbus.simulator import (
     LineMisfortune,
@@ -49,7 +49,7 @@ def search(
     async def run() -> Search:
         bus = SimulatedBus(meters, wall_clock, misfortune=misfortune or LineMisfortune())
         link = Link(open_simulated(bus, BAUD), BAUD, now=wall_clock)
-        found = Search(request, known, baud=BAUD)
+        found = Search(request, sorted(known), baud=BAUD)
         while ask := found.next():
             assert found.probes < MOST_PROBES, found.stage
             await asyncio.sleep(ask.pause)
@@ -190,14 +190,55 @@ def test_a_line_that_dies_for_good_ends_the_search() -> None:
     assert "not searched: " in done.troubles[-1]
 
 
-def test_late_meters_are_found() -> None:
-    """Where nobody answers in time, more time is given; a known one that was silent is asked again with more."""
-    meters = fleet(serials(1))
-    meters[0].misfortune = Misfortune(late=0.6)
-    assert identities(search(meters)) == names(meters)
+@pytest.mark.parametrize("late", [0.1, 0.15, 0.2, 0.3, 0.6, 1.0])
+def test_late_meters_are_found(late: float) -> None:
+    """Where nobody answers in time, more time is given, and that is said; a known one is asked again with more."""
+    for count in (1, 2):
+        meters = fleet(serials(count))
+        for meter in meters:
+            meter.misfortune = Misfortune(late=late)
+        done = search(meters)
+        assert identities(done) == names(meters)
+        assert any("answer late" in trouble for trouble in done.troubles) == (late > 0.1)
     both = fleet(["11111111", "70000000"])
-    both[1].misfortune = Misfortune(late=0.6)
+    both[1].misfortune = Misfortune(late=late)
     assert identities(search(both, known=names(both))) == names(both)
+
+
+def test_a_lost_question_makes_no_meter_late() -> None:
+    """Where the first one of a search is not answered, and the next one at once, no time is wasted on all others."""
+
+    def cut(done: Search, bus: SimulatedBus) -> Search:
+        bus.misfortune = LineMisfortune(broken=False)
+        return done
+
+    meters = fleet(serials(12))
+    once, again = search(meters), search(meters, misfortune=LineMisfortune(broken=True), between=cut)
+    assert identities(again) == names(meters)
+    assert again.probes == once.probes + 1
+    assert again.troubles == ()
+
+
+def test_a_search_that_begins_on_a_broken_cable_finds_all_when_it_is_mended() -> None:
+    """Primary addresses that were silent before anybody answered are asked again once; a known meter shows that the
+    tree must be asked again, and not to be slow for that."""
+
+    def mended(after: int) -> Between:
+        def mend(done: Search, bus: SimulatedBus) -> Search:
+            bus.misfortune = LineMisfortune(broken=done.probes < after)
+            return done
+
+        return mend
+
+    meters = fleet(serials(12))
+    cut = LineMisfortune(broken=True)
+    request = SearchRequest("line", methods=("primary",), last=20)
+    scanned = search(meters, request, misfortune=cut, between=mended(7))
+    assert [int(meter.address) for meter in scanned.found] == [8, 9, 10, 11, 12, *range(1, 8)]
+    assert scanned.probes == 20 + 7 + 1  # whether those who answered still do, after the silence at the end
+    found = search(meters, known=sorted(names(meters))[:2], misfortune=cut, between=mended(4))
+    assert identities(found) == names(meters)
+    assert found.troubles == ()
 
 
 def test_the_mask_bounds_the_search() -> None:
@@ -262,9 +303,13 @@ def test_a_rate_that_the_line_refuses_is_left_out_with_its_reason() -> None:
     ]
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_search_goes_on_from_any_point(seed: int) -> None:
-    """By way of JSON: after every single probe, or at random ones, the outcome and the probes are the same."""
+def test_a_search_goes_on_from_any_point(seed: int, noise: float) -> None:
+    """By way of JSON: after every single probe, or at random ones, the outcome and the probes are the same.
+
+    What was doubted on a noisy line is doubted still.
+    """
     meters = fleet([*serials(40), serials(40)[3]])
     meters[7].misfortune = Misfortune(twin=True)
     chance = random.Random(seed)
@@ -275,8 +320,11 @@ def test_a_search_goes_on_from_any_point(seed: int) -> None:
         return Search.load(json.loads(json.dumps(done.dump())))
 
     known = sorted(names(meters))[:5]
-    once, resumed = search(meters, known=known), search(meters, known=known, between=reload)
+    bad = LineMisfortune(noise=noise)
+    once = search(meters, known=known, misfortune=bad)
+    resumed = search(meters, known=known, misfortune=bad, between=reload)
     assert resumed.dump() == once.dump()
+    assert any("disturbed" in trouble for trouble in once.troubles) == bool(noise)
 
 
 def test_progress_never_goes_back_and_ends_at_the_end() -> None:
@@ -302,6 +350,20 @@ def test_progress_never_goes_back_and_ends_at_the_end() -> None:
     assert middle is not None
     assert middle < estimate.likely_s
     assert "50 meters" in estimate.sentence
+
+
+def test_the_time_for_an_empty_line_is_what_it_takes() -> None:
+    """With the time for which late meters are waited for, at each rate; the margin is that of a simulated line."""
+    request = SearchRequest("line", bauds=(BAUD, 2400))
+    times: list[float] = []
+
+    def look(done: Search, _bus: SimulatedBus) -> Search:
+        times.append(wall_clock())
+        return done
+
+    search([], request, between=look)
+    estimate = Search(request, (), baud=BAUD).estimate(0.1)
+    assert estimate.least_s == pytest.approx(times[-1] - START, rel=0.05)
 
 
 def test_the_address_that_no_meter_has_is_no_meter_of_a_fleet() -> None:
