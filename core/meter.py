@@ -142,6 +142,11 @@ class Meter:
         return self.shown.histories
 
     @property
+    def telegrams(self) -> int:
+        """How many it sent in its last good readout; 1 before that."""
+        return len(self.reading.telegrams) if self.reading else 1
+
+    @property
     def enabled(self) -> bool:
         return self.config.enabled
 

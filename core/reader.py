@@ -366,7 +366,7 @@ class LineReader:
                     await link.use(*self._terms(first))
                 began = loop.time()
                 self._baud = self._baud_of(first)
-                outcome = await link.read(first.meter.address, first.meter.identity)
+                outcome = await link.read(first.meter.address, first.meter.identity, first.meter.telegrams)
         except Exception as error:  # one meter's trouble must not end the readouts of all others on this line
             outcome = error
         if job is None:

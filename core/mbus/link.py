@@ -152,8 +152,12 @@ class Link:
         """Let those who watch the line know of what went over it past this link."""
         self._watch(item)
 
-    async def read(self, address: Address, expected: SecondaryAddress | None = None) -> Readout:
+    async def read(
+        self, address: Address, expected: SecondaryAddress | None = None, telegrams: int = 1
+    ) -> Readout:
         """Read all telegrams of one meter, as `Master.read` says."""
+        if telegrams > 1:
+            self._several.add(address)
         self._tries = 1
         started = self._now()
         for _ in range(self._repeats + 1):

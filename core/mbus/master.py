@@ -117,17 +117,19 @@ class Master:
         address: Address,
         *,
         expected: SecondaryAddress | None = None,
+        telegrams: int = 1,
         baud: int | None = None,
         extra: float = 0.0,
     ) -> Readout:
         """Read all telegrams of one meter.
 
         For a secondary address the answer's header must agree with it, and with `expected` for any address;
-        fields that are left open there are not compared. A read may be cancelled at any time.
+        fields that are left open there are not compared. `telegrams`: as many as it sent last time; the last one of
+        several is not taken for all of them where a request had to be repeated. A read may be cancelled at any time.
         Raises `NoAnswer`, `NoData`, `Garbled`, `WrongMeter`, `Incomplete`, and what `session` raises.
         """
         async with self.session(baud, extra) as link:
-            return await link.read(address, expected)
+            return await link.read(address, expected, telegrams)
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()

@@ -298,6 +298,9 @@ async def test_last_telegram_of_several_is_never_taken_for_all_of_them(address: 
         assert len((await line.master.read(address)).frames) == 2
         line.bus.instead = lose
         assert len((await line.master.read(address)).frames) == 2
+    async with running("fcb@7") as line:  # a new connection, of which only the last readout is known
+        line.bus.instead = lose
+        assert len((await line.master.read(address, telegrams=2)).frames) == 2
 
 
 @fast
