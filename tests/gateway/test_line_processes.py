@@ -113,7 +113,10 @@ async def test_gateway_starts_without_its_lines(
         nobody = taken.getsockname()[1]
     missing = tmp_path / "ttyUSB0"
     configure(
-        tmp_path, (f"serial:{missing}", HEAT), (simulate("--tcp", "0"), WATER), (f"tcp:127.0.0.1:{nobody}", "5")
+        tmp_path,
+        (f"serial:{missing}", HEAT),
+        (simulate("--tcp", "0"), WATER),
+        (f"tcp:127.0.0.1:{nobody}", "5"),
     )
     gateway = start(tmp_path)
     gateway.wait_until(

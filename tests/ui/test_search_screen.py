@@ -353,7 +353,9 @@ async def test_a_search_that_waits_for_the_line_says_why(session):
         await begun(s, state=SearchState.WAITING, reason="/dev/ttyUSB0 does not exist")
         assert "! waits" in s.lines("#search-title")
         assert "/dev/ttyUSB0 does not exist" in s.lines("#search-title")
-        s.gateway.show_line(search=replace(s.gateway.line().search, reason="The level converter " * 6 + "is off"))
+        s.gateway.show_line(
+            search=replace(s.gateway.line().search, reason="The level converter " * 6 + "is off")
+        )
         s.app.pull()
         assert "is off" in s.lines("#search-title")
 
