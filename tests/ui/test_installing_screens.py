@@ -150,6 +150,9 @@ async def test_the_lines_say_what_is_known_about_each(session):
         assert HEALTH in said
         assert "15 min cycle, this line needs 17 min" in said
         assert "transparent port 10001: 192.0.2.9:40000 for 3 min" in said
+        s.gateway.show_line(transparent=replace(CLIENT, refused=2))
+        s.app.pull()
+        assert "192.0.2.9:40000 for 3 min, 2 others turned away" in s.lines("#line-notes")
         s.gateway.show_line(health="", schedule=FITS, transparent=replace(CLIENT, client=""))
         s.app.pull()
         assert "readouts take 3 min of every 15 min" in s.lines("#line-notes")
