@@ -30,6 +30,9 @@ OFTEN: Final = 0.2
 ALWAYS: Final = 0.9
 """Share from which on a fault has a cause that is there all the time; the rest is what noise makes of it."""
 
+LATELY: Final = 9
+"""Telegrams, three readouts with both repeats, that tell what became of a meter that was well before."""
+
 MOST: Final = 0.5
 
 LINE_FEW: Final = 8
@@ -143,6 +146,11 @@ class Patient:
 
     def count(self, *faults: Fault) -> int:
         return sum(self.faults[fault] for fault in faults)
+
+    @property
+    def telegrams(self) -> list[Sample]:
+        """Its latest telegrams, whole or broken."""
+        return [s for s in self.asked(Asked.DATA) if s.fault is not Fault.SILENCE][-LATELY:]
 
     def asked(self, what: Asked) -> list[Sample]:
         return [sample for sample in self.samples if sample.asked is what]
@@ -346,7 +354,7 @@ def _noisy(case: Case) -> Finding | None:
     if not answers or not spread:
         return None
     kinds = Counter(str(beat.fault) for beat in beats if beat.fault in _BROKEN)
-    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) or "none disturbed"
+    counted = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common()) or "none disturbed"
     return Finding(
         Severity.WARNING,
         "",
@@ -524,7 +532,7 @@ def _endless(patient: Patient) -> Finding | None:
 def _broken(patient: Patient) -> Finding | None:
     """Every telegram, or every answer at all, is broken: in which way?"""
     acknowledged = [s for s in patient.samples if s.asked is not Asked.DATA and s.fault is not Fault.SILENCE]
-    data = [s for s in patient.asked(Asked.DATA) if s.fault is not Fault.SILENCE]
+    data = patient.telegrams
     if _all_broken(acknowledged) and not any(sample.fault in _GOOD for sample in data):
         if sum(sample.after_garbage for sample in acknowledged) >= MOST * len(acknowledged):
             return _of(
@@ -566,7 +574,7 @@ def _often_broken(patient: Patient) -> Finding | None:
     number = patient.count(*_BROKEN)
     if number < max(FEW, OFTEN * patient.heard):
         return None
-    kinds = ", ".join(f"{patient.count(fault)} {fault}" for fault in _BROKEN if patient.count(fault))
+    kinds = ", ".join(f"{patient.count(fault)} x {fault}" for fault in _BROKEN if patient.count(fault))
     return _of(
         patient,
         DISTURBED,
@@ -648,7 +656,7 @@ def _single_bits(samples: Sequence[Sample]) -> bool:
 
 
 def _always_broken(patient: Patient) -> bool:
-    return _all_broken([s for s in patient.asked(Asked.DATA) if s.fault is not Fault.SILENCE])
+    return _all_broken(patient.telegrams)
 
 
 def _is_slow(patient: Patient) -> bool:

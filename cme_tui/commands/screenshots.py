@@ -9,17 +9,20 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from core import demo
 from core.config_file import ConfigFile
+from core.diagnosis import LineDiagnosis, LineTraceEntry, Statistics
 from core.facade import RunOptions
 from core.launch import RunningGateway, open_gateway
+from core.searching import SearchState
 from core.secrets import Secrets
-from core.snapshot import LineState, Snapshot
+from core.snapshot import LineState, ScheduleView, Snapshot
 from core.statedir import StateDir
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from cme_tui.app import CmeApp
     from cme_tui.terminal import Profile
     from core.facade import Gateway
+
+T = TypeVar("T")
 
 SMALL: Final = (80, 24)
 LARGE: Final = (120, 40)
@@ -51,6 +56,18 @@ class Shot:
     size: tuple[int, int]
     keys: tuple[str, ...] = ()
     profile: Profile = "rich"
+    until: Callable[[Snapshot], bool] | None = None
+    """Whether what the keys began has come to its end; None where it has at once."""
+
+
+def _are_read(seen: Snapshot) -> bool:
+    return all(meter.last_reading_ms == NOON_MS for meter in seen.meters)
+
+
+def _are_read_again_and_searched(seen: Snapshot) -> bool:
+    sweep, search = seen.lines[0].sweep, seen.lines[0].search
+    read = sweep is not None and sweep.finished_ms is not None
+    return read and search is not None and search.state is SearchState.DONE
 
 
 SHOTS: Final = (
@@ -73,7 +90,17 @@ SHOTS: Final = (
     Shot("events", SMALL, ("f7",)),
     Shot("events-detail", SMALL, ("f7", "enter")),
     Shot("help", LARGE, ("f6", "f1")),
+    Shot("lines", SMALL, ("f6", "R", "f2", "l"), until=_are_read),
+    Shot(
+        "search",
+        SMALL,
+        ("f6", "R", "f2", "f6", "f", "right", *["down"] * 5, "enter", *["backspace"] * 3, "9", "enter", "s"),
+        until=_are_read_again_and_searched,
+    ),
+    Shot("doctor", SMALL, ("f6", "b")),
+    Shot("line-trace", SMALL, ("f6", "b", "t", "home", *["down"] * 3)),
 )
+"""In this order: what the last ones have the gateway do shows in those after them."""
 
 
 def run(directory: Path) -> int:
@@ -113,10 +140,30 @@ class _Posing:
 
     def snapshot(self) -> Snapshot:
         seen = self._gateway.snapshot()
-        return replace(seen, dlms=replace(seen.dlms, port=4059), state_dir="/var/lib/cme-tui/demo")
+        lines = tuple(replace(line, schedule=_costing(line.schedule)) for line in seen.lines)
+        return replace(
+            seen, dlms=replace(seen.dlms, port=4059), state_dir="/var/lib/cme-tui/demo", lines=lines
+        )
 
     def secrets(self) -> Secrets:
         return POSED
+
+    def diagnosis(self, line: str) -> Future[LineDiagnosis]:
+        return self._posed(self._gateway.diagnosis(line), _measured)
+
+    def line_trace(self, line: str, after: int) -> Future[tuple[LineTraceEntry, ...]]:
+        return self._posed(self._gateway.line_trace(line, after), _timed)
+
+    def _posed(self, answer: Future[T], pose: Callable[[T], T]) -> Future[T]:
+        """That answer without what was measured."""
+        posed: Future[T] = Future()
+
+        def take(done: Future[T]) -> None:
+            posed.set_result(pose(done.result()))
+
+        answer.add_done_callback(take)
+        self.asked.append(posed)
+        return posed
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._gateway, name)
@@ -128,6 +175,25 @@ class _Posing:
             return answer
 
         return ask
+
+
+def _costing(schedule: ScheduleView | None) -> ScheduleView | None:
+    return schedule and replace(schedule, cost_s=7.0)
+
+
+def _measured(found: LineDiagnosis) -> LineDiagnosis:
+    meters = tuple(replace(meter, statistics=_delayed(meter.statistics)) for meter in found.meters)
+    return replace(found, statistics=_delayed(found.statistics), load=0.02, meters=meters)
+
+
+def _delayed(counted: Statistics) -> Statistics:
+    return replace(counted, delay_min_s=0.038, delay_mean_s=0.041, delay_max_s=0.047)
+
+
+def _timed(entries: tuple[LineTraceEntry, ...]) -> tuple[LineTraceEntry, ...]:
+    return tuple(
+        replace(entry, time_ms=NOON_MS + 400 * entry.id, delay_s=entry.delay_s and 0.041) for entry in entries
+    )
 
 
 def _start(place: Path) -> RunningGateway:
@@ -151,6 +217,8 @@ async def _take(shot: Shot, gateway: _Posing) -> str:
         for key in shot.keys:
             await pilot.press(key)
             await _settled(app, pilot, gateway)
+        while shot.until and not shot.until(gateway.snapshot()):  # noqa: ASYNC110  # the gateway has another loop
+            await asyncio.sleep(0.1)
         app.pull()
         await _settled(app, pilot, gateway)
         return app.export_screenshot(title="cme-tui")

@@ -15,6 +15,7 @@ from core.config import ConfigError
 from core.errors import CmeError
 from core.mbus.address import AddressError, SecondaryAddress, parse_address
 from core.mbus.effort import span
+from core.mbus.transport import BAUD_RATES
 from core.serials import parse_serials
 
 _LOOK_S: Final = 0.5
@@ -57,7 +58,13 @@ def add_parser(meters: Any, place: argparse.ArgumentParser) -> None:
         "--range", metavar="A-B", default="1-250", help="primary addresses, 1-250 where not given"
     )
     parser.add_argument(
-        "--baud", type=int, metavar="N", nargs="+", default=[], help="rates to search at, bit/s"
+        "--baud",
+        type=int,
+        metavar="N",
+        nargs="+",
+        choices=BAUD_RATES,
+        default=[],
+        help="rates to search at, bit/s",
     )
     parser.add_argument(
         "--mask", metavar="MASK", default="FFFFFFFF", help="12FFFFFF or 12FFFFFF.HYD, F for any digit"
@@ -221,8 +228,10 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
     if arguments.secondary or not arguments.primary:
         methods.append("secondary")
     first, _, last = arguments.range.partition("-")
-    if not (first.isdigit() and last.isdigit()):
-        raise ConfigError(f"The range {arguments.range!r} is none of primary addresses: write 1-250.")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 250):
+        raise ConfigError(
+            f"The range {arguments.range!r} is none of primary addresses: write two numbers up to 250, such as 1-250."
+        )
     try:
         mask = parse_address(arguments.mask)
     except AddressError as error:

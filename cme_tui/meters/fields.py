@@ -19,11 +19,11 @@ _FLAGS: Final = ("enabled",)
 _TEXTS: Final = ("name", "line", "url", "transparent_host", "interval")
 
 
-def line_fields(line: LineConfig | None) -> list[Field]:
-    """Those of a line, or of a new one."""
+def line_fields(line: LineConfig | None, called: str) -> list[Field]:
+    """Those of a line, or of a new one, which is called so unless it gets a name."""
     now = line or LineConfig()
     return [
-        _field("line", "name", "Name", now.name, "How the line is called; unique.", empty="(line 1, line 2, ...)"),
+        _field("line", "name", "Name", now.name, "How the line is called; unique.", empty=f"({called})"),
         _field(
             "line",
             "url",

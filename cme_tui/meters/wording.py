@@ -88,5 +88,7 @@ def notes(line: LineView, now_ms: int, coarse: bool) -> list[Span]:
     if port is not None and not port.listening:
         said.append((f"! transparent port {port.port}: {port.reason}", "warn"))
     elif port is not None and port.client:
-        said.append(f"transparent port {port.port}: {port.client} for {age(port.since_ms, now_ms, coarse)}")
+        turned_away = f", {count(port.refused, 'other')} turned away" if port.refused else ""
+        held = age(port.since_ms, now_ms, coarse)
+        said.append(f"transparent port {port.port}: {port.client} for {held}{turned_away}")
     return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from textwrap import wrap
 from typing import ClassVar
 
@@ -31,8 +33,12 @@ class LineScreen(FormScreen):
         Binding("s", "save", "Save", tooltip="save the line; it holds at once"),
     ]
 
-    def __init__(self, line: LineConfig | None = None) -> None:
-        super().__init__(line_fields(line))
+    def __init__(self, line: LineConfig | None, taken: Collection[str]) -> None:
+        """`taken` are the names of the lines that there are."""
+        self._called = (
+            line.name if line else next(n for i in itertools.count(1) if (n := f"line {i}") not in taken)
+        )
+        super().__init__(line_fields(line, self._called))
         self._line = line.name if line else None
 
     def heading(self) -> Line:
@@ -55,7 +61,8 @@ class LineScreen(FormScreen):
             self.run_worker(self._save())
 
     async def _save(self) -> None:
-        texts = self.differing if self._line is not None else self.values
+        name = self.values["name"] or self._called
+        texts = self.differing if self._line is not None else {**self.values, "name": name}
         if self._line is not None and not texts:
             self.cme.say("Nothing is changed; Esc goes back")
             return
@@ -63,7 +70,6 @@ class LineScreen(FormScreen):
         if not await self.cme.answer(future, "Saving"):
             self.refuse(future.exception())
             return
-        name = self.values["name"] or "the line"
         self.saved()
         self.cme.pull()
         self.cme.say(f"● {name} is saved; its state stands in the list of lines", "good")

@@ -107,13 +107,12 @@ class LineTraceScreen(FilteredScreen):
             return (
                 self._trace.error or "Nothing went over the line yet; r on the Meters screen reads a meter."
             )
-        answer = f"{entry.fault}: {entry.answer_meaning}" if entry.fault else entry.answer_meaning
         echo = ", echoed" if entry.echo else ""
         found = self._diagnosis.value
         file = f" Recording to {found.recording}." if found is not None and found.recording else ""
         return (
             f"{entry.purpose} at {entry.baud} baud: {entry.request_meaning}{echo} -> "
-            f"{answer.strip(': ') or 'nothing'}.{file}"
+            f"{entry.answer_meaning}.{file}"
         )
 
     def offered(self) -> list[tuple[str, str, str]]:

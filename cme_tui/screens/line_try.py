@@ -103,8 +103,7 @@ class LineTryScreen(GatewayScreen):
         entry = self._entry
         who = entry.meter or entry.address or "no meter"
         after = "" if entry.delay_s is None else f" after {entry.delay_s * 1000:.0f} ms"
-        answer = (f"✗ {entry.fault}", "bad") if entry.fault else entry.answer_meaning
-        meaning = f" {entry.answer_meaning}" if entry.fault and entry.answer_meaning else ""
+        answer = (f"✗ {entry.answer_meaning}", "bad") if entry.fault else entry.answer_meaning
         which = "request" if self._request else "answer"
         return [
             (
@@ -116,6 +115,6 @@ class LineTryScreen(GatewayScreen):
                 ),
             ),
             (f" asked: {entry.request_meaning}", ("  (echoed)" if entry.echo else "", "faint")),
-            (" heard: ", answer, f"{meaning}{after}"),
+            (" heard: ", answer, after),
             ((f" the {which}, {count(len(self._bytes), 'byte')}:", "faint"),),
         ]

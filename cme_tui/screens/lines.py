@@ -86,7 +86,7 @@ class LinesScreen(GatewayScreen):
         self.action_change()
 
     def action_add(self) -> None:
-        self.cme.push_screen(LineScreen())
+        self.cme.push_screen(LineScreen(None, [line.name for line in self.cme.current.lines]))
 
     def action_change(self) -> None:
         here = self.here
@@ -94,7 +94,7 @@ class LinesScreen(GatewayScreen):
             (each for each in self.cme.gateway.config().lines if here and each.name == here.name), None
         )
         if config is not None:
-            self.cme.push_screen(LineScreen(config))
+            self.cme.push_screen(LineScreen(config, ()))
 
     def action_find(self) -> None:
         if self.here is not None:

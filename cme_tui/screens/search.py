@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from cme_tui.meters.wording import RESTING, STATES, VERDICTS, found, installable, progress
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.commission import Target, commission
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import fitting
@@ -50,7 +51,9 @@ class SearchScreen(GatewayScreen):
         "Tab, tells what could not be searched or told apart, in full below it.\n"
         "i installs all that was found and is not installed yet, or only what Space has marked; it asks first. Enter "
         "gives a meter its name. p has the search rest and go on, x ends it and keeps what was found; p goes on with "
-        "it later. n begins another one, which replaces this list."
+        "it later. n begins another one, which replaces this list.\n"
+        "w tells the meter under the cursor something, also before it is installed: another primary address or baud "
+        "rate, the time, an application reset or select. It is read again to see whether it did."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -69,6 +72,7 @@ class SearchScreen(GatewayScreen):
         Binding("p", "pause", "Pause", tooltip="have the search rest, or go on with it"),
         Binding("x", "stop", "Stop", tooltip="end the search; what it found stays"),
         Binding("n", "new", "New", tooltip="begin another search on this line"),
+        Binding("w", "tell", "Write", tooltip="give it an address, a baud rate, the time, or reset it"),
         Binding(
             "tab", "other", show=False, priority=True, key_display="Tab", tooltip="to the troubles, and back"
         ),
@@ -138,7 +142,7 @@ class SearchScreen(GatewayScreen):
         elif view.state in RESTING:
             idle |= {"x"} if view.state is SearchState.STOPPED else set()
         if view is None or not view.meters:
-            idle |= {"Enter", "Space"}
+            idle |= {"Enter", "Space", "w"}
         if view is None or not installable(view):
             idle |= {"i", "Space"}
         if view is not None and view.state not in (SearchState.DONE, SearchState.STOPPED):
@@ -149,7 +153,7 @@ class SearchScreen(GatewayScreen):
             for key, label, action in super().offered()
             if key not in idle
         ]
-        return fitting(keys, self.size.width, ("Space", "F12", "Enter"))
+        return fitting(keys, self.size.width, ("Space", "F12", "Enter", "w"))
 
     def unsaved(self) -> str:
         number = len(self._names)
@@ -234,6 +238,22 @@ class SearchScreen(GatewayScreen):
         question = f"Name of {_described(meter)}. Where is it, what does it measure?"
         wrong = _wrong_name
         self.cme.push_screen(AskScreen(question, self._called(meter), wrong=wrong), answered)
+
+    def action_tell(self) -> None:
+        meter, line = self._here, self._line_view
+        if meter is None or line is None or self._on_troubles:
+            return
+        if meter.verdict is Verdict.MISSING:
+            self.cme.say(f"{meter.address} was not found, so it cannot be told anything")
+        elif not meter.installed and meter.baud != line.baud:
+            self.cme.say(
+                f"It speaks at {meter.baud} baud, {line.name} at {line.baud}: install it first, then w tells it"
+            )
+        else:
+            name = (
+                self._called(meter) or f"{meter.manufacturer} {meter.medium}".strip() or meter.identification
+            )
+            commission(self.cme, Target(self._line, meter.address, name, meter.installed))
 
     def action_install(self) -> None:
         view = self.view
@@ -324,6 +344,7 @@ class SearchScreen(GatewayScreen):
         if view is None:
             return [(title,)]
         bar_cells = 20 if self.size.width < 100 else 40
+        reason = wrap(view.reason, max(20, self.size.width - 2))
         rests = view.state in RESTING
         ran = "" if rests else f"  after {age(view.started_ms, view.finished_ms or now_ms, coarse)}"
         missing = sum(meter.verdict is Verdict.MISSING for meter in view.meters)
@@ -332,7 +353,8 @@ class SearchScreen(GatewayScreen):
         return [
             (title, "  ", STATES[view.state], numbers, lost, (ran, "faint")),
             (" ", *progress(view, bar_cells, coarse)),
-            ((f" {view.reason or view.step}", "warn" if view.reason else "faint"),),
+            *(((f" {text}", "warn"),) for text in reason),
+            *([] if reason else [((f" {view.step}", "faint"),)]),
         ]
 
     def _row(self, meter: FoundMeter) -> Row:

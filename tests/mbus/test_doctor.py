@@ -114,6 +114,22 @@ def test_the_verdict_does_not_depend_on_the_baud_rate(trouble: str, baud: int) -
 
 
 @fast
+async def test_meters_that_break_after_they_were_well_are_named_and_not_the_line() -> None:
+    """What both were before does not make noise of it."""
+    async with rig() as line:
+        assert isinstance(line.bus, SimulatedBus)
+        await line.sweep(6)
+        line.bus.meters[2].misfortune = Misfortune(twin=True)
+        line.bus.meters[3].misfortune = Misfortune(cut=20)
+        await line.sweep(3)
+        assert await line.faults() == {(THIRD, TWO), ("meter 4", CUT_OFF)}
+        for meter in line.bus.meters[2:4]:
+            meter.misfortune = Misfortune()
+        await line.sweep(40)
+        assert await line.faults() == HEALTHY
+
+
+@fast
 async def test_a_meter_that_speaks_fcb_wrong_is_named() -> None:
     """One that sends its old telegram again is noticed by reading, the others by a check."""
     for kind in ("stuck", "ignored", "lost"):

@@ -85,7 +85,7 @@ def _entry(number: int) -> LineTraceEntry:
         fault=fault,
         delay_s=0.0613 + number / 1000,
         request_meaning=f"SND_NKE {address}" if begins else f"REQ_UD2 {address} FCB 1",
-        answer_meaning="acknowledgement" if begins else "" if fault else f"RSP_UD from {address}, 9 records",
+        answer_meaning="acknowledgement" if begins else fault or f"RSP_UD from {address}, 9 records",
     )
 
 

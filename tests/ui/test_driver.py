@@ -42,6 +42,9 @@ def test_a_serial_console_is_within_its_budgets(start):
     assert 0 < program.received - before < 40
     switches = (
         ("F6", "Meter id"),
+        ("b", "trouble first"),
+        ("t", "Trace of"),
+        ("F6", "Meter id"),
         ("l", "Connection"),
         ("f", "It takes"),
         ("s", "0 %, 0 probes"),

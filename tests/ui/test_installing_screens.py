@@ -51,6 +51,16 @@ async def test_a_line_is_added_from_the_overview(session):
         assert "192.0.2.10 refuses port 10001: is it switched on?" in s.lines("#line-notes")
 
 
+async def test_a_line_without_a_typed_name_gets_the_one_that_the_form_shows(session):
+    """The next free one."""
+    async with session(lines=0, clients=0) as s:
+        for name in ("line 1", "line 2"):
+            await s.press("l", "a")
+            assert f"({name})" in s.table("#form").text_of(0)
+            await s.press("s", "escape")
+        assert [line.name for line in s.gateway.config().lines] == ["line 1", "line 2"]
+
+
 async def test_only_what_was_changed_of_a_line_is_saved(session):
     """An emptied field is the default again."""
     async with session() as s:
@@ -140,6 +150,9 @@ async def test_the_lines_say_what_is_known_about_each(session):
         assert HEALTH in said
         assert "15 min cycle, this line needs 17 min" in said
         assert "transparent port 10001: 192.0.2.9:40000 for 3 min" in said
+        s.gateway.show_line(transparent=replace(CLIENT, refused=2))
+        s.app.pull()
+        assert "192.0.2.9:40000 for 3 min, 2 others turned away" in s.lines("#line-notes")
         s.gateway.show_line(health="", schedule=FITS, transparent=replace(CLIENT, client=""))
         s.app.pull()
         assert "readouts take 3 min of every 15 min" in s.lines("#line-notes")
@@ -385,6 +398,7 @@ async def test_an_empty_list_offers_what_fills_it(session):
         await s.press("f6")
         assert [key for key, _, _ in s.screen.query_one(KeyBar).keys] == [
             "F1",
+            "b",
             "f",
             "a",
             "i",

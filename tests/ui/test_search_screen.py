@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from recorded import RecordedGateway
-from recorded_installation import FOUND, TROUBLES
+from recorded_installation import FOUND, MISSING, TROUBLES
 from textual import events
 
 from cme_tui.screens.ask import AskScreen
@@ -17,6 +17,7 @@ from cme_tui.screens.overview import OverviewScreen
 from cme_tui.screens.search import SearchScreen
 from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import KeyBar
+from core.mbus.commands import SetPrimaryAddress
 from core.searching import SearchRequest, SearchState
 from core.snapshot import LineState
 
@@ -291,6 +292,33 @@ async def test_the_name_of_an_installed_meter_is_saved_at_once(session):
         assert s.gateway.commands[-1] == "change meter 1 {'name': 'water kitchen 2'}"
 
 
+async def test_a_meter_is_told_something_before_it_is_installed(session):
+    """Two meters of one primary address are sorted out first; what is said of it names the meter."""
+    async with session() as s:
+        await begun(s, number=2)
+        await s.press("down", "w", "enter", *"17", "enter")
+        assert "ELS water at 70112345.ELS.0A.07 on main. Give it primary address 17?" in question(s)
+        await s.press("y")
+        told = f"command main 70112345.ELS.0A.07 {SetPrimaryAddress(17)}"
+        assert s.gateway.commands[-1] == told
+
+
+async def test_a_meter_that_would_not_hear_it_is_not_told(session):
+    """One that is missing, or speaks another rate than its line while the gateway does not know that."""
+    async with session() as s:
+        await begun(s, number=1)
+        view = s.gateway.line().search
+        for meter, why in (
+            (MISSING, "44950146 was not found"),
+            (replace(view.meters[0], installed=False, baud=300), "install it first, then w tells it"),
+        ):
+            s.gateway.show_line(search=replace(view, meters=(meter,)))
+            s.app.pull()
+            await s.press("w")
+            assert isinstance(s.screen, SearchScreen)
+            assert why in s.status
+
+
 async def test_pause_and_go_on(session):
     """p does both, and the state says which holds."""
     async with session() as s:
@@ -325,6 +353,11 @@ async def test_a_search_that_waits_for_the_line_says_why(session):
         await begun(s, state=SearchState.WAITING, reason="/dev/ttyUSB0 does not exist")
         assert "! waits" in s.lines("#search-title")
         assert "/dev/ttyUSB0 does not exist" in s.lines("#search-title")
+        s.gateway.show_line(
+            search=replace(s.gateway.line().search, reason="The level converter " * 6 + "is off")
+        )
+        s.app.pull()
+        assert "is off" in s.lines("#search-title")
 
 
 async def test_the_search_goes_on_when_the_screen_is_left(session):
