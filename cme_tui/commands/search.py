@@ -230,7 +230,7 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
     first, _, last = arguments.range.partition("-")
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 250):
         raise ConfigError(
-            f"The range {arguments.range!r} is none of primary addresses: write two numbers up to 250, such as 1-250."
+            f"The range {arguments.range!r} is none of primary addresses: write 1-250, 0 to 250 at most."
         )
     try:
         mask = parse_address(arguments.mask)
