@@ -10,10 +10,12 @@ from typing import Final
 from core.config import LineConfig
 from core.diagnosis import CheckView, Finding, LineTraceEntry, Severity
 from core.errors import CmeError
+from core.mbus.address import SELECTED
+from core.mbus.frame import snd_nke
 from core.mbus.meaning import answer_meaning, request_meaning
 from core.mbus.recording import Recorder
 from core.mbus.tally import LineTally
-from core.mbus.watch import Try
+from core.mbus.watch import Fault, Try
 from core.meter import Meter
 
 MOST_TRIES: Final = 500
@@ -100,6 +102,8 @@ class Health:
 
 def trace_entry(number: int, item: Try, meter: str) -> LineTraceEntry:
     """A request in words; `meter` is the name of the one that was meant."""
+    # Only a meter that is still selected acknowledges that.
+    nobody = item.fault is Fault.SILENCE and item.request == snd_nke(SELECTED)
     return LineTraceEntry(
         id=number,
         time_ms=item.time_ms,
@@ -111,10 +115,10 @@ def trace_entry(number: int, item: Try, meter: str) -> LineTraceEntry:
         request=item.request,
         received=item.received,
         echo=item.echo,
-        fault="" if item.fault is None else item.fault.value,
+        fault="" if item.fault is None or nobody else item.fault.value,
         delay_s=item.delay,
         request_meaning=request_meaning(item.request),
-        answer_meaning=answer_meaning(item.received, item.fault),
+        answer_meaning="nobody was selected" if nobody else answer_meaning(item.received, item.fault),
     )
 
 

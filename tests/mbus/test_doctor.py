@@ -469,6 +469,16 @@ async def test_the_trace_keeps_the_last_requests_in_words() -> None:
         assert sum(len(entry.received) + len(entry.request) for entry in kept) <= 256 * 1024
 
 
+@fast
+async def test_that_nobody_was_selected_is_no_fault_in_the_trace() -> None:
+    """Only a meter that is still selected acknowledges the reset of its selection."""
+    async with rig(1, secondary=True) as line:
+        await line.sweep()
+        first = (await line.doctor.trace(LINE, 0))[0]
+        assert (first.request_meaning, first.fault) == ("SND_NKE 253", "")
+        assert first.answer_meaning == "nobody was selected"
+
+
 @pytest.mark.parametrize("secondary", [False, True], ids=["primary", "secondary"])
 @pytest.mark.parametrize("trouble", [name for name in MATRIX if "loose" not in name])
 def test_a_recorded_line_gives_the_same_findings_when_it_is_played(
