@@ -155,7 +155,7 @@ async def test_a_search_ends_with_found_missing_and_unexpected(site: Site) -> No
 
 async def test_who_asks_for_a_value_waits_for_one_probe_at_most(site: Site) -> None:
     """On-demand reads go in between the probes, all through a search."""
-    meters = fleet(serials(12))
+    meters = fleet(serials(4))
     installed = sorted(names(meters))[0]
     bus = await site.start(meters, installed)
     assert site.gateway
@@ -163,7 +163,11 @@ async def test_who_asks_for_a_value_waits_for_one_probe_at_most(site: Site) -> N
     await site.read(key)
     asked: list[tuple[int, Future[MeterDetail]]] = []
     # Asked for while a probe waits for an answer that does not come.
-    bus.on_silence = lambda place: asked.append((place, gateway.read_meter(key)))
+    def ask(place: int) -> None:
+        if len(asked) < 3:
+            asked.append((place, gateway.read_meter(key)))
+
+    bus.on_silence = ask
     await asyncio.wrap_future(gateway.start_search(SearchRequest("cellar", mask=NEAR)))
     view = await site.until(done)
     bus.on_silence = lambda _: None
