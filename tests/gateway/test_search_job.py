@@ -162,6 +162,7 @@ async def test_who_asks_for_a_value_waits_for_one_probe_at_most(site: Site) -> N
     gateway, key = site.gateway, site.gateway.snapshot().meters[0].key
     await site.read(key)
     asked: list[tuple[int, Future[MeterDetail]]] = []
+
     # Asked for while a probe waits for an answer that does not come.
     def ask(place: int) -> None:
         if len(asked) < 3:
