@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from core import VERSION, demo, views
+from core import VERSION, alarms, demo, views
 from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
 from core.commissioning import Commissioning
@@ -20,22 +20,19 @@ from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
 from core.cosem.dialect import Dialect
-from core.dlms.limits import ServerLimits
-from core.dlms.observer import SessionView
-from core.dlms.server import DlmsServer
 from core.dlms.xdlms import DataAccessResult
+from core.dlms_port import DlmsPort, DlmsWatch
 from core.doctor import Doctor
 from core.errors import CmeError
 from core.events import EventCode, EventPage, Events, Log
 from core.events.clock import ClockSetter, ClockWatch
 from core.events.meters import LineWatch, MeterWatch, status_of
 from core.events.power import PowerWatch
-from core.events.security import SecurityLog
 from core.events.settings import change_message, changed_settings
 from core.facade import RunOptions
 from core.fleet import NOWHERE, Fleet, Plan
 from core.installation import Installation
-from core.lines import Line, Lines, line_view, misfit
+from core.lines import Line, Lines, line_view
 from core.logical_devices import LogicalDevices, profile_intervals
 from core.mapping import workshop
 from core.mapping.folder import last_change
@@ -46,7 +43,6 @@ from core.mbus.link import Readout
 from core.mbus.telegram import Telegram, TelegramError
 from core.meter import Meter, open_telegram
 from core.outcome import judge
-from core.push.courier import FAILING_AFTER
 from core.push.service import Push
 from core.search import Searches
 from core.secrets import Secrets
@@ -54,7 +50,6 @@ from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
 from core.signature import package_signature
 from core.snapshot import (
-    DlmsView,
     LineState,
     LineView,
     LogEntry,
@@ -66,12 +61,8 @@ from core.snapshot import (
 )
 from core.statedir import StateDir
 from core.store import Origin, Store, StoreError
-from core.trace import DlmsLog
 
 log = logging.getLogger(__name__)
-
-LONGEST_WAIT_S: Final = 10.0
-"""For a value that needs a readout; then temporary-failure. Head-ends give up after 15 s or more."""
 
 _OF_SECURITY: Final = ("dlms.authentication", "dlms.policy")
 """Settings whose changes `Security` tells."""
@@ -135,8 +126,7 @@ class Core:
         self._dialect: Dialect
         self._facts: GatewayFacts
         self._devices: LogicalDevices
-        self._dlms_log: _DlmsWatch
-        self._server: DlmsServer
+        self._port: DlmsPort
         self.store: Store
         self.snapshot: Snapshot
 
@@ -184,6 +174,10 @@ class Core:
         if self._options.demo:
             await demo.make_past(self.store, self._config, self._facts.zone, self._clock.now_ms())
         self._devices = LogicalDevices(self.store, self._facts, self._config)
+        watch = DlmsWatch(self._clock, self._events, self._touch)
+        self._port = DlmsPort(
+            self._config.dlms, self._options, self._devices.directory, self._security, watch
+        )
         await self._install(await self._fleet.plan(self.store, self._config))
         await self._load_mappings(self._config)
         self._devices.show()
@@ -205,11 +199,8 @@ class Core:
         self._parts.push_async_callback(self.searches.close)
         self._lines.use(self._config.lines, self._fleet.on_line)
         await self.searches.open()
-        self._dlms_log = _DlmsWatch(self._clock, self._events, self._touch)
-        self._server = DlmsServer(self._devices.directory, self._security, self._limits(), self._dlms_log)
-        self._parts.push_async_callback(self._server.stop)
-        if self._config.dlms.enabled:
-            await self._server.start(*self._endpoint(self._config))
+        self._parts.push_async_callback(self._port.close)
+        await self._port.start()
         self._publish()
         await self._push.start()
         if {meter.key for meter in self._fleet} != known:
@@ -286,11 +277,11 @@ class Core:
 
     async def trace(self, after: int) -> tuple[TraceEntry, ...]:
         """APDUs after that id; recorded from the first call on, as long as somebody asks."""
-        return await self._dlms_log.trace(after)
+        return await self._port.watch.trace(after)
 
     async def association_log(self) -> tuple[LogEntry, ...]:
         """What happened on the DLMS port lately, oldest first."""
-        return self._dlms_log.events()
+        return self._port.watch.events()
 
     async def read_all(self) -> None:
         """Start a sweep of every line."""
@@ -303,8 +294,7 @@ class Core:
         """What `configure` would make less secure, a sentence or two each. Raises `CmeError` as it would."""
         config = await self.changes.planned(values)
         self._make_facts(config, await self._find_dialect(config))
-        if self._moves(config):
-            await self._server.check(*self._endpoint(config))
+        await self._port.check(config.dlms)
         return lowered(self._security.in_force(self._config), config)
 
     async def misfits(self, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -358,14 +348,14 @@ class Core:
         spoken = await self._find_dialect(config)
         facts = self._make_facts(config, spoken)
         keys = self._security.secrets.meter_keys
-        listens_anew = await self._open_server(config)
+        listens_anew = await self._port.move(config.dlms)
         try:
             try:
                 plan = await self._fleet.plan(self.store, config, moved)
                 await self._security.reload(save, secrets)
             except BaseException:
                 if listens_anew:
-                    await self._reopen_server()
+                    await self._port.move_back()
                 if moved:
                     back = {key: self._fleet.meter(key).config.place for key in moved}
                     await self._fleet.plan(self.store, self._config, back)
@@ -385,9 +375,7 @@ class Core:
             self._spawn(self.store.set_profiles(intervals, facts.zone))
         if changed := [name for name in changed_settings(old, config) if name not in _OF_SECURITY]:
             self._events.log(EventCode.PARAMETERS_CHANGED, change_message(changed))
-        self._server.limits = self._limits()
-        if not config.dlms.enabled:
-            await self._server.stop()
+        await self._port.use(config.dlms)
         before = {meter.key for meter in self._fleet}
         await self._install(plan)
         await self._load_mappings(config)
@@ -398,41 +386,6 @@ class Core:
         if {meter.key for meter in self._fleet} != before:
             await self._push.meters_changed()
         self._publish()  # now: who asked for it looks next
-
-    async def _open_server(self, config: Config) -> bool:
-        """Listen where `config` says; whether that is new. Raises `CmeError`, and then all is as it was."""
-        moves = self._moves(config)
-        if moves:
-            await self._server.start(*self._endpoint(config))
-        return moves
-
-    def _moves(self, config: Config) -> bool:
-        """Whether `config` has the server listen where it does not."""
-        stays = self._server.listening and self._endpoint(config) == self._endpoint(self._config)
-        return config.dlms.enabled and not stays
-
-    async def _reopen_server(self) -> None:
-        """Listen again where the configuration says that stays in force."""
-        try:
-            if self._config.dlms.enabled:
-                await self._server.start(*self._endpoint(self._config))
-            else:
-                await self._server.stop()
-        except CmeError as error:
-            log.error("After a change that failed: %s", error)
-
-    def _endpoint(self, config: Config) -> tuple[str, int]:
-        host, port = self._options.dlms_host, self._options.dlms_port
-        return (config.dlms.host if host is None else host, config.dlms.port if port is None else port)
-
-    def _limits(self) -> ServerLimits:
-        dlms = self._config.dlms
-        return ServerLimits(
-            connections=dlms.max_connections,
-            connections_per_peer=dlms.max_connections,
-            inactivity=dlms.inactivity_timeout,
-            wait=LONGEST_WAIT_S,
-        )
 
     async def _find_dialect(self, config: Config) -> Dialect:
         return await asyncio.to_thread(dialect.find, config.dlms.dialect, self._state.dialects)
@@ -542,8 +495,7 @@ class Core:
 
     def _publish(self) -> None:
         self._publishing = None
-        config, security, offset_ms = self._config, self._security, self._clock.offset_ms
-        host, port = self._endpoint(config)
+        config, offset_ms = self._config, self._clock.offset_ms
         self.snapshot = Snapshot(
             started_ms=self._started_ms + offset_ms,
             clock_offset_ms=offset_ms,
@@ -554,21 +506,11 @@ class Core:
             state_dir=str(self._state.path),
             demo=self._options.demo,
             readout_interval=str(config.readout.interval),
-            dlms=DlmsView(
-                enabled=config.dlms.enabled,
-                host=host,
-                port=self._server.port or port,
-                listening=self._server.listening,
-                reason="" if config.dlms.enabled else "DLMS is switched off in config.toml.",
-                authentication=security.level().name.lower(),
-                policy=security.policy().name.lower().replace("_", "-"),
-                frame_counter=security.frame_counter(),
-                logical_devices=self._devices.count,
-            ),
+            dlms=self._port.view(self._devices.count),
             lines=tuple(map(self._line_view, self._lines)),
             meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
             associations=tuple(
-                views.association_view(session, offset_ms) for session in self._server.sessions()
+                views.association_view(session, offset_ms) for session in self._port.sessions()
             ),
             alarms=tuple(self._alarms()),
             push=self._push.view(),
@@ -588,32 +530,11 @@ class Core:
     def _alarms(self) -> Iterable[str]:
         if reason := self._store_reason or self._events.fault:
             yield reason
-        for line in self._lines:
-            if line.master.state is LineState.DOWN:
-                yield f"Line {line.config.name}: {line.master.reason}"
-            if line.schedule and not line.schedule.fits:
-                yield misfit(line.config.name, line.schedule)
-            if line.transparent and (reason := line.transparent.view().reason):
-                yield f"Line {line.config.name}: {reason}"
+        yield from alarms.of_lines(self._lines)
         yield from self._doctor.alarms()
-        for problem in self._devices.problems:
-            yield f"Mapping {problem}"
-        for meter in self._fleet:
-            if meter.state is MeterState.WRONG_METER:
-                way_out = " If it was replaced, give its new secondary address in config.toml."
-                yield f"{meter.name}: {meter.reason}{way_out}"
-            elif meter.state in (MeterState.NO_KEY, MeterState.WRONG_KEY):
-                yield f"{meter.name}: {meter.reason}"
-            elif meter.reading is not None and meter.mapping is None:
-                way_out = "make one on the OBIS mapping screen (F4) or with 'cme-tui mapping'"
-                yield f"{meter.name}: no mapping fits it, so clients see no values; {way_out}."
-        push = self._push.view()
-        for receiver in push.destinations:
-            if receiver.failures >= FAILING_AFTER:
-                yield f"Push to {receiver.address}: {receiver.reason} {receiver.waiting} wait."
-        for report in push.reports:
-            if report.enabled and report.problem:
-                yield f"Report {report.type}: {report.problem}"
+        yield from (f"Mapping {problem}" for problem in self._devices.problems)
+        yield from alarms.of_meters(self._fleet)
+        yield from alarms.of_push(self._push.view())
 
     async def _tick(self) -> None:
         """What changes without anybody saying so: the time, lines that stay down, counters of connections, alarms."""
@@ -626,7 +547,7 @@ class Core:
             }
             self._line_watch.tick(down, time.monotonic())
             await asyncio.sleep(_TICK_S)
-            clients = self._server.sessions() or self.snapshot.associations
+            clients = self._port.sessions() or self.snapshot.associations
             fraud = self.snapshot.last_fraud_ms != self._last_fraud_ms()
             if clients or fraud or self.snapshot.alarms != tuple(self._alarms()):
                 self._touch()
@@ -636,35 +557,6 @@ class Core:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-class _DlmsWatch(DlmsLog):
-    """Keeps what happens on the DLMS port, and logs as events what a fraud log is for."""
-
-    def __init__(self, clock: Clock, events: Events, touch: Callable[[], None]) -> None:
-        super().__init__(clock.now_ms, touch)
-        self._security_log = SecurityLog(events, time.monotonic)
-
-    def associated(self, session: SessionView) -> None:
-        log.info(
-            "%s: client %s associated with logical device %s", session.peer, session.client_sap, session.sap
-        )
-        super().associated(session)
-
-    def authentication_failed(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
-        text = f"client {client_sap}, device {sap}: {reason}"
-        self._security_log.failed(EventCode.AUTHENTICATION_FAILURE, peer, text)
-        super().authentication_failed(peer, client_sap, sap, reason)
-
-    def not_deciphered(self, peer: str, client_sap: int, sap: int, reason: str) -> None:
-        text = f"client {client_sap}, device {sap}: {reason}"
-        self._security_log.failed(EventCode.DECRYPTION_FAILURE, peer, text)
-        super().not_deciphered(peer, client_sap, sap, reason)
-
-    def replayed(self, peer: str, client_sap: int, sap: int, counter: int, last: int) -> None:
-        text = f"client {client_sap}, device {sap}: counter {counter}, not above {last}"
-        self._security_log.failed(EventCode.REPLAY_ATTACK, peer, text)
-        super().replayed(peer, client_sap, sap, counter, last)
 
 
 async def _logged(work: Awaitable[None]) -> None:

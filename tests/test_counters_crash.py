@@ -18,8 +18,8 @@ from core.counters import fingerprint
 from core.secrets import Secrets, ensure_secrets, load_secrets
 from core.statedir import StateDir
 
-KILLS = 52
-TRANSFER_KILLS = 24
+KILLS = 32
+TRANSFER_KILLS = 14
 
 # Sends and accepts as fast as it can, and changes keys meanwhile. Tells a counter of a client before it is asked for
 # ("try") and when it has been accepted ("in"), and a number to send when it has been given out ("out").

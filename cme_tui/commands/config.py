@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cme_tui.client import ask, change
+from cme_tui.commands.arguments import add_actions, misused, state_dir
 from core.config import Config, ConfigError, load_config, nearest
 from core.config_file import ConfigFile
 from core.cosem import dialect
 from core.cosem.dialect import STANDARD, Dialect
 from core.settings import lowered, plain, settings, typed
 from core.statedir import StateDir
+
+_YES_HELP: Final = "also where that lowers authentication or policy"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    action = add_actions(parser)
+    action("check", help="say what is wrong in config.toml")
+    getting = action("get", help="print settings")
+    getting.add_argument(
+        "key", metavar="TABLE.KEY", nargs="?", help="a table, too; everything where not given"
+    )
+    action("dialects", help="list the dialects for dlms.dialect")
+    changing = action("set", help="change settings, also of a running gateway")
+    changing.add_argument("words", metavar="TABLE.KEY VALUE", nargs="*", default=[])
+    changing.add_argument("--undo", action="store_true", help="take back the last change instead")
+    changing.add_argument("--yes", action="store_true", help=_YES_HELP)
+    resetting = action("reset", help="set settings back to their defaults")
+    resetting.add_argument("keys", metavar="TABLE.KEY", nargs="+")
+    resetting.add_argument("--yes", action="store_true", help=_YES_HELP)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    place = state_dir(arguments)
+    match arguments.action:
+        case "check":
+            return check(place)
+        case "get":
+            return get(place, arguments.key)
+        case "dialects":
+            return list_dialects(place)
+        case "reset":
+            return reset(place, arguments.keys, lower=arguments.yes)
+    if arguments.undo == bool(arguments.words):
+        return misused("cme-tui config set", "give settings with their values, or --undo")
+    if arguments.undo:
+        return undo(place, lower=arguments.yes)
+    return set_values(place, arguments.words, lower=arguments.yes)
 
 
 def check(state_dir: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -22,6 +23,18 @@ _VALUE_WIDTH: Final = 19  # a date and time
 
 class _InputError(Exception):
     """What was given can be read neither as a file nor as hex digits."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("source", metavar="FILE|HEX|-")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--key", metavar="HEX", help="AES key of the meter, 32 hex digits")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code."""
+    return run(arguments.source, as_json=arguments.json, key=arguments.key)
 
 
 def run(source: str, *, as_json: bool, key: str | None) -> int:

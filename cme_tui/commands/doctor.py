@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 _HELP = """\
 Prints for each line a verdict, what is wrong with its evidence, and the meters that something is wrong with. The
@@ -27,16 +26,10 @@ in s. "findings": "severity" (fault, warning, notice), "meter" ("" for the line)
 """
 
 
-def add_parser(actions: Any, place: argparse.ArgumentParser) -> None:
-    """Add `doctor` to the actions of `meters`."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        "doctor",
-        help="what is wrong with a line and its meters",
-        parents=[place],
-        description=_HELP,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the action takes."""
+    parser.description, parser.epilog = _HELP, _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("line", metavar="LINE", nargs="?", help="may be left out: all lines, or the only one")
     parser.add_argument("--all", action="store_true", help="show the meters that are well, too")
     parser.add_argument("--probe", action="store_true", help="ask every meter a few times first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Literal
 
+from cme_tui.commands.arguments import METER, add_gateway, number, state_dir
 from cme_tui.commands.stored import chosen_devices, devices_of
 from cme_tui.event_file import Device, event_csv
 from core.config import load_config
@@ -20,6 +22,43 @@ from core.statedir import StateDir
 from core.store import Origin, StoreReader, open_readonly
 
 _COLUMNS = ("time", "device", "log", "code", "name", "message")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    add_gateway(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--csv", action="store_true", help="for spreadsheets, times with their offset from UTC")
+    parser.add_argument(
+        "--meter",
+        metavar=METER,
+        default=None,
+        help="of this one only; LD is a logical device, 1 the gateway",
+    )
+    parser.add_argument("--log", choices=("standard", "fraud"), default=None)
+    parser.add_argument(
+        "--last", type=number(1, 1_000_000), metavar="N", default=None, help="the newest N only"
+    )
+    parser.add_argument(
+        "--explain",
+        type=number(0, 65535),
+        metavar="CODE",
+        help="print cause of an event code and what to do, no events",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    if arguments.explain is not None:
+        return explain(arguments.explain, as_json=arguments.json)
+    return show(
+        state_dir(arguments),
+        form="json" if arguments.json else "csv" if arguments.csv else "table",
+        meter=arguments.meter,
+        log=arguments.log,
+        last=arguments.last,
+    )
 
 
 def show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import io
 import json
@@ -15,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from cme_tui.commands.arguments import number, port
 from core.config import ConfigError, load_config
 from core.cosem import dialect
 from core.cosem.codes import Codes
@@ -33,6 +35,33 @@ AUTHENTICATION_VARIABLE: Final = "CME_AUTHENTICATION_KEY"
 
 _PATIENCE_S: Final = 10.0
 
+_HELP: Final = """\
+Receives notifications as a head-end system does and prints them, until Ctrl+C: those of a gateway whose [push] names
+this machine and port. A connection is closed in order only when everything in it was printed; else it is reset, and
+the gateway tries again.
+"""
+_MORE: Final = """\
+Keys open ciphered notifications. They come from the state directory of the gateway, from two files, or from the
+environment (CME_ENCRYPTION_KEY, CME_AUTHENTICATION_KEY), 32 hex digits each; never from the command line.
+
+--misbehave KIND[:N][*TIMES],... treats each connection in the next way of the list, from the start again after the
+last one; with --seed in any of them, at random:
+  take           as it should be
+  drop           reset at once
+  delay:SECONDS  read late
+  half:BYTES     reset after so many bytes
+  refuse:SECONDS reset, and not listen for a while
+  hang           taken and never closed
+  lose           taken and printed, then reset: the gateway does not hear that it arrived
+  die            end without a word when the first bytes come
+
+--json prints one object a line:
+  {"received", "source", "type", "gateway", "meter", "setup", "object", "rows" | "events", "ciphered", "report_id"}
+"type" is that of the [[push.report]]. "rows": [{"time", "values": [{"object", "value", "unit"}]}], values as exact
+decimal numbers in text, null where missing. "events": [{"time", "object", "code", "message"}]. on_installation has
+"address" and "system_title" instead. What cannot be read has "type" null, "apdu" in hexadecimal and a "problem".
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
@@ -41,6 +70,39 @@ class KeySource:
     state_dir: Path | None = None
     encryption_file: Path | None = None
     authentication_file: Path | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description, parser.epilog = _HELP, _MORE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--port", type=port, metavar="N", required=True, help="0 for any free port")
+    parser.add_argument("--host", metavar="H", default="0.0.0.0", help="only on this address of the machine")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument(
+        "--keys-from", type=Path, metavar="DIR", help="keys of the gateway with this state directory"
+    )
+    parser.add_argument("--encryption-key-file", type=Path, metavar="FILE")
+    parser.add_argument("--authentication-key-file", type=Path, metavar="FILE")
+    parser.add_argument("--misbehave", metavar="LIST", help="treat connections badly, see below")
+    parser.add_argument("--seed", type=number(0, 2**32), metavar="N", help="misbehave at random")
+    parser.add_argument(
+        "--count", type=number(1, 1_000_000_000), metavar="N", help="end after so many that could be read"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    keys = KeySource(arguments.keys_from, arguments.encryption_key_file, arguments.authentication_key_file)
+    return run(
+        arguments.host,
+        arguments.port,
+        keys,
+        as_json=arguments.json,
+        misbehave=arguments.misbehave,
+        seed=arguments.seed,
+        count=arguments.count,
+    )
 
 
 def run(
@@ -78,8 +140,8 @@ async def _listen(
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(wanted, stop.set)
     printer = _Printer(as_json, count, stop)
     receiver = Receiver(printer.take, keys=keys, codes=codes, behaviours=behaviours)
     await receiver.start(host, port)

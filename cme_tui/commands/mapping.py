@@ -5,12 +5,15 @@ The folder of a running gateway is changed as that of a stopped one; a running g
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from cme_tui.client import ClientError, NoGatewayError, ask
+from cme_tui.commands.arguments import METER, add_actions, state_dir
 from cme_tui.commands.stored import chosen, installed_meters
 from core.config import ConfigError
 from core.mapping import workshop
@@ -23,6 +26,66 @@ from core.statedir import StateDir
 
 _BAD_INPUT = 2
 _FAILURE = 1
+_MAPPING: Final = "FILE|TYPE/MANUFACTURER/VERSION"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    action = add_actions(parser)
+    checking = action("check", help="say what is wrong in mapping files")
+    checking.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    checking.add_argument("--json", action="store_true", help="a list of severity, file, path and text")
+    checking.add_argument(
+        "--meter",
+        metavar=METER,
+        action="append",
+        default=[],
+        help="with the values of this one; may be repeated",
+    )
+    action("list", help="the active mappings")
+    adding = action("add", help="make a mapping file active")
+    adding.add_argument("file", type=Path, metavar="FILE")
+    adding.add_argument(
+        "--replace", action="store_true", help="in the place of the active one for the same meters"
+    )
+    adding.add_argument(
+        "--dry-run", action="store_true", help="only print what each meter would show before and after"
+    )
+    removing = action("remove", help="take an active mapping out")
+    removing.add_argument("mapping", metavar=_MAPPING)
+    action("undo", help="take back the last add or remove")
+    exporting = action("export", help="print an active mapping file")
+    exporting.add_argument("mapping", metavar=_MAPPING)
+    sketching = action(
+        "template",
+        help="print a mapping file with every field of a meter type; without a type, the types in use",
+    )
+    kind = sketching.add_mutually_exclusive_group()
+    kind.add_argument("type", nargs="?", metavar="TYPE/MANUFACTURER/VERSION")
+    kind.add_argument("--meter", metavar=METER, help="the type of this meter")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    place = state_dir(arguments)
+    match arguments.action:
+        case "check":
+            return check(arguments.files, as_json=arguments.json, state_dir=place, meters=arguments.meter)
+        case "list":
+            return list_active(place)
+        case "add" if arguments.dry_run:
+            return preview(place, arguments.file)
+        case "add":
+            return add(place, arguments.file, replace=arguments.replace)
+        case "remove":
+            return remove(place, arguments.mapping)
+        case "undo":
+            return undo(place)
+        case "export":
+            return export(place, arguments.mapping)
+        case "template":
+            return show_template(place, arguments.type, arguments.meter)
+    raise AssertionError(arguments.action)
 
 
 def check(

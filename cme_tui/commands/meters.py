@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from cme_tui.commands import doctor, search
+from cme_tui.commands.arguments import METER, add_actions, state_dir
 
-_METER = "NAME|ID|LD"
 _JSON = "one JSON value instead of text"
 
 _IMPORT_HELP = """\
@@ -31,30 +30,23 @@ The meter is read before, so that no other one is meant, and again afterwards: "
 """
 
 
-def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
-    """Add `meters` to the commands; the actions, for other modules to add theirs."""
-    meters = commands.add_parser("meters", help="installed meters").add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-
-    def action(name: str, does: str, **how: Any) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = meters.add_parser(name, help=does, parents=[place], **how)
-        return parser
-
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    action = add_actions(parser)
     raw = argparse.RawDescriptionHelpFormatter
-    listing = action("list", "the installed meters and their last reading")
+    listing = action("list", help="the installed meters and their last reading")
     listing.add_argument("--json", action="store_true")
-    adding = action("add", "install a meter, also on a running gateway")
+    adding = action("add", help="install a meter, also on a running gateway")
     adding.add_argument("address", metavar="ADDRESS", help="5, 12345678 or 12345678.HYD.25.07")
     adding.add_argument("--line", metavar="LINE", help="may be left out where there is only one")
     adding.add_argument("--name", metavar="NAME")
     adding.add_argument("--baud", type=int, metavar="N", help="bit/s, where it is not that of the line")
     adding.add_argument("--interval", metavar="TEXT", help='"15 min", where it is not that of the gateway')
-    removing = action("remove", "take meters out; their readings stay")
-    removing.add_argument("meters", metavar=_METER, nargs="+")
+    removing = action("remove", help="take meters out; their readings stay")
+    removing.add_argument("meters", metavar=METER, nargs="+")
     importing = action(
         "import",
-        "install the meters of a CSV file",
+        help="install the meters of a CSV file",
         description=_IMPORT_HELP,
         epilog=_IMPORT_JSON,
         formatter_class=raw,
@@ -62,11 +54,11 @@ def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
     importing.add_argument("file", type=Path, metavar="FILE")
     importing.add_argument("--dry-run", action="store_true", help="only say what would be done")
     importing.add_argument("--json", action="store_true", help=_JSON)
-    action("export", "print the installed meters as CSV, without keys")
-    keys = action("keys", "save the keys of a CSV file", description=_KEYS_HELP, formatter_class=raw)
+    action("export", help="print the installed meters as CSV, without keys")
+    keys = action("keys", help="save the keys of a CSV file", description=_KEYS_HELP, formatter_class=raw)
     keys.add_argument("file", type=Path, metavar="FILE")
-    reading = action("read", "read a meter now")
-    reading.add_argument("meter", metavar=_METER)
+    reading = action("read", help="read a meter now")
+    reading.add_argument("meter", metavar=METER)
     reading.add_argument("--json", action="store_true", help=_JSON)
     for name, does, value in (
         ("set-address", "give a meter another primary address", "1..250"),
@@ -75,49 +67,47 @@ def add_parser(commands: Any, place: argparse.ArgumentParser) -> Any:
         ("select", "choose what a meter sends", "subcode, 0..255"),
         ("set-clock", "set the clock of a meter by that of the gateway", ""),
     ):
-        telling = action(name, does, description=_COMMAND_HELP, formatter_class=raw)
-        telling.add_argument("meter", metavar=f"{_METER}|ADDRESS")
+        telling = action(name, help=does, description=_COMMAND_HELP, formatter_class=raw)
+        telling.add_argument("meter", metavar=f"{METER}|ADDRESS")
         if value:
             telling.add_argument("value", type=int, metavar="VALUE", help=value)
         telling.add_argument("--line", metavar="LINE", help="of a meter that is not installed")
         telling.add_argument("--yes", action="store_true", help="do not ask")
         telling.add_argument("--json", action="store_true", help=_JSON)
-    doctor.add_parser(meters, place)
-    search.add_parser(meters, place)
-    return meters
+    doctor.add_arguments(action("doctor", help="what is wrong with a line and its meters"))
+    search.add_arguments(action("search", help="find the meters on a line"))
 
 
-def run(arguments: argparse.Namespace, state_dir: Path) -> int:
-    """Do what the arguments say. Raises `CmeError`."""
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
     from cme_tui.commands import installing, listing, telling
 
+    place = state_dir(arguments)
     match arguments.action:
         case "search":
-            from cme_tui.commands import search
-
-            return search.run(arguments, state_dir)
+            return search.run(arguments, place)
         case "list":
-            return listing.show(state_dir, as_json=arguments.json)
+            return listing.show(place, as_json=arguments.json)
         case "add":
             names = ("line", "name", "baud", "interval")
-            return installing.add(state_dir, arguments.address, {n: getattr(arguments, n) for n in names})
+            return installing.add(place, arguments.address, {n: getattr(arguments, n) for n in names})
         case "remove":
-            return installing.remove(state_dir, arguments.meters)
+            return installing.remove(place, arguments.meters)
         case "import":
             return installing.import_file(
-                state_dir, arguments.file, dry_run=arguments.dry_run, as_json=arguments.json
+                place, arguments.file, dry_run=arguments.dry_run, as_json=arguments.json
             )
         case "export":
-            return installing.export(state_dir)
+            return installing.export(place)
         case "keys":
-            return installing.import_keys(state_dir, arguments.file)
+            return installing.import_keys(place, arguments.file)
         case "doctor":
-            return doctor.run(arguments, state_dir)
+            return doctor.run(arguments, place)
         case "read":
-            return listing.read(state_dir, arguments.meter, as_json=arguments.json)
+            return listing.read(place, arguments.meter, as_json=arguments.json)
     value = getattr(arguments, "value", None)
     return telling.tell(
-        state_dir,
+        place,
         arguments.action,
         arguments.meter,
         value,

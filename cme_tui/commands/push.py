@@ -5,6 +5,7 @@ What was stored is read from the store in both cases; what the gateway has to do
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cme_tui.client import NoGatewayError, ask, change
+from cme_tui.commands.arguments import METER, add_actions, misused, number, port, state_dir
 from cme_tui.commands.listen import as_object, as_text
 from cme_tui.commands.stored import chosen_devices, devices_of
 from cme_tui.event_file import Device
@@ -48,6 +50,8 @@ _LEDGER_COLUMNS: Final = (
     "reason",
 )
 
+_STATES: Final = tuple(state.value for state in NotificationState)
+
 
 class Filter(NamedTuple):
     """Which notifications are wanted; None for all."""
@@ -56,6 +60,97 @@ class Filter(NamedTuple):
     meter: str | None = None
     state: str | None = None
     limit: int | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    action = add_actions(parser)
+    listing = action("list", help="the reports, where they go and what waits")
+    listing.add_argument("--json", action="store_true")
+    listing.add_argument("--ledger", action="store_true", help="the notifications instead, newest first")
+    listing.add_argument(
+        "--report", choices=REPORTS, metavar="REPORT", help="only of this one, with --ledger"
+    )
+    listing.add_argument("--meter", metavar=METER, help="only of this one, 1 for the gateway, with --ledger")
+    listing.add_argument("--state", choices=_STATES, help="only those, with --ledger")
+    listing.add_argument("--limit", type=number(1, 100_000), metavar="N", help="the newest N, with --ledger")
+    sending = action("send", help="make a report now, and send it")
+    testing = action("test", help="send the newest row or event only")
+    again = action("resend", help="send again what lies between two times")
+    changing = action("set", help="change a report")
+    for each in (sending, testing, again, changing):
+        each.add_argument("report", choices=REPORTS, metavar="REPORT", help=", ".join(REPORTS))
+    again.add_argument(
+        "--from", dest="start", required=True, metavar="TIME", help='"2026-01-09" or "2026-01-09 12:00"'
+    )
+    again.add_argument("--to", dest="end", required=True, metavar="TIME", help="included; a day to its end")
+    again.add_argument("--meter", metavar=METER, action="append", default=[], help="may be repeated")
+    trying = action("retry", help="try what waits now")
+    trying.add_argument("ids", type=number(1, 2**53), metavar="ID", nargs="*", default=[])
+    giving_up = action("cancel", help="give up notifications: they are not sent")
+    giving_up.add_argument("ids", type=number(1, 2**53), metavar="ID", nargs="+")
+    one = action("show", help="a notification, decoded")
+    one.add_argument("id", type=number(1, 2**53), metavar="ID")
+    one.add_argument("--json", action="store_true")
+    days = action("completeness", help="what became of each day's rows of a meter")
+    days.add_argument("meter", metavar=METER)
+    days.add_argument("--report", choices=PROFILES, metavar="REPORT", default="load_profile_1")
+    days.add_argument("--month", metavar="YYYY-MM", help="this one where not given")
+    days.add_argument("--json", action="store_true")
+    switch = changing.add_mutually_exclusive_group()
+    switch.add_argument("--enable", dest="enabled", action="store_true", default=None)
+    switch.add_argument("--disable", dest="enabled", action="store_false", default=None)
+    changing.add_argument("--schedule", metavar="TEXT", help='"every 1 h + 5 min", "daily 06:00", ...')
+    changing.add_argument(
+        "--host", metavar="H", help='a HES of its own; "" for the default one, with its port and client SAP'
+    )
+    changing.add_argument("--port", type=port, metavar="N")
+    changing.add_argument("--client-sap", type=number(1, 65535), metavar="N")
+    changing.add_argument(
+        "--last-rows",
+        type=number(0, 1000),
+        metavar="N",
+        help="the newest N rows each time; 0: what is unsent",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    place = state_dir(arguments)
+    match arguments.action:
+        case "list":
+            wanted = Filter(arguments.report, arguments.meter, arguments.state, arguments.limit)
+            if any(wanted) and not arguments.ledger:
+                return misused("cme-tui push list", "--report, --meter, --state and --limit are for --ledger")
+            return show(place, as_json=arguments.json, ledger=arguments.ledger, wanted=wanted)
+        case "send":
+            return send(place, arguments.report)
+        case "test":
+            return test(place, arguments.report)
+        case "resend":
+            return resend(place, arguments.report, arguments.start, arguments.end, arguments.meter)
+        case "retry":
+            return retry(place, arguments.ids)
+        case "cancel":
+            return cancel(place, arguments.ids)
+        case "show":
+            return show_one(place, arguments.id, as_json=arguments.json)
+        case "completeness":
+            return completeness(
+                place, arguments.meter, arguments.report, arguments.month, as_json=arguments.json
+            )
+        case "set":
+            changes = {
+                key: getattr(arguments, key)
+                for key in ("enabled", "schedule", "host", "port", "client_sap", "last_rows")
+                if getattr(arguments, key) is not None
+            }
+            if arguments.host == "":
+                changes = {"port": None, "client_sap": None, **changes}
+            if not changes:
+                return misused("cme-tui push set", "say what to change")
+            return set_report(place, arguments.report, changes)
+    raise AssertionError(arguments.action)
 
 
 def show(state_dir: Path, *, as_json: bool, ledger: bool, wanted: Filter) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
@@ -9,7 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from cme_tui.hes.access import Access
+from cme_tui.commands.arguments import add_gateway, add_server, number, state_dir
+from cme_tui.hes.access import Access, load_access
 from cme_tui.hes.head_end import AccessRefusedError, HeadEnd, HesError, ListedObject
 from cme_tui.hes.values import (
     PROFILE,
@@ -28,6 +30,32 @@ from core.mapping.units import symbol
 _DASHED: Final = re.compile(r"(\d+)-(\d+):(\d+)\.(\d+)\.(\d+)(?:\*(\d+))?")
 
 _Result = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    add_gateway(parser)
+    add_server(parser)
+    parser.add_argument("codes", metavar="OBIS", nargs="+", help="8.0.1.0.0.255 or 8-0:1.0.0")
+    parser.add_argument("--logical-device", type=number(1, 65535), metavar="N", required=True)
+    parser.add_argument(
+        "--class", dest="class_id", type=number(1, 65535), metavar="C", help="interface class"
+    )
+    parser.add_argument("--attribute", type=number(1, 127), metavar="A", default=2, help="2 where not given")
+    parser.add_argument("--client", choices=("public", "management"), default="management")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    return run(
+        load_access(state_dir(arguments), arguments.host, arguments.port),
+        arguments.codes,
+        device=arguments.logical_device,
+        class_id=arguments.class_id,
+        attribute=arguments.attribute,
+        public=arguments.client == "public",
+        as_json=arguments.json,
+    )
 
 
 def run(

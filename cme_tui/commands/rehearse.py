@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import shutil
@@ -14,7 +15,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from cme_tui.hes.access import Access
+from cme_tui.commands.arguments import add_gateway, add_server, number, state_dir
+from cme_tui.hes.access import Access, load_access
 from cme_tui.hes.rehearsal import Outcome, Rehearsal, Step
 
 _COLUMNS: Final = 80
@@ -23,6 +25,22 @@ _WHAT_IT_SHOWS: Final = (
     "The client is gurux-dlms, which others wrote. It shows that a head-end system and the gateway understand each "
     "other; it does not check that the gateway's answers are authentic, so this is no proof of security."
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    add_gateway(parser)
+    add_server(parser)
+    parser.add_argument(
+        "--logical-device", type=number(1, 65535), metavar="N", nargs="+", default=[], help="only these"
+    )
+    parser.add_argument("--quick", action="store_true", help="only the first meter of each type")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    access = load_access(state_dir(arguments), arguments.host, arguments.port)
+    return run(access, arguments.logical_device, quick=arguments.quick, as_json=arguments.json)
 
 
 def run(access: Access, devices: Sequence[int], *, quick: bool, as_json: bool) -> int:

@@ -5,6 +5,7 @@ The gateway's clock stands still and what differs from run to run is set, so the
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import tempfile
@@ -101,6 +102,16 @@ SHOTS: Final = (
     Shot("line-trace", SMALL, ("f6", "b", "t", "home", *["down"] * 3)),
 )
 """In this order: what the last ones have the gateway do shows in those after them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("directory", type=Path, metavar="DIR", nargs="?", default=Path("screenshots"))
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    return run(arguments.directory)
 
 
 def run(directory: Path) -> int:

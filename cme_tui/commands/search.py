@@ -39,16 +39,10 @@ _JSON_HELP: Final = """\
 """
 
 
-def add_parser(meters: Any, place: argparse.ArgumentParser) -> None:
-    """Add `search` to the actions of `meters`."""
-    parser: argparse.ArgumentParser = meters.add_parser(
-        "search",
-        help="find the meters on a line",
-        parents=[place],
-        description=_HELP,
-        epilog=_JSON_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the action takes."""
+    parser.description, parser.epilog = _HELP, _JSON_HELP
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--line", metavar="LINE", help="may be left out where there is only one")
     parser.add_argument("--primary", action="store_true", help="scan primary addresses instead")
     parser.add_argument(

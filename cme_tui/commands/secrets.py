@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import json
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cme_tui.client import change
+from cme_tui.commands.arguments import add_actions, misused, state_dir
 from core.config import ConfigError, load_config
 from core.errors import CmeError
 from core.secrets import (
@@ -26,6 +28,33 @@ from core.statedir import StateDir
 
 _LONGEST: Final = 1024
 """Bytes that are read from stdin; no secret has a tenth of it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    action = add_actions(parser)
+    showing = action("show", help="print password and keys")
+    showing.add_argument("--json", action="store_true")
+    showing.add_argument("--fingerprints", action="store_true", help="only what tells them from others")
+    replacing = action("set", help="change one; its value is asked for, and never on the command line")
+    replacing.add_argument("name", metavar="NAME", help="lls_password, ..._key, or meter_keys.12345678")
+    replacing.add_argument("--stdin", action="store_true", help="the value is the first line of stdin")
+    making = action("generate", help="make new ones at random")
+    making.add_argument("names", metavar="NAME", nargs="*", default=[])
+    making.add_argument("--all", action="store_true", help="password and all keys of the gateway")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    place = state_dir(arguments)
+    match arguments.action:
+        case "show":
+            return show(place, as_json=arguments.json, fingerprints=arguments.fingerprints)
+        case "set":
+            return set_value(place, arguments.name, from_stdin=arguments.stdin)
+    if arguments.all == bool(arguments.names):
+        return misused("cme-tui secrets generate", "give names, or --all")
+    return generate(place, GENERATED if arguments.all else arguments.names)
 
 
 def show(state_dir: Path, *, as_json: bool, fingerprints: bool) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from cme_tui.commands.arguments import port
 from cme_tui.commands.simulate_keys import misfortune_keys
 from core.errors import CmeError
 from core.mbus.recording import RecordedBus, read_recording
@@ -26,6 +29,83 @@ from core.mbus.transport import BAUD_RATES
 
 _HOST = "127.0.0.1"
 _BAUD = 2400
+
+_HELP: Final = """\
+Plays a line of meters, until Ctrl+C: telegrams of real meters whose registers move on, with the times of a wire. In a
+terminal, keys turn misfortunes on and off while it runs; ? lists them.
+"""
+_MORE: Final = """\
+--misfortune NAME[:ARG][@METER], of all meters or of the one with this primary or secondary address (F: any digit):
+  dead               hears and says nothing
+  slow[:SECONDS]     answers late, but in time (0.1)
+  late[:SECONDS]     answers after the time-out (0.6)
+  checksum[:N]       every n-th telegram has a wrong one (1)
+  garbage[:HEX]      bytes in front of every answer (00FF6811)
+  cut[:N]            telegrams break off after n bytes (20)
+  twin               a second meter has the same addresses
+  impostor           its telegrams name another meter
+  fcb[:HOW]          the frame count bit is ignored, stuck or lost (ignored)
+  repeating          announces a further telegram and repeats itself
+  endless            announces further telegrams for ever
+  chatty[:SECONDS]   talks unasked, once in so many (2)
+  address:N          it has this primary address; two with one address collide
+  baud:N             it understands this rate only
+  encrypted[:MODE]   it encrypts in security mode 5 or 7 (5)
+or of the line:
+  echo               the converter repeats what the master sends
+  noise[:SHARE]      that many answers, and the idle line, are disturbed (0.2)
+  broken             the cable is broken
+  loose[:SECONDS]    the cable is whole and broken in turn, for so long (60)
+The same words stand in the URL of a gateway's line: sim:?meters:40&echo&late:0.3@5
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description, parser.epilog = _HELP, _MORE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--tcp", type=port, metavar="PORT", help="serve on 127.0.0.1:PORT, 0 for any free port"
+    )
+    where.add_argument("--pty", action="store_true", help="serve on a new pseudo terminal")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--telegrams", type=Path, metavar="DIR", help="folder of .hex telegrams")
+    who.add_argument(
+        "--meters", type=int, metavar="N", help="a fleet of N meters whose numbers are nearly equal"
+    )
+    who.add_argument("--replay", type=Path, metavar="FILE", help="answer as a recorded line did")
+    parser.add_argument(
+        "--misfortune",
+        action="append",
+        default=[],
+        metavar="NAME[:ARG][@METER]",
+        help="what goes wrong, see below; may be repeated",
+    )
+    parser.add_argument(
+        "--encrypted",
+        type=int,
+        choices=(5, 7),
+        metavar="5|7",
+        help="all meters that can encrypt in this security mode, with keys that are printed",
+    )
+    parser.add_argument("--baud", type=int, help="2400 by default, or that of the recording")
+    parser.add_argument("--fast", action="store_true", help="answer without the wire's delays")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    encrypted = [f"encrypted:{arguments.encrypted}"] if arguments.encrypted else []
+    return run(
+        tcp=arguments.tcp,
+        pty=arguments.pty,
+        telegrams=arguments.telegrams,
+        baud=arguments.baud,
+        fast=arguments.fast,
+        meters=arguments.meters,
+        replay=arguments.replay,
+        items=[*arguments.misfortune, *encrypted],
+    )
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from datetime import datetime
@@ -9,9 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from cme_tui.client import ask
+from cme_tui.commands.arguments import add_gateway, state_dir
 from cme_tui.wording import age, clock_offset, count, lowest, moment
 
 _QUIET = ("ok", "waiting", "disabled")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    add_gateway(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    return run(state_dir(arguments), as_json=arguments.json)
 
 
 def run(state_dir: Path, *, as_json: bool) -> int:

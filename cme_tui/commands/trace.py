@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cme_tui.client import ClientError, connect
+from cme_tui.commands.arguments import add_gateway, state_dir
 from core.dlms.describe import Part, describe
+
+_HELP: Final = """\
+Shows what goes over the DLMS port of the running gateway, until Ctrl+C: each APDU as received (>) or sent (<), with
+the client's address, client and server SAP, protection, size on the wire and meaning, and what happens to
+connections and associations (*). Ciphered APDUs are shown in clear where the gateway could decipher them. Passwords
+and keys are never shown.
+"""
+_JSON_HELP: Final = """\
+--json prints one object a line, either
+  {"trace": {"id", "time", "peer", "client", "logical_device", "sent", "protection", "size", "title", "apdu",
+             "parts": [{"depth", "label", "value", "offset", "length"}]}}
+or
+  {"event": {"id", "time", "peer", "client", "logical_device", "event", "text"}}
+"time" is ISO 8601 in UTC, "protection" is "" for in clear, "apdu" is hexadecimal, at most 4096 bytes, with ** for
+each byte that is not shown. "event" is connected, associated, refused, not deciphered, replay, released or
+disconnected.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.description, parser.epilog = _HELP, _JSON_HELP
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_gateway(parser)
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--peer", metavar="HOST", help="only this client, HOST or HOST:PORT")
+    parser.add_argument("--hex", action="store_true", help="the bytes, too")
+    parser.add_argument("--once", action="store_true", help="end when the gateway has sent an answer")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; the exit code. Raises `CmeError`."""
+    return run(
+        state_dir(arguments),
+        as_json=arguments.json,
+        peer=arguments.peer,
+        with_hex=arguments.hex,
+        once=arguments.once,
+    )
 
 
 def run(state_dir: Path, *, as_json: bool, peer: str | None, with_hex: bool, once: bool) -> int:

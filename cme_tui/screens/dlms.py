@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.polled import Polled
 from cme_tui.screens.apdu import ApduScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
 from cme_tui.screens.rehearsal import rehearsal_screen
@@ -17,8 +17,6 @@ from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, clock, clock_offset, count, lowest, moment
 from core.errors import CmeError
 from core.snapshot import AssociationView, LogEntry, Snapshot, TraceEntry
-
-T = TypeVar("T")
 
 MOST_APDUS: Final = 500
 """That the list keeps; more than a minute of a head-end that reads as fast as it can is no help to anybody."""
@@ -79,11 +77,12 @@ class DlmsScreen(FilteredScreen):
         self._paused = False
         self._clients: tuple[AssociationView, ...] = ()
         self._apdus: deque[TraceEntry] = deque(maxlen=MOST_APDUS)
-        self._log: tuple[LogEntry, ...] = ()
         self._shown_apdus: list[TraceEntry] = []
         self._shown_log: list[LogEntry] = []
-        self._asked_trace: Future[tuple[TraceEntry, ...]] | None = None
-        self._asked_log: Future[tuple[LogEntry, ...]] | None = None
+        self._log: Polled[tuple[LogEntry, ...]] = Polled(lambda: self.cme.gateway.association_log())
+        self._trace: Polled[tuple[TraceEntry, ...]] = Polled(
+            lambda: self.cme.gateway.trace(self._apdus[-1].id if self._apdus else 0)
+        )
 
     def body(self) -> ComposeResult:
         yield Lines(id="server")
@@ -129,7 +128,9 @@ class DlmsScreen(FilteredScreen):
         yield trace
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
-        self._pull()
+        self._log.look()
+        if self._tracing and not self._paused and self._trace.look():
+            self._apdus.extend(self._trace.value or ())
         coarse = self.cme.profile == "basic"
         clients = self._clients = snapshot.associations
         self.query_one("#server", Lines).show(_server(snapshot))
@@ -216,19 +217,6 @@ class DlmsScreen(FilteredScreen):
         except CmeError as error:
             self.cme.say(f"✗ {error}", "bad")
 
-    def _pull(self) -> None:
-        """Ask for what is new and take what has come; the answer to a question may come at a later look."""
-        gateway = self.cme.gateway
-        if self._asked_log is None:
-            self._asked_log = gateway.association_log()
-        if self._asked_log.done():
-            self._log, self._asked_log = _result(self._asked_log), None
-        if self._asked_trace is None and self._tracing and not self._paused:
-            self._asked_trace = gateway.trace(self._apdus[-1].id if self._apdus else 0)
-        if self._asked_trace is not None and self._asked_trace.done():
-            self._apdus.extend(_result(self._asked_trace))
-            self._asked_trace = None
-
     def _show_lower(self) -> None:
         words = self.words
         log, trace = self.query_one("#log", Table), self.query_one("#trace", Table)
@@ -238,9 +226,10 @@ class DlmsScreen(FilteredScreen):
             trace.show_growing([apdu.id for apdu in apdus], lambda index: _apdu_row(apdus[index]))
             shown, total = len(apdus), len(self._apdus)
         else:
-            entries = self._shown_log = [e for e in self._log if all(w in _log_haystack(e) for w in words)]
+            known = self._log.value or ()
+            entries = self._shown_log = [e for e in known if all(w in _log_haystack(e) for w in words)]
             log.show_growing([entry.id for entry in entries], lambda index: _log_row(entries[index]))
-            shown, total = len(entries), len(self._log)
+            shown, total = len(entries), len(known)
         number = f"{shown} of {total}" if words else str(total)
         state: Line = ()
         if self._tracing:
@@ -259,13 +248,6 @@ class DlmsScreen(FilteredScreen):
     def _client_under_cursor(self) -> AssociationView | None:
         cursor = self.query_one("#clients", Table).cursor
         return self._clients[cursor] if cursor < len(self._clients) else None
-
-
-def _result(future: Future[tuple[T, ...]]) -> tuple[T, ...]:
-    try:
-        return future.result()
-    except CmeError:  # the gateway stops, and this screen with it
-        return ()
 
 
 def _server(snapshot: Snapshot) -> list[Line]:

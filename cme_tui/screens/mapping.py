@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -13,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from cme_tui.mapping_rows import about_file, about_type, file_row, names, type_row
+from cme_tui.polled import Polled
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.coach import CoachScreen
 from cme_tui.screens.confirm import ConfirmScreen
@@ -78,9 +77,7 @@ class MappingScreen(FilteredScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: Mappings | None = None
-        self._asked: Future[Mappings] | None = None
-        self._asked_at = 0.0
+        self._lists: Polled[Mappings] = Polled(lambda: self.cme.gateway.mappings(), every=ASK_AGAIN_SECONDS)
         self._files: list[ActiveMapping | MappingError] = []
         self._types: list[TypeInUse] = []
         self._on_types = False
@@ -120,15 +117,15 @@ class MappingScreen(FilteredScreen):
         self.filtered.focus()
 
     def on_screen_resume(self) -> None:
-        self._asked_at = 0.0
+        self._lists.again()
 
     @property
     def filtered(self) -> Table:
         return self.query_one("#types" if self._on_types else "#active", Table)
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
-        self._pull()
-        known, words = self._known or NOTHING, self.words
+        self._lists.look()
+        known, words = self._known, self.words
         every: tuple[ActiveMapping | MappingError, ...] = (*known.problems, *known.active)
         files = self._files = [file for file in every if all(w in _haystack(file) for w in words)]
         types = self._types = [each for each in known.types if all(w in _haystack(each) for w in words)]
@@ -147,7 +144,7 @@ class MappingScreen(FilteredScreen):
         if self.typing:
             return keys
         file, kind = self._file(), self._type()
-        missing = set() if self._known and self._known.last_change else {"u"}
+        missing = set() if self._known.last_change else {"u"}
         missing |= {"d"} if self._on_types else {"r"}
         labels = {"Tab": "Files", "Enter": "Coach"} if self._on_types else {}
         if not self._on_types:
@@ -213,7 +210,7 @@ class MappingScreen(FilteredScreen):
             self.run_worker(self._read(kind.meters))
 
     def action_undo(self) -> None:
-        change = (self._known or NOTHING).last_change
+        change = self._known.last_change
         if change:
             question = f"Take back the last change? {change}; meters show again what they showed before it."
             self._ask_first(question, "Take back", lambda: self._undo(change))
@@ -319,23 +316,17 @@ class MappingScreen(FilteredScreen):
                     await self.cme.read_meter(meter.key)
         finally:
             self._reading = False
-        self._asked_at = 0.0
+        self._lists.again()
         self.update_view()
 
     def _changed(self, sentence: str) -> None:
         self.cme.say(sentence, "good")
-        self._asked_at = 0.0
+        self._lists.again()
         self.cme.pull()
 
-    def _pull(self) -> None:
-        """Ask for the lists now and then, and take them when they have come."""
-        now = time.monotonic()
-        if self._asked is None and now - self._asked_at >= ASK_AGAIN_SECONDS:
-            self._asked, self._asked_at = self.cme.gateway.mappings(), now
-        if self._asked is not None and self._asked.done():
-            asked, self._asked = self._asked, None
-            if asked.exception() is None:  # else the gateway stops, and this screen with it
-                self._known = asked.result()
+    @property
+    def _known(self) -> Mappings:
+        return self._lists.value or NOTHING
 
     def _file(self) -> ActiveMapping | MappingError | None:
         cursor = self.query_one("#active", Table).cursor
@@ -346,7 +337,7 @@ class MappingScreen(FilteredScreen):
         return self._types[cursor] if cursor < len(self._types) else None
 
     def _files_title(self) -> Line:
-        if self._known is None:
+        if self._lists.value is None:
             return ((" Active mappings", "title"), ("  looking ...", "faint"))
         total, bad = len(self._known.active), len(self._known.problems)
         title: Line = ((f" Active mappings {total}", "title"),)
@@ -357,7 +348,7 @@ class MappingScreen(FilteredScreen):
         return title if total or bad else (*title, "  none; a adds a file")
 
     def _types_title(self) -> Line:
-        known = self._known or NOTHING
+        known = self._known
         title: Line = ((f" Meter types in use {len([each for each in known.types if each.kind])}", "title"),)
         return (
             title if known.types else (*title, "  no meter is installed; the Overview (F2) says what to do")
@@ -368,15 +359,13 @@ class MappingScreen(FilteredScreen):
         if self._on_types:
             return about_type(kind) if kind else ""
         if isinstance(file, MappingError):
-            kept = next(
-                (each for each in (self._known or NOTHING).active if each.file.name == file.file), None
-            )
+            kept = next((each for each in self._known.active if each.file.name == file.file), None)
             return f"✗ {file}{'. What it said before is still used.' if kept else ''}"
         return about_file(file) if file else ""
 
     def _loss(self, name: str) -> str:
         """The question before a file is deleted: what its meters lose, and which file serves them then."""
-        known = self._known or NOTHING
+        known = self._known
         active = next((each for each in known.active if each.file.name == name), None)
         if active is None:
             return f"Delete {name}? It cannot be used as it is, so no meter loses anything."

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from cme_tui.polled import Polled
 from cme_tui.push import answers, rows
 from cme_tui.push.wording import REPORTS, label
 from cme_tui.screens.ask import AskScreen
@@ -22,12 +23,14 @@ from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Table
 from cme_tui.wording import count
 from core.config import Report
-from core.errors import CmeError
 from core.snapshot import PushReportView, PushView, Snapshot
 from core.store.outbox import Notification, NotificationState
 
 _GIVES_WAY: Final = ("F12", "h", "r", "c", "x")
 """Keys that are not offered where the row is full, the first one first; all of them work, and F1 names them."""
+
+ASK_AGAIN_SECONDS: Final = 10.0
+"""The ledger is asked for where something has happened, else this seldom."""
 
 
 class PushScreen(FilteredScreen):
@@ -82,10 +85,11 @@ class PushScreen(FilteredScreen):
     def __init__(self) -> None:
         super().__init__()
         self._reports: tuple[PushReportView | None, ...] = ()
-        self._ledger: tuple[Notification, ...] = ()
-        self._shown: Sequence[Notification] = ()
-        self._asked: Future[tuple[Notification, ...]] | None = None
+        self._asked: Polled[tuple[Notification, ...]] = Polled(
+            lambda: self.cme.gateway.ledger(), every=ASK_AGAIN_SECONDS
+        )
         self._asked_at: PushView | None = None
+        self._shown: Sequence[Notification] = ()
 
     def body(self) -> ComposeResult:
         yield Lines(id="destinations")
@@ -125,7 +129,10 @@ class PushScreen(FilteredScreen):
         return self.query_one("#ledger", Table)
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
-        self._pull(snapshot.push)
+        if snapshot.push != self._asked_at:  # else nothing has happened to a notification
+            self._asked_at = snapshot.push
+            self._asked.again()
+        self._asked.look()
         coarse = self.cme.profile == "basic"
         self.query_one("#destinations", Lines).show(rows.destination_lines(snapshot.push, now_ms, coarse))
         known = {report.type: report for report in snapshot.push.reports}
@@ -145,7 +152,8 @@ class PushScreen(FilteredScreen):
             ),
         )
         number = f"{len(shown)} of {len(self._ledger)}" if self.words else str(len(self._ledger))
-        self.show_list_title(((f" Ledger {number}", "title"), ("  newest first", "faint")))
+        problem = (f"  ✗ {self._asked.error}", "bad") if self._asked.error else ("  newest first", "faint")
+        self.show_list_title(((f" Ledger {number}", "title"), problem))
 
     def hint(self) -> Line:
         now_ms = self.cme.clock() + self.cme.current.clock_offset_ms
@@ -343,19 +351,12 @@ class PushScreen(FilteredScreen):
     async def _follow(self, future: Future[Any], doing: str, done: Callable[[Any], str]) -> None:
         if await self.cme.answer(future, doing):
             self.cme.say(f"● {done(future.result())}", "good")
-        self._asked_at = None
+        self._asked.again()
         self.cme.pull()
 
-    def _pull(self, push: PushView) -> None:
-        """Ask for the ledger where something has happened since; the answer may be taken at a later look."""
-        if self._asked is None and push != self._asked_at:
-            self._asked, self._asked_at = self.cme.gateway.ledger(), push
-        if self._asked is not None and self._asked.done():
-            try:
-                self._ledger = self._asked.result()
-            except CmeError as error:
-                self.cme.say(f"✗ {error}", "bad")
-            self._asked = None
+    @property
+    def _ledger(self) -> Sequence[Notification]:
+        return self._asked.value or ()
 
     @property
     def _above(self) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from gateway_process import LIMIT, GatewayProcess
+from command_line import cme_tui
+from gateway_process import GatewayProcess
 from test_core import port_of, serve, simulated
 
 from core.config import load_config
@@ -55,10 +54,7 @@ class Site:
         self.processes.append(await asyncio.to_thread(GatewayProcess, self.path))
 
     async def meters(self, *arguments: str) -> CompletedProcess[str]:
-        command = [sys.executable, "-m", "cme_tui", "meters", *arguments, "--state-dir", str(self.path)]
-        return await asyncio.to_thread(
-            subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT
-        )
+        return await asyncio.to_thread(cme_tui, "meters", *arguments, "--state-dir", str(self.path))
 
     async def done_meters(self, *arguments: str) -> str:
         done = await self.meters(*arguments)

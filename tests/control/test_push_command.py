@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import cme_tui
 from gateway_process import LIMIT, GatewayProcess, Process
 from recorded import RecordedGateway
 
@@ -29,11 +28,6 @@ KEYS = (
     "waiting",
     "waiting_bytes",
 )
-
-
-def cme_tui(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cme_tui", *arguments]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT)
 
 
 def free_port() -> int:
@@ -65,6 +59,7 @@ class Place:
         deadline = time.monotonic() + 2 * LIMIT
         while not holds():
             assert time.monotonic() < deadline, self.push("list", "--ledger")
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +103,7 @@ def test_from_no_report_to_delivered_and_stopped(place: Place) -> None:
     place.until(lambda: "refuses connections" in place.ledger()[0]["reason"])
     first = place.ledger("--state", "waiting", "--report", "load_profile_1")[0]
     assert (first["id"], first["rows"], first["by_hand"]) == (1, 1, True)
-    assert f"127.0.0.1:{port}: fails since" in place.push("list")
+    place.until(lambda: f"127.0.0.1:{port}: fails since" in place.push("list"))
 
     shown = place.json("show", "1")
     assert shown["content"]["type"] == "load_profile_1"

@@ -13,8 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from command_line import cme_tui
 from dlms_wire import Wire, aarq
 from gateway_process import LIMIT, Process
 
@@ -24,13 +26,6 @@ from core.secrets import GENERATED, load_secrets
 from core.statedir import StateDir, write_atomically
 
 SECRET = "00112233445566778899AABBCCDDEEFF"
-
-
-def cme_tui(*arguments: str, given: str | None = None, **how: object) -> subprocess.CompletedProcess[str]:
-    source = {"stdin": subprocess.DEVNULL, **how} if given is None else {"input": given, **how}
-    return subprocess.run(
-        [sys.executable, "-m", "cme_tui", *arguments], capture_output=True, text=True, timeout=LIMIT, **source
-    )
 
 
 def free_port() -> int:
@@ -52,10 +47,10 @@ class Place:
         self.processes[-1].wait_for("^DLMS server listening on ")
         return self.processes[-1]
 
-    def config(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def config(self, *arguments: str) -> CompletedProcess[str]:
         return cme_tui("config", "set", "--state-dir", str(self.path), *arguments)
 
-    def secrets(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    def secrets(self, *arguments: str, given: str | None = None) -> CompletedProcess[str]:
         return cme_tui("secrets", *arguments, "--state-dir", str(self.path), given=given)
 
     def done(self, *arguments: str) -> str:
@@ -415,9 +410,10 @@ def test_a_secret_that_cannot_be_is_refused_unseen(
 def test_bytes_that_are_no_text_are_refused_unseen(place: Place) -> None:
     """Also where Python is strict about them, whose error would show them."""
     place.secrets("generate", "--all")
-    done = cme_tui(
-        "secrets", "set", "lls_password", "--stdin", "--state-dir", str(place.path),
-        given="hidden\udcff\n", errors="surrogateescape", env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    command = [sys.executable, "-m", "cme_tui", "secrets", "set", "lls_password", "--stdin"]
+    done = subprocess.run(
+        [*command, "--state-dir", str(place.path)], input="hidden\udcff\n", capture_output=True, text=True,
+        errors="surrogateescape", env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}, timeout=LIMIT,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         2,

@@ -7,8 +7,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from command_line import cme_tui
 
 from core.clock import SystemClock
 from core.events import Events
@@ -35,14 +37,8 @@ AUTUMN = 1_792_888_200_000
 """2026-10-25 00:30 UTC, half an hour before summer time ends in Berlin."""
 
 
-def cme_tui(state_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cme_tui", "--state-dir", str(state_dir), "events", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+def events(state_dir: Path, *arguments: str) -> CompletedProcess[str]:
+    return cme_tui("--state-dir", str(state_dir), "events", *arguments)
 
 
 async def _fill(state: StateDir, addresses: tuple[str, ...]) -> None:
@@ -71,7 +67,7 @@ def state_dir(tmp_path: Path) -> Path:
 
 
 def printed(state_dir: Path, *arguments: str) -> list[dict[str, object]]:
-    done = cme_tui(state_dir, "--json", *arguments)
+    done = events(state_dir, "--json", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     objects: list[dict[str, object]] = json.loads(done.stdout)
     return objects
@@ -102,7 +98,7 @@ def test_a_script_gets_one_object_an_event(state_dir: Path) -> None:
 
 def test_a_person_gets_a_table_in_local_time(state_dir: Path) -> None:
     """With the offset from UTC: the hour at the end of summer time comes twice."""
-    lines = cme_tui(state_dir).stdout.splitlines()
+    lines = events(state_dir).stdout.splitlines()
     assert lines[0].split() == ["time", "device", "log", "code", "name", "message"]
     assert lines[1].startswith("2026-10-25 02:30:00+02:00  gateway ")
     assert lines[3].startswith("2026-10-25 02:30:00+01:00  gateway ")
@@ -129,13 +125,13 @@ def test_a_spreadsheet_gets_csv(state_dir: Path) -> None:
 
 def test_a_code_is_explained_without_a_gateway(tmp_path: Path) -> None:
     """Cause, what to do, and the bits of a status byte, for people and for scripts."""
-    said = cme_tui(tmp_path, "--explain", "4004").stdout
+    said = events(tmp_path, "--explain", "4004").stdout
     assert said.startswith(
         "4004 M-Bus status changed to 04h\n\nCause\n  The status byte that the meter sends"
     )
     assert "\n\nWhat to do\n  Check its battery or supply.\n" in said
     assert "  bit 2     1    power low\n" in said
-    explained = json.loads(cme_tui(tmp_path, "--explain", "46", "--json").stdout)
+    explained = json.loads(events(tmp_path, "--explain", "46", "--json").stdout)
     assert (explained["name"], explained["gateway_log"]) == ("Association authentication failure", "fraud")
     assert explained["status"] == []
 
@@ -172,7 +168,7 @@ def test_events_can_be_chosen(state_dir: Path, arguments: tuple[str, ...], codes
 )
 def test_what_does_not_exist_is_bad_usage(state_dir: Path, arguments: tuple[str, ...], says: str) -> None:
     """In one line on stderr that says what there is."""
-    done = cme_tui(state_dir, *arguments)
+    done = events(state_dir, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
@@ -180,7 +176,7 @@ def test_what_does_not_exist_is_bad_usage(state_dir: Path, arguments: tuple[str,
 
 def test_a_gateway_that_never_ran_has_no_events(tmp_path: Path) -> None:
     """The sentence says what to do, and nothing is made."""
-    done = cme_tui(tmp_path, "--json")
+    done = events(tmp_path, "--json")
     assert (done.returncode, done.stdout) == (1, "")
     assert "start the gateway once" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -189,8 +185,8 @@ def test_a_gateway_that_never_ran_has_no_events(tmp_path: Path) -> None:
 def test_an_empty_log_is_said(tmp_path: Path) -> None:
     """An empty list for a script."""
     asyncio.run(_close_new(StateDir(tmp_path)))
-    assert cme_tui(tmp_path).stdout == "There are no events.\n"
-    assert cme_tui(tmp_path, "--json").stdout == "[]\n"
+    assert events(tmp_path).stdout == "There are no events.\n"
+    assert events(tmp_path, "--json").stdout == "[]\n"
 
 
 async def _close_new(state: StateDir) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from command_line import cme_tui
+
 LIMIT = 30.0  # seconds, for anything that a process has to do
 
 
@@ -86,12 +88,7 @@ class GatewayProcess(Process):
 
 def list_meters(state_dir: Path) -> list[dict[str, Any]]:
     """What `cme-tui meters list --json` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cme_tui", "--state-dir", str(state_dir), "meters", "list", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=True,
-    )
+    done = cme_tui("--state-dir", str(state_dir), "meters", "list", "--json")
+    assert done.returncode == 0, done.stderr
     meters: list[dict[str, Any]] = json.loads(done.stdout)
     return meters

@@ -6,8 +6,6 @@ import asyncio
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import cme_tui
 from dlms_wire import Wire, aarq, fetch, get, set_
 from gateway_process import LIMIT, GatewayProcess
 from test_core import Site, port_of, serve, simulated
@@ -48,13 +47,8 @@ class Status(SimulatedMeter):
 
 def events(state_dir: Path) -> list[dict[str, Any]]:
     """What `cme-tui events --json` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cme_tui", "--state-dir", str(state_dir), "events", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=True,
-    )
+    done = cme_tui("--state-dir", str(state_dir), "events", "--json")
+    assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 

@@ -21,8 +21,8 @@ from test_mapping_changes import LITRE, VOLUME_NAME, WATER, Cabinet, entry
 from cme_tui.client import ask
 from core.dlms import axdr
 
-KILLS = 24
-RESTARTS = 4
+KILLS = 12
+RESTARTS = 3
 FILE = "water.json"
 
 _IMPORTS = """

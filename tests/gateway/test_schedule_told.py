@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from command_line import cme_tui
 
 from core.clock import SystemClock
 from core.control import status_json
@@ -77,8 +76,9 @@ async def test_the_commands_tell_it_too(gateway: RunningGateway, tmp_path: Path)
     """`config set` when it has saved the interval, `status` as text and as JSON for as long as it holds."""
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "cme_tui", "--state-dir", str(tmp_path), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        done = cme_tui("--state-dir", str(tmp_path), *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     saved = await asyncio.to_thread(run, "config", "set", "readout.interval", "5 min")
     assert re.search(rf"^{SENTENCE}$", saved, re.MULTILINE)

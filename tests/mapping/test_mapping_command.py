@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import cme_tui
 
 from cme_tui.commands import mapping
 
@@ -50,16 +49,7 @@ def test_warnings_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("line", ["list", "template", "export water.json", "remove water.json", "undo"])
 def test_a_state_directory_that_is_not_there_is_told(tmp_path: Path, line: str) -> None:
     """A wrong name of it does not look like a gateway without mappings, and nothing is made."""
-    command = [
-        sys.executable,
-        "-m",
-        "cme_tui",
-        "mapping",
-        *line.split(),
-        "--state-dir",
-        str(tmp_path / "sate"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = cme_tui("mapping", *line.split(), "--state-dir", str(tmp_path / "sate"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"cme-tui: There is no state directory {tmp_path / 'sate'}; name the gateway's one with --state-dir.\n"
@@ -81,16 +71,6 @@ def test_the_list_shows_what_is_active(tmp_path: Path, capsys: pytest.CaptureFix
     assert err.startswith("z.json: is no valid JSON")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cme_tui", "mapping", "check", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 @pytest.fixture
 def several(tmp_path: Path) -> list[str]:
     """Paths of a good file, one with a doubt, one that is refused, and none."""
@@ -103,7 +83,7 @@ def several(tmp_path: Path) -> list[str]:
 def test_scripts_get_all_findings_in_one_form(several: list[str]) -> None:
     """A list of objects with four texts and no others; exit 0 unless a file is refused, then 2; nothing on stderr."""
     for count, code in ((1, 0), (2, 0), (3, 2), (4, 2)):
-        done = run("--json", *several[:count])
+        done = cme_tui("mapping", "check", "--json", *several[:count])
         assert (done.returncode, done.stderr) == (code, "")
         told = json.loads(done.stdout)
         assert all(list(each) == ["severity", "file", "path", "text"] for each in told)
@@ -117,7 +97,7 @@ def test_scripts_get_all_findings_in_one_form(several: list[str]) -> None:
 
 def test_a_path_leads_to_the_place_in_the_file(several: list[str]) -> None:
     """To a property that is there, of an object that is there."""
-    for each in json.loads(run("--json", *several[:3]).stdout):
+    for each in json.loads(cme_tui("mapping", "check", "--json", *several[:3]).stdout):
         (source,) = [path for path in several if path.endswith(f"/{each['file']}")]
         place: Any = json.loads(Path(source).read_text())
         for name, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", each["path"]):
@@ -126,7 +106,7 @@ def test_a_path_leads_to_the_place_in_the_file(several: list[str]) -> None:
 
 def test_good_files_go_to_stdout_and_others_to_stderr(several: list[str]) -> None:
     """Each file that is refused does not keep the others from being looked at."""
-    done = run(*several)
+    done = cme_tui("mapping", "check", *several)
     assert done.returncode == 2
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["good.json", "doubtful.json"]
     assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [
@@ -139,6 +119,9 @@ def test_good_files_go_to_stdout_and_others_to_stderr(several: list[str]) -> Non
 
 def test_a_check_of_nothing_is_a_mistake() -> None:
     """Exit 2 and a sentence."""
-    done = run()
+    done = cme_tui(
+        "mapping",
+        "check",
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "FILE" in done.stderr

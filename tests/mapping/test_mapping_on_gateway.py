@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from command_line import cme_tui
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from gateway_process import LIMIT, GatewayProcess
+from gateway_process import GatewayProcess
 
 from cme_tui.client import ask
 from cme_tui.commands import mapping
@@ -33,14 +33,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         process.stop()
 
 
-def run(gateway: GatewayProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cme_tui", "mapping", *arguments, "--state-dir", str(gateway.state_dir)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+def run(gateway: GatewayProcess, *arguments: str) -> CompletedProcess[str]:
+    return cme_tui("mapping", *arguments, "--state-dir", str(gateway.state_dir))
 
 
 def mapping_of_kamstrup(gateway: GatewayProcess) -> str:
@@ -143,22 +137,7 @@ def test_before_the_first_readout_there_is_no_template(tmp_path: Path) -> None:
         (("--meter", "cold water"), "cold water: its fields are known after the first good readout"),
         (("water/HYD/37",), "no meter was read yet"),
     ):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "cme_tui",
-                "mapping",
-                "template",
-                *arguments,
-                "--state-dir",
-                str(tmp_path),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        done = cme_tui("mapping", "template", *arguments, "--state-dir", str(tmp_path))
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
 

@@ -13,6 +13,7 @@ def test_the_list_is_up_to_date() -> None:
 
 def test_every_telegram_is_in_the_list() -> None:
     """With a link that leads to its heading."""
+    listed = text()
     for path in TELEGRAMS.glob("*.hex"):
-        assert f"## {path.stem}\n" in text()
-        assert f"[{path.stem}](#" in text()
+        assert f"## {path.stem}\n" in listed
+        assert f"[{path.stem}](#" in listed

@@ -40,9 +40,9 @@ from core.store import Log, open_readonly
 from core.store.outbox import NotificationState
 
 SEED: Final = 20261122
-KILLS: Final = 32
+KILLS: Final = 20
 """Of them so many while the gateway starts."""
-EARLY: Final = 10
+EARLY: Final = 6
 METERS: Final = (16, 17)
 WAYS: Final = "take*6,drop,delay:1,half:0,half:30,half:200,half:700,refuse:0,hang,lose*3,die"
 PASSWORD: Final = b"a password of tests"

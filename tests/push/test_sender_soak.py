@@ -16,7 +16,7 @@ from push_plant import KEYS, Head
 from core.push import notification
 from core.push.behaviour import Behaviour, Kind, parse
 
-KILLS = 32
+KILLS = 20
 MISBEHAVIOURS = parse("take*3,drop,half:50,half:150,half:700,refuse:0,lose,hang,die,delay:0")
 
 # Reads, logs and reports as fast as it can, and sends meanwhile. A body says which rows or events it holds. Prints a

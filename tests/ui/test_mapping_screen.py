@@ -197,7 +197,7 @@ async def test_every_footer_fits_80_columns(session, profile, home):
                 await s.press(key)
                 await fits(s)
             s.gateway.last_change = "water.json was replaced"
-            s.screen._asked_at = 0.0
+            s.screen.on_screen_resume()
             s.app.pull()
         await s.press("a")
         await fits(s)
