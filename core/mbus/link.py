@@ -32,7 +32,7 @@ class Readout:
     """What a meter sent."""
 
     frames: tuple[bytes, ...]  # whole frames as received, one for each telegram
-    started: float  # seconds since 1970-01-01 UTC; where it was begun anew, the last time
+    started: float  # seconds since 1970-01-01 UTC; nothing in it is older
     finished: float
     tries: int  # of the exchange that needed most; 1 if all went well at once
     fcb_fault: str = ""  # how the meter mishandles the frame count bit; "" if it was not seen to
@@ -64,7 +64,7 @@ class Probe:
 class _Doubted(Exception):  # noqa: N818 - an outcome
     """Telegrams of a readout may be missing or changed on their way: it has to be begun anew.
 
-    `single` is the telegram that came where it seems to be the only one.
+    `single` is the telegram that came where it is the only one that the meter sends.
     """
 
     def __init__(self, single: bytes = b"") -> None:
@@ -173,8 +173,8 @@ class Link:
         self._tries = 1
         counts: list[int] = []
         singles = 0
+        started = self._now()
         for _ in range(_BEGINNINGS):
-            started = self._now()
             try:
                 if isinstance(address, PrimaryAddress):
                     frames = await self._read_primary(address, expected)
@@ -182,8 +182,8 @@ class Link:
                     frames = await self._read_secondary(address, expected)
             except _Doubted as doubted:
                 singles += bool(doubted.single)
-                # So it is with a meter that is late each time, and must not be lost for that.
-                sure = singles == _BEGINNINGS and known in (0, 1)
+                # So it is each time with a meter that makes a new telegram for every request: it must not be lost.
+                sure = singles == _BEGINNINGS
                 frames = [doubted.single]
             else:
                 number = len(frames)
@@ -198,13 +198,11 @@ class Link:
 
     def _uncertain(self, address: Address) -> Incomplete:
         if fault := self._fcb_faults.get(address):
-            what = f"has an FCB fault, so that telegrams are missing wherever the line is disturbed: {fault}"
+            what = f"has an FCB fault, so that telegrams are missing wherever a request is repeated: {fault}"
         else:
-            what = (
-                f"was read {_BEGINNINGS} times, but with disturbances after which telegrams may be missing: look for "
-                "a loose or badly shielded wire, or give the meter a larger margin_ms"
-            )
-        return Incomplete(f"Meter {address} {what}.", (), Fault.FCB if fault else None)
+            what = f"was read {_BEGINNINGS} times, each time with repeated requests, after which telegrams may be missing"
+        advice = "Look for a loose or badly shielded wire, or give the meter a larger margin_ms if it answers late."
+        return Incomplete(f"Meter {address} {what}. {advice}", (), Fault.FCB if fault else None)
 
     async def probe(self, address: Address) -> Probe:
         """Find out whether none, one or several meters answer at an address.
@@ -279,25 +277,26 @@ class Link:
         link = self._links.setdefault((self.baud, address.number), _SlaveLink())
         # Taken out for as long as the outcome is open: after a failure or a cancellation the link is reset.
         known, link.fcb = link.fcb, None
-        unchanging, link.unchanging = link.unchanging, False
         fcb = True if known is None else known
         if known is None:
             await self.ask(snd_nke(address.number), is_ack, address)
         frames = await self._read_telegrams(address, address.number, fcb, expected)
-        if frames[0] in link.telegrams and not unchanging:
+        unchanged = frames[0] in link.telegrams
+        if unchanged and not link.unchanging:
             # Nothing at all has changed since, or it is late, or the meter did not hear one of the last requests,
             # since what it sent unasked, or the late acknowledgement of another one, was taken for its answer.
             sure = known is not None and not self._repeated and frames[0] == link.telegrams[0]
             fcb, old = True, frames[0]
             await self.ask(snd_nke(address.number), is_ack, address)
             frames = await self._read_telegrams(address, address.number, fcb, expected, old if sure else b"")
-            unchanging = frames[0] == old
-            if sure and not unchanging:
+            unchanged = frames[0] == old
+            if sure and not unchanged:
                 self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
-        link.telegrams, link.unchanging = (frames[0], *link.telegrams[:1]), unchanging
-        # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
-        # which they cannot be counted, since it encrypts them.
-        if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
+        link.telegrams, link.unchanging = (frames[0], *link.telegrams[:1]), unchanged
+        # A meter with several telegrams is reset before every readout, so that it begins with the first; so is one of
+        # which they cannot be counted, since it encrypts them, and one whose telegram did not change, since an old
+        # one could not be told from a new one.
+        if not unchanged and self._more_follows(frames[0]) is False and address not in self._fcb_faults:
             link.fcb = not fcb
         return frames
 
@@ -421,17 +420,17 @@ class Link:
             return Fault.FCB if frame.kind is Kind.LONG and moved_on(answer.raw, frame.raw) else None
 
         faulty = address in self._fcb_faults
-        complete = not self._repeated or address in self._faithful or (alone and self._counts[address] == 1)
+        single = alone and self._counts[address] == 1
+        complete = single or not self._repeated or address in self._faithful
         if complete and (faulty or not self._doubtful[address]):
             return
-        if faulty and not alone:
+        if faulty:
             raise _Doubted
         again = await self.ask(request, is_answer_of(number), address, remark=moved)
         self._repeated = True
         if again.raw != answer.raw:
             if moved(again):
                 self._note_skipping(address)
-            single = alone and len(again.raw) == len(answer.raw) and not self._more_follows(again.raw)
             raise _Doubted(answer.raw if single else b"")
         self._faithful.add(address)
 

@@ -318,13 +318,14 @@ async def test_stale_telegram_of_a_meter_that_is_stuck_is_not_taken_for_new() ->
 
 @fast
 async def test_meter_whose_telegram_never_changes_is_not_accused() -> None:
-    """A reset brings the same again; that is looked into once and no more."""
+    """A reset brings the same again: from then on it is reset before every readout, and read once."""
     raw = SimulatedMeter([recorded("frame2")], address=5).telegram_at(wall_clock())
     async with running() as line:
         line.bus.instead = lambda frame: Answer(raw if frame.control != 0x40 else ACK)
         for _ in range(4):
             assert not (await line.master.read(WATER)).fcb_fault
-        assert line.bus.heard.count(snd_nke(5)) == 2
+        assert line.bus.heard.count(snd_nke(5)) == 4
+        assert line.bus.heard.count(req_ud2(5, True)) + line.bus.heard.count(req_ud2(5, False)) == 5
         assert line.faults == set()
 
 
