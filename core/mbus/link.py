@@ -426,9 +426,12 @@ class Link:
             return
         if faulty:
             raise _Doubted
-        again = await self.ask(request, is_answer_of(number), address, remark=moved)
+        accept = is_answer_of(number)
+        again = await self.ask(request, accept, address, remark=moved)
         self._repeated = True
-        if again.raw != answer.raw:
+        surplus = FrameReader().feed(bytes(self._exchange.heard.before))  # late answers to the same request
+        others = [each for each in surplus if each.raw != answer.raw and isinstance(each, Frame) and accept(each)]
+        if again.raw != answer.raw or others:
             if moved(again):
                 self._note_skipping(address)
             raise _Doubted(answer.raw if single else b"")
@@ -471,6 +474,9 @@ class Link:
                     if address is not None:
                         self._doubtful[address] = _DOUBTFUL_READOUTS
                 continue
+            heard = self._exchange.heard
+            if address is not None and (heard.fault or heard.before):
+                self._doubtful[address] = self._doubtful.get(address) or 1
             self._repeated = tried > 1
             self._tries = max(self._tries, tried)
             return answer
