@@ -430,7 +430,9 @@ class Link:
         again = await self.ask(request, accept, address, remark=moved)
         self._repeated = True
         surplus = FrameReader().feed(bytes(self._exchange.heard.before))  # late answers to the same request
-        others = [each for each in surplus if each.raw != answer.raw and isinstance(each, Frame) and accept(each)]
+        others = [
+            each for each in surplus if each.raw != answer.raw and isinstance(each, Frame) and accept(each)
+        ]
         if again.raw != answer.raw or others:
             if moved(again):
                 self._note_skipping(address)

@@ -51,8 +51,10 @@ def can_announce(raw: bytes) -> bool:
 
 
 RECORDED = [read_telegrams(path)[0] for path in sorted(TELEGRAMS.glob("*.hex"))]
-SINGLE = [raw for raw in RECORDED if can_announce(raw) and not decode(raw).more_follows]
-
+SINGLE = list(
+    {raw[7:15]: raw for raw in RECORDED if can_announce(raw) and not decode(raw).more_follows}.values()
+)
+"""Of meters of which each has an address of its own."""
 
 FCB_FAULTS: list[FcbFault] = ["", "", "", "ignored", "ignored", "stuck", "lost"]
 
