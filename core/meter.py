@@ -143,8 +143,8 @@ class Meter:
 
     @property
     def telegrams(self) -> int:
-        """How many it sent in its last good readout; 1 before that."""
-        return len(self.reading.telegrams) if self.reading else 1
+        """How many it sent in its last good readout; 0 before that."""
+        return len(self.reading.telegrams) if self.reading else 0
 
     @property
     def enabled(self) -> bool:

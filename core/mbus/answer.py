@@ -62,18 +62,34 @@ def is_answer_of(number: int) -> Accept:
     return accept
 
 
-def verify(answer: Frame, address: Address, wanted: Sequence[SecondaryAddress | None]) -> None:
-    """Raises `WrongMeter` where the telegram names another meter than any of those wanted."""
+def verify(
+    answer: Frame, address: Address, expected: SecondaryAddress | None, first: SecondaryAddress | None
+) -> None:
+    """Raises `WrongMeter` where a telegram names another meter than the one at `address`.
+
+    `expected` is who it is known to be, `first` who sent the telegrams of the readout so far, if any.
+    """
     found = identity_of(answer)
     if found is None:
         return
-    for identity in wanted:
-        if identity is not None and not matches(answer, identity):
-            raise WrongMeter(
-                f"Meter {found} answered at address {address} instead of {identity}: check both addresses.",
-                found,
-                (answer.raw,),
-            )
+    if isinstance(address, SecondaryAddress) and not matches(answer, address):
+        what = (
+            f"Meter {found} answers when {address} is selected. If {address} names itself so in its telegrams, give "
+            f"its primary address instead; else {found} stays selected although it should not: take it off the line."
+        )
+    elif expected is not None and not matches(answer, expected):
+        what = (
+            f"Meter {found} answers at address {address}, where {expected} is expected: was the meter replaced, or "
+            "its address changed? Compare the number on the meter, and correct the list of meters."
+        )
+    elif first and not matches(answer, SecondaryAddress(first.identification, first.manufacturer)):
+        what = (
+            f"Meter {found} answers amid the telegrams of {first} at address {address}: look for two meters with "
+            "the same address, and give one of them another."
+        )
+    else:
+        return
+    raise WrongMeter(what, found, (answer.raw,))
 
 
 def matches(answer: Frame, wanted: SecondaryAddress) -> bool:
@@ -96,19 +112,17 @@ def content_of(answer: Frame) -> bytes:
     return bytes((answer.ci,)) + answer.payload[:counter] + answer.payload[counter + 1 :]
 
 
-def moved_on(disturbed: bytes, repeated: bytes) -> bool:
+def moved_on(first: bytes, repeated: bytes) -> bool:
     """Whether a meter took the repetition of a request for a new one, which is against the frame count bit.
 
-    `disturbed` came first, with a wrong checksum, `repeated` when it was asked for again: the same telegram, but for
-    the disturbed bits. Another length or the next access number tell that it is another telegram.
+    `first` came first, perhaps with a wrong checksum, `repeated` when it was asked for again: the same telegram, but
+    for disturbed bits. Another length or the next access number tell that it is another telegram.
     """
-    if len(disturbed) != len(repeated):
+    if len(first) != len(repeated):
         return True
     counter = _ACCESS_NUMBER.get(repeated[_CI_AT])
-    if counter is None:
-        return False
-    at = _CI_AT + 1 + counter
-    return repeated[at] == (disturbed[at] + 1) & 0xFF
+    at = _CI_AT + 1 + (counter or 0)
+    return counter is not None and at < len(first) - 2 and repeated[at] == (first[at] + 1) & 0xFF
 
 
 def garbled(address: Address | None, disturbances: Sequence[Disturbance], tries: str) -> Garbled:

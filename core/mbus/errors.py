@@ -44,7 +44,7 @@ class WrongMeter(MbusError):  # noqa: N818
 
 
 class Incomplete(MbusError):  # noqa: N818
-    """The telegrams of a readout repeat themselves or never end. `frames` are those that came.
+    """The telegrams of a readout repeat themselves, never end, or some may be missing. `frames` are those that came.
 
     `fault` is `Fault.FCB` where the meter does not follow the frame count bit.
     """

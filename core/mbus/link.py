@@ -20,6 +20,8 @@ from core.mbus.watch import Fault, Purpose, Try, Watch
 log = logging.getLogger(__name__)
 
 _NOISY_TRIES = 20  # for so many tries a line counts as noisy after noise was heard
+_BEGINNINGS = 3  # of one readout at most, until it is sure that it is complete
+_DOUBTFUL_READOUTS = 20  # of a meter, after a telegram of it came with a wrong checksum
 
 Remark = Callable[[Frame], Fault | None]
 """What is wrong with an answer that is accepted all the same."""
@@ -30,7 +32,7 @@ class Readout:
     """What a meter sent."""
 
     frames: tuple[bytes, ...]  # whole frames as received, one for each telegram
-    started: float  # seconds since 1970-01-01 UTC
+    started: float  # seconds since 1970-01-01 UTC; nothing in it is older
     finished: float
     tries: int  # of the exchange that needed most; 1 if all went well at once
     fcb_fault: str = ""  # how the meter mishandles the frame count bit; "" if it was not seen to
@@ -59,8 +61,15 @@ class Probe:
     late: bool = False  # the answer came in the extra time only (`Link.use`)
 
 
-class _Skipped(Exception):  # noqa: N818 - an outcome
-    """Telegrams of a readout may be missing, since the meter does not follow the frame count bit."""
+class _Doubted(Exception):  # noqa: N818 - an outcome
+    """Telegrams of a readout may be missing or changed on their way: it has to be begun anew.
+
+    `single` is the telegram that came where it is the only one that the meter sends.
+    """
+
+    def __init__(self, single: bytes = b"") -> None:
+        super().__init__()
+        self.single = single
 
 
 def telegram_follows(frame: bytes) -> bool | None:
@@ -107,7 +116,9 @@ class Link:
         self._rate_holds = True
         self._links: dict[tuple[int, int], _SlaveLink] = {}  # of baud rate and primary address
         self._fcb_faults: dict[Address, str] = {}
-        self._several: set[Address] = set()  # who sent several telegrams in a readout
+        self._faithful: set[Address] = set()  # who was seen to follow the frame count bit
+        self._counts: dict[Address, int] = {}  # telegrams in the last readout
+        self._doubtful: dict[Address, int] = {}  # readouts for which every telegram is asked for twice
         self._deselected = False
         self._noisy = 0  # tries for which silence is not taken for the absence of a meter
         self._tries = 1
@@ -153,31 +164,45 @@ class Link:
         self._watch(item)
 
     async def read(
-        self, address: Address, expected: SecondaryAddress | None = None, telegrams: int = 1
+        self, address: Address, expected: SecondaryAddress | None = None, telegrams: int = 0
     ) -> Readout:
         """Read all telegrams of one meter, as `Master.read` says."""
-        if telegrams > 1:
-            self._several.add(address)
+        known = telegrams or self._counts.get(address, 0)
+        self._counts[address] = known
+        self._doubtful[address] = max(0, self._doubtful.get(address, 0) - 1)
         self._tries = 1
+        counts: list[int] = []
+        singles = 0
         started = self._now()
-        for _ in range(self._repeats + 1):
+        for _ in range(_BEGINNINGS):
             try:
                 if isinstance(address, PrimaryAddress):
                     frames = await self._read_primary(address, expected)
                 else:
                     frames = await self._read_secondary(address, expected)
-            except _Skipped:
-                continue
-            fault = self._fcb_faults.get(address, "")
-            return Readout(tuple(frames), started, self._now(), self._tries, fault)
-        fault = self._fcb_faults.get(
-            address, "only the last of its telegrams comes when a request is repeated"
-        )
-        raise Incomplete(
-            f"Meter {address} has an FCB fault, so that telegrams are missing wherever the line is disturbed: {fault}.",
-            (),
-            Fault.FCB,
-        )
+            except _Doubted as doubted:
+                singles += bool(doubted.single)
+                # So it is each time with a meter that makes a new telegram for every request: it must not be lost.
+                sure = singles == _BEGINNINGS
+                frames = [doubted.single]
+            else:
+                number = len(frames)
+                sure = number in (known, *counts) or not (known or self._more_follows(frames[-1]))
+                counts.append(number)
+            if sure or len(counts) == _BEGINNINGS:
+                self._counts[address] = len(frames)
+                fault = self._fcb_faults.get(address, "")
+                return Readout(tuple(frames), started, self._now(), self._tries, fault)
+            self.begin_anew(address)
+        raise self._uncertain(address)
+
+    def _uncertain(self, address: Address) -> Incomplete:
+        if fault := self._fcb_faults.get(address):
+            what = f"has an FCB fault, so that telegrams are missing wherever a request is repeated: {fault}"
+        else:
+            what = f"was read {_BEGINNINGS} times, each time with repeated requests, after which telegrams may be missing"
+        advice = "Look for a loose or badly shielded wire, or give the meter a larger margin_ms if it answers late."
+        return Incomplete(f"Meter {address} {what}. {advice}", (), Fault.FCB if fault else None)
 
     async def probe(self, address: Address) -> Probe:
         """Find out whether none, one or several meters answer at an address.
@@ -252,27 +277,26 @@ class Link:
         link = self._links.setdefault((self.baud, address.number), _SlaveLink())
         # Taken out for as long as the outcome is open: after a failure or a cancellation the link is reset.
         known, link.fcb = link.fcb, None
-        unchanging, link.unchanging = link.unchanging, False
         fcb = True if known is None else known
         if known is None:
             await self.ask(snd_nke(address.number), is_ack, address)
-        frames = await self._read_telegrams(address, address.number, fcb, [expected])
-        if frames[0] in link.telegrams and not unchanging:
+        frames = await self._read_telegrams(address, address.number, fcb, expected)
+        unchanged = frames[0] in link.telegrams
+        if unchanged and not link.unchanging:
             # Nothing at all has changed since, or it is late, or the meter did not hear one of the last requests,
             # since what it sent unasked, or the late acknowledgement of another one, was taken for its answer.
             sure = known is not None and not self._repeated and frames[0] == link.telegrams[0]
             fcb, old = True, frames[0]
             await self.ask(snd_nke(address.number), is_ack, address)
-            frames = await self._read_telegrams(
-                address, address.number, fcb, [expected], old if sure else b""
-            )
-            unchanging = frames[0] == old
-            if sure and not unchanging:
+            frames = await self._read_telegrams(address, address.number, fcb, expected, old if sure else b"")
+            unchanged = frames[0] == old
+            if sure and not unchanged:
                 self._note_fcb_fault(address, "it sends its old telegram again until its link is reset")
-        link.telegrams, link.unchanging = (frames[0], *link.telegrams[:1]), unchanging
-        # A meter with several telegrams is reset before every readout, so that it begins with the first; and one of
-        # which they cannot be counted, since it encrypts them.
-        if self._more_follows(frames[0]) is False and address not in self._fcb_faults:
+        link.telegrams, link.unchanging = (frames[0], *link.telegrams[:1]), unchanged
+        # A meter with several telegrams is reset before every readout, so that it begins with the first; so is one of
+        # which they cannot be counted, since it encrypts them, and one whose telegram did not change, since an old
+        # one could not be told from a new one.
+        if not unchanged and self._more_follows(frames[0]) is False and address not in self._fcb_faults:
             link.fcb = not fcb
         return frames
 
@@ -287,7 +311,7 @@ class Link:
             self._deselected = False
             try:
                 await self.ask(select(address), is_ack, address)
-                frames = await self._read_telegrams(address, SELECTED, True, [address, expected])
+                frames = await self._read_telegrams(address, SELECTED, True, expected)
             except WrongMeter:
                 # It may be the late answer of a meter that was asked before.
                 if last:
@@ -307,7 +331,7 @@ class Link:
         address: Address,
         number: int,
         fcb: bool,
-        wanted: list[SecondaryAddress | None],
+        expected: SecondaryAddress | None,
         stale: bytes = b"",
     ) -> list[bytes]:
         """Ask for telegrams until the meter has no more, with the frame count bit toggled for each.
@@ -316,30 +340,33 @@ class Link:
         """
         frames: list[bytes] = []
         seen: set[bytes] = set()
+        first: SecondaryAddress | None = None
 
         def strange(frame: Frame) -> Fault | None:
             outdated = stale and frame.raw != stale
             return Fault.FCB if outdated or content_of(frame) in seen or self._moved_on(frame) else None
 
         while True:
-            answer = await self._ask_telegram(req_ud2(number, fcb), number, address, seen, strange)
+            request = req_ud2(number, fcb)
+            answer = await self._ask_telegram(request, number, address, seen, strange)
             if answer.kind is Kind.ACK:
                 if not frames:
                     raise NoData(f"Meter {address} answers, but has no data to send.")
                 return frames
-            verify(answer, address, wanted)
+            verify(answer, address, expected, first)
             content = content_of(answer)
             if content in seen:
                 raise self._repeats_itself(address, frames, answer)
             more = bool(self._more_follows(answer.raw))
-            self._require_none_skipped(address, answer, several=more or bool(frames))
-            if not frames and (first := identity_of(answer)):
-                wanted = [*wanted, SecondaryAddress(first.identification, first.manufacturer)]
+            if self._moved_on(answer):
+                self._note_skipping(address)
+            alone = not (more or frames) and len(self._disturbed) in (0, len(answer.raw))
+            if self._repeated or self._doubtful[address]:
+                await self._confirm(request, number, address, answer, alone=alone)
+            first = first or identity_of(answer)
             seen.add(content)
             frames.append(answer.raw)
             if not more:
-                if len(frames) > 1:
-                    self._several.add(address)
                 return frames
             if len(frames) == self._most_telegrams:
                 raise Incomplete(
@@ -354,10 +381,12 @@ class Link:
 
         A meter that followed the frame count bit sends the same again.
         """
-        answer = await self.ask(request, is_answer_of(number), address, remark=strange)
+        accept = is_answer_of(number)
+        answer = await self.ask(request, accept, address, remark=strange)
         if answer.kind is Kind.ACK or content_of(answer) in seen:
             self._exchange.distrust(LATEST if answer.kind is Kind.ACK else 0.0)
-            answer = await self.ask(request, is_answer_of(number), address, remark=strange)
+            answer = await self.ask(request, accept, address, remark=strange)
+            self._repeated = True
         return answer
 
     def _repeats_itself(self, address: Address, frames: list[bytes], answer: Frame) -> Incomplete:
@@ -377,19 +406,47 @@ class Link:
     def _moved_on(self, answer: Frame) -> bool:
         return bool(self._disturbed) and answer.kind is Kind.LONG and moved_on(self._disturbed, answer.raw)
 
-    def _require_none_skipped(self, address: Address, answer: Frame, *, several: bool) -> None:
-        """Raises `_Skipped` where the meter took a repetition for a request of its next telegram."""
-        if self._moved_on(answer):
-            self._note_fcb_fault(address, "it sends the next telegram when it is asked to repeat the last")
-            several = several or len(answer.raw) != len(self._disturbed)
-        alone = not several and address in self._several
-        if self._repeated and (alone or (several and address in self._fcb_faults)):
-            raise _Skipped
+    async def _confirm(
+        self, request: bytes, number: int, address: Address, answer: Frame, *, alone: bool
+    ) -> None:
+        """Ask for a telegram once more, where needed; raises `_Doubted` if another one comes, or would come.
+
+        A meter that takes a repetition for a request of its next telegram has skipped one where it was asked
+        repeatedly. And of 256 telegrams that are disturbed one has the right checksum by chance, so who often is
+        disturbed is not believed at once.
+        """
+
+        def moved(frame: Frame) -> Fault | None:
+            return Fault.FCB if frame.kind is Kind.LONG and moved_on(answer.raw, frame.raw) else None
+
+        faulty = address in self._fcb_faults
+        single = alone and self._counts[address] == 1
+        complete = single or not self._repeated or address in self._faithful
+        if complete and (faulty or not self._doubtful[address]):
+            return
+        if faulty:
+            raise _Doubted
+        accept = is_answer_of(number)
+        again = await self.ask(request, accept, address, remark=moved)
+        self._repeated = True
+        surplus = FrameReader().feed(bytes(self._exchange.heard.before))  # late answers to the same request
+        others = [
+            each for each in surplus if each.raw != answer.raw and isinstance(each, Frame) and accept(each)
+        ]
+        if again.raw != answer.raw or others:
+            if moved(again):
+                self._note_skipping(address)
+            raise _Doubted(answer.raw if single else b"")
+        self._faithful.add(address)
+
+    def _note_skipping(self, address: Address) -> None:
+        self._note_fcb_fault(address, "it sends the next telegram when it is asked to repeat the last")
 
     def _note_fcb_fault(self, address: Address, evidence: str) -> None:
         if address not in self._fcb_faults:
             log.warning("Meter %s has an FCB fault: %s.", address, evidence)
         self._fcb_faults[address] = evidence
+        self._faithful.discard(address)
 
     async def ask(
         self,
@@ -416,7 +473,12 @@ class Link:
                 disturbances.append(error)
                 if error.fault is Fault.CHECKSUM:
                     self._disturbed = error.raw
+                    if address is not None:
+                        self._doubtful[address] = _DOUBTFUL_READOUTS
                 continue
+            heard = self._exchange.heard
+            if address is not None and (heard.fault or heard.before):
+                self._doubtful[address] = self._doubtful.get(address) or 1
             self._repeated = tried > 1
             self._tries = max(self._tries, tried)
             return answer

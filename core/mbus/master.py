@@ -117,16 +117,23 @@ class Master:
         address: Address,
         *,
         expected: SecondaryAddress | None = None,
-        telegrams: int = 1,
+        telegrams: int = 0,
         baud: int | None = None,
         extra: float = 0.0,
     ) -> Readout:
         """Read all telegrams of one meter.
 
         For a secondary address the answer's header must agree with it, and with `expected` for any address;
-        fields that are left open there are not compared. `telegrams`: as many as it sent last time; the last one of
-        several is not taken for all of them where a request had to be repeated. A read may be cancelled at any time.
-        Raises `NoAnswer`, `NoData`, `Garbled`, `WrongMeter`, `Incomplete`, and what `session` raises.
+        fields that are left open there are not compared. `telegrams`: as many as it sent last time; 0 where that is not
+        known.
+
+        A readout that may lack telegrams is begun anew, with a reset of the meter's link: where a request was
+        repeated and the meter does not follow the frame count bit, or its number of telegrams is not that of last
+        time. Another number is believed when it comes twice; so is that of a meter which announces a telegram and
+        then acknowledges instead of sending it: what it sent is right, and there is no more to be had.
+
+        A read may be cancelled at any time. Raises `NoAnswer`, `NoData`, `Garbled`, `WrongMeter`, `Incomplete`, and
+        what `session` raises.
         """
         async with self.session(baud, extra) as link:
             return await link.read(address, expected, telegrams)

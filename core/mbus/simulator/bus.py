@@ -145,7 +145,7 @@ class SimulatedBus:
             index = self._random.choice(chatty)
             meter = self._slaves[index].meter
             pause = meter.misfortune.chatty / len(chatty)
-            return pause, Answer(meter.telegram_at(self._clock()), speakers=frozenset((index,)))
+            return pause, Answer(meter.telegram_at(self._clock() + pause), speakers=frozenset((index,)))
         if not share:
             return None
         return self._random.uniform(0.1, 2.0) / share, Answer(
