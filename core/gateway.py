@@ -544,6 +544,7 @@ class Core:
         self._publishing = None
         config, security, offset_ms = self._config, self._security, self._clock.offset_ms
         host, port = self._endpoint(config)
+        down = self._lines.down()
         self.snapshot = Snapshot(
             started_ms=self._started_ms + offset_ms,
             clock_offset_ms=offset_ms,
@@ -566,7 +567,11 @@ class Core:
                 logical_devices=self._devices.count,
             ),
             lines=tuple(map(self._line_view, self._lines)),
-            meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
+            meters=tuple(
+                views.cut_off(self._views[meter.key], down.get(meter.config.line))
+                for meter in self._fleet
+                if meter.key in self._views
+            ),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._server.sessions()
             ),
@@ -619,12 +624,7 @@ class Core:
         """What changes without anybody saying so: the time, lines that stay down, counters of connections, alarms."""
         while True:
             self._clock_watch.tick(self._clock.now_ms(), time.monotonic())
-            down = {
-                line.config.name: line.master.reason
-                for line in self._lines
-                if line.master.state is LineState.DOWN
-            }
-            self._line_watch.tick(down, time.monotonic())
+            self._line_watch.tick(self._lines.down(), time.monotonic())
             await asyncio.sleep(_TICK_S)
             clients = self._server.sessions() or self.snapshot.associations
             fraud = self.snapshot.last_fraud_ms != self._last_fraud_ms()
