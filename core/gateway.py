@@ -496,6 +496,7 @@ class Core:
     def _publish(self) -> None:
         self._publishing = None
         config, offset_ms = self._config, self._clock.offset_ms
+        down = self._lines.down()
         self.snapshot = Snapshot(
             started_ms=self._started_ms + offset_ms,
             clock_offset_ms=offset_ms,
@@ -508,7 +509,11 @@ class Core:
             readout_interval=str(config.readout.interval),
             dlms=self._port.view(self._devices.count),
             lines=tuple(map(self._line_view, self._lines)),
-            meters=tuple(self._views[meter.key] for meter in self._fleet if meter.key in self._views),
+            meters=tuple(
+                views.cut_off(self._views[meter.key], down.get(meter.config.line))
+                for meter in self._fleet
+                if meter.key in self._views
+            ),
             associations=tuple(
                 views.association_view(session, offset_ms) for session in self._port.sessions()
             ),
@@ -540,12 +545,7 @@ class Core:
         """What changes without anybody saying so: the time, lines that stay down, counters of connections, alarms."""
         while True:
             self._clock_watch.tick(self._clock.now_ms(), time.monotonic())
-            down = {
-                line.config.name: line.master.reason
-                for line in self._lines
-                if line.master.state is LineState.DOWN
-            }
-            self._line_watch.tick(down, time.monotonic())
+            self._line_watch.tick(self._lines.down(), time.monotonic())
             await asyncio.sleep(_TICK_S)
             clients = self._port.sessions() or self.snapshot.associations
             fraud = self.snapshot.last_fraud_ms != self._last_fraud_ms()

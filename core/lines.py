@@ -92,6 +92,14 @@ class Lines:
                 self._lines[name] = self._open(config)
             self._lines[name].reader.set_meters(meters_on(name))
 
+    def down(self) -> dict[str, str]:
+        """The lines that are down, and why."""
+        return {
+            name: line.master.reason
+            for name, line in self._lines.items()
+            if line.master.state is LineState.DOWN
+        }
+
     def master(self, name: str) -> Master:
         """Who speaks on a line. Raises `CmeError` if it is gone."""
         line = self._lines.get(name)

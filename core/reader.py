@@ -163,6 +163,7 @@ class LineReader:
         self._urgent: deque[_Turn] = deque()
         self._waiters: dict[int, asyncio.Future[None]] = {}
         self._sweep: _Sweep | None = None
+        self._unheard: set[int] = set()  # who was silent since anybody answered
         self._baud = master.baud  # of the last readout
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -246,11 +247,14 @@ class LineReader:
         await asyncio.shield(waiter)
 
     def line_changed(self, up: bool) -> None:
-        """A line that is up again: read now what it could not bring meanwhile."""
+        """A line that is up again: read now what it could not bring meanwhile.
+
+        Who was silent since anybody answered last may have been so because the line was gone already.
+        """
         if up:
             now = self._clock.now_ms()
-            for turn in self._turns.values():
-                if turn.meter.state is MeterState.LINE_DOWN:
+            for key, turn in self._turns.items():
+                if turn.meter.state is MeterState.LINE_DOWN or key in self._unheard:
                     turn.plan(now)
             self._wake.set()
 
@@ -326,12 +330,15 @@ class LineReader:
             wait.since_ms, (wait.start_ms, wait.deadline_ms) = now, self._span(self._turns[key].meter, now)
 
     def _due(self, turn: _Turn, now: int) -> int:
-        """A meter that was not tried in the interval that runs is late: it is read at once."""
+        """A meter that was not tried in the interval that runs is late: it is read at once.
+
+        So is one that was tried by a clock that was set back since.
+        """
         start = self._span(turn.meter, now)[0]
         tried = turn.meter.last_try_ms
-        if tried is None or (tried < start and not turn.silent):
+        if tried is None or tried > now or (tried < start and not turn.silent):
             return start
-        return max(start, self._rest(turn, min(tried, now)))
+        return max(start, self._rest(turn, tried))
 
     def _rest(self, turn: _Turn, tried: int) -> int:
         """When a meter that was tried at `tried` is due again: 1, 2, 4 ... intervals later while it is silent."""
@@ -412,7 +419,9 @@ class LineReader:
                 turn.silent_in_ms = start
                 turn.silence_s = took_s * (end - start) / (self._rest(turn, job.started_ms) - start)
                 turn.garbled = False
+                self._unheard.add(turn.meter.key)
             case _:
+                self._unheard.clear()
                 turn.cost(took_s)
                 turn.silent, turn.silent_in_ms = 0, None
                 turn.garbled = isinstance(outcome, Garbled)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar
 
+from core.apart import apart
 from core.errors import CmeError
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ class CoreThread(Generic[S]):
     def __init__(self, make: Callable[[], S], name: str = "cme-core") -> None:
         """`make` is called in the thread's loop; `name` is that of the thread."""
         self._make = make
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started: Future[S] = Future()
         self._stopping = asyncio.Event()
@@ -86,3 +88,36 @@ class CoreThread(Generic[S]):
             if self._started.done():
                 raise
             self._started.set_exception(error)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Looks up names apart: a name server that does not answer keeps the loop's pool from nobody, nor a gateway from
+    ending."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lookups: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """As the loop's own; who asks the same meanwhile shares the answer, so that no threads pile up."""
+        asked = (host, port, family, type, proto, flags)
+        lookup = self._lookups.get(asked)
+        if lookup is None:
+            lookup = self._lookups[asked] = self.create_task(apart("lookup", socket.getaddrinfo, *asked))
+
+            def answered(lookup: asyncio.Task[Any]) -> None:
+                del self._lookups[asked]
+                if not lookup.cancelled():
+                    lookup.exception()  # nobody may be waiting: not worth a warning of the loop's
+
+            lookup.add_done_callback(answered)
+        return await asyncio.shield(lookup)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from core.cosem.base import MANAGEMENT_CLIENT, PUBLIC_CLIENT
@@ -19,7 +20,7 @@ from core.mbus.explain import explain
 from core.mbus.medium import medium_name
 from core.mbus.telegram import Record, Telegram
 from core.meter import Meter
-from core.snapshot import AssociationView, MeterDetail, MeterView, TelegramView, ValueView
+from core.snapshot import AssociationView, MeterDetail, MeterState, MeterView, TelegramView, ValueView
 
 _CLASS_NAMES: Final = {number: name.replace("_", " ") for name, number in CLASSES.items()}
 _CLIENTS: Final = {MANAGEMENT_CLIENT: "management", PUBLIC_CLIENT: "public"}
@@ -52,6 +53,13 @@ def meter_view(meter: Meter) -> MeterView:
         headline=next((value for value in values if value.obis and value.unit and value.text), None),
         next_try_ms=meter.next_try_ms,
     )
+
+
+def cut_off(view: MeterView, reason: str | None) -> MeterView:
+    """The meter while its line is down for a `reason`: how it was when it was tried last does not hold any more."""
+    if reason is None or view.state is MeterState.DISABLED:
+        return view
+    return replace(view, state=MeterState.LINE_DOWN, reason=reason)
 
 
 def installed_meter(meter: Meter, site: Site) -> InstalledMeter:

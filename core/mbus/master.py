@@ -27,6 +27,8 @@ FIRST_RETRY = 1.0
 """Seconds until a line that was lost is opened again; doubled with every failure."""
 LAST_RETRY = 60.0
 """Seconds between two attempts at most."""
+SLOW_OPENING = 10.0
+"""Seconds after which a line that is still being opened counts as down."""
 
 
 class Master:
@@ -144,7 +146,7 @@ class Master:
         while True:
             begin = loop.time()
             try:
-                transport = await self._open_line(self.url, self.baud)
+                transport = await self._open()
             except CmeError as error:
                 self._change(LineState.DOWN, str(error))
             else:
@@ -162,6 +164,21 @@ class Master:
             # Spread, so that masters who lost one host do not come back to it in step.
             appeared = await wait_to_open(self.url, delay * random.uniform(0.8, 1.2))
             delay = FIRST_RETRY if appeared else min(2 * delay, LAST_RETRY)
+
+    async def _open(self) -> Transport:
+        """Nobody waits for a driver that hangs: the line is down until it comes back."""
+        slow = asyncio.get_running_loop().call_later(SLOW_OPENING, self._tell_slow)
+        try:
+            return await self._open_line(self.url, self.baud)
+        finally:
+            slow.cancel()
+
+    def _tell_slow(self) -> None:
+        self._change(
+            LineState.DOWN,
+            f"Opening {self.url} takes long: its driver or its device hangs. Plug its adapter in anew, or restart it.",
+        )
+        self._tried.set()
 
     def _connect(self, transport: Transport) -> None:
         # A new one: what the meters remember is not known, another master may have spoken to them.

@@ -9,23 +9,18 @@ import fcntl
 import grp
 import os
 import termios
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import serial
 import serial_asyncio
 
+from core.apart import apart
 from core.mbus.transport import LineError, Transport, TransportProtocol, check_baud
 
 _MARGIN = 0.05  # s; a USB adapter holds bytes back for up to 16 ms, and the loop has other work
 _DRAIN_TIMEOUT = 15.0  # s; the longest frame takes 9.6 s at 300 baud
 _MOST_PROCESSES, _MOST_FILES = 4096, 1024  # to look at for who has a port open
-
-_Result = TypeVar("_Result")
 
 
 async def open_serial(device: str, baud: int) -> Transport:
@@ -37,7 +32,7 @@ async def open_serial(device: str, baud: int) -> Transport:
     check_baud(baud)
     gone = f"The serial port {device} is gone: is its adapter unplugged?"
     loop = asyncio.get_running_loop()
-    port = await _apart(_open, device, baud)
+    port = await apart("serial-driver", _open, device, baud)
     protocol = _SerialProtocol(port, _MARGIN, gone)
     try:
         await serial_asyncio.connection_for_serial(loop, lambda: protocol, port)
@@ -84,29 +79,11 @@ class _SerialProtocol(TransportProtocol):
                 if self._stream.is_closing():
                     raise LineError(self.gone)
                 # A descriptor of its own: the port may be closed, and its number taken, while the thread waits.
-                await _apart(_drain_and_set_baud, os.dup(self._port.fileno()), baud)
+                await apart("serial-driver", _drain_and_set_baud, os.dup(self._port.fileno()), baud)
         except TimeoutError as error:
             raise LineError(f"The serial port {device} does not send: check its adapter.") from error
         except (OSError, termios.error) as error:
             raise LineError(f"The serial port {device} does not take {baud} baud: {error}.") from error
-
-
-async def _apart(work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """What `work` returns or raises, which may block for as long as the driver of the port likes.
-
-    In a thread that nobody waits for at the end of the process, as the loop does for those of its pool.
-    """
-    outcome: Future[_Result] = Future()
-    outcome.set_running_or_notify_cancel()  # so that it cannot be cancelled: what `work` was given is its to close
-
-    def run() -> None:
-        try:
-            outcome.set_result(work(*arguments))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="serial-driver", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 def _open(device: str, baud: int) -> serial.Serial:

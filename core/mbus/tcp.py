@@ -45,6 +45,7 @@ async def connect(host: str, port: int, make: Callable[[], _Protocol]) -> _Proto
     protocol = make()
     name = protocol.name
     loop = asyncio.get_running_loop()
+    await _look_up(host, port)  # by itself: who keeps us waiting then is the other side, and no name server
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             stream, _ = await loop.create_connection(lambda: protocol, host, port)
@@ -54,8 +55,6 @@ async def connect(host: str, port: int, make: Callable[[], _Protocol]) -> _Proto
         raise LineError(
             f"The {name} refuses the connection: check the port, and whether it is taken."
         ) from error
-    except (socket.gaierror, UnicodeError) as error:  # the latter for what can be no name at all
-        raise LineError(_explain_name(host, error)) from error
     except OSError as error:
         raise LineError(f"The {name} cannot be reached: {error.strerror or error}.") from error
     keep_alive(stream.get_extra_info("socket"))
@@ -72,10 +71,17 @@ async def connect(host: str, port: int, make: Callable[[], _Protocol]) -> _Proto
     raise LineError(reason)
 
 
-def _explain_name(host: str, error: Exception) -> str:
-    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-        return f"The host name {host!r} cannot be looked up now: check the network, or use the IP address."
-    return f"The host name {host!r} is not known: check it, or use the IP address."
+async def _look_up(host: str, port: int) -> None:
+    """Raises `LineError` where `host` has no address."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (TimeoutError, socket.gaierror, UnicodeError) as error:  # the last for what can be no name at all
+        if isinstance(error, TimeoutError) or error.args[0] == socket.EAI_AGAIN:
+            reason = "cannot be looked up now: check the network"
+        else:
+            reason = "is not known: check it"
+        raise LineError(f"The host name {host!r} {reason}, or use the IP address.") from error
 
 
 def keep_alive(connection: socket.socket) -> None:

@@ -25,6 +25,7 @@ VOLUME = "8.0.1.0.0.255"
 BLOCKING_DRIVER = """
 import sys, threading, serial
 from cme_tui.__main__ import main
+from core.mbus import master
 
 class Port(serial.Serial):
     def open(self):
@@ -32,6 +33,23 @@ class Port(serial.Serial):
         threading.Event().wait()
 
 serial.Serial = Port
+master.SLOW_OPENING = 0.5
+sys.exit(main())
+"""
+
+BLOCKING_NAME_SERVER = """
+import socket, sys, threading
+from cme_tui.__main__ import main
+
+known = socket.getaddrinfo
+
+def look_up(host, *rest, **more):
+    if host == "converter.example":
+        print("looking up", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return known(host, *rest, **more)
+
+socket.getaddrinfo = look_up
 sys.exit(main())
 """
 
@@ -181,14 +199,34 @@ def test_gateway_that_is_killed_leaves_its_port_to_the_next(
     assert gateway.stop() == 0
 
 
-def test_driver_that_blocks_keeps_no_gateway_from_ending(tmp_path: Path) -> None:
-    """An adapter whose driver never comes back from opening it: SIGTERM ends the gateway all the same."""
+def test_driver_that_blocks_is_told_and_keeps_no_gateway_from_ending(tmp_path: Path) -> None:
+    """An adapter whose driver never comes back from opening it: an alarm, and SIGTERM ends the gateway all the same."""
     configure(tmp_path, (f"serial:{tmp_path}/ttyUSB0", WATER))
-    arguments = ("--state-dir", str(tmp_path), "--headless", "--dlms-port", "0")
-    gateway = Process(*arguments, program=("-c", BLOCKING_DRIVER))
-    try:
-        said = {gateway.wait_for("^(opening|DLMS server listening)")[1] for _ in range(2)}
-        assert len(said) == 2
+    with blocked(tmp_path, BLOCKING_DRIVER, "opening") as gateway:
+        status = until(tmp_path, "the alarm", lambda status: bool(status["alarms"]))
+        assert status["alarms"] == [
+            f"Line line 0: Opening serial:{tmp_path}/ttyUSB0 takes long: its driver or its device hangs. "
+            "Plug its adapter in anew, or restart it."
+        ]
+        until(tmp_path, "the state", lambda status: status["meters"][0]["state"] == "line down")
         assert gateway.stop() == 0
+
+
+def test_name_server_that_blocks_keeps_no_gateway_from_ending(tmp_path: Path) -> None:
+    """As long as a name is looked up in vain, the gateway serves, and SIGTERM ends it."""
+    configure(tmp_path, ("tcp:converter.example:10001", WATER))
+    with blocked(tmp_path, BLOCKING_NAME_SERVER, "looking up") as gateway:
+        assert gateway.stop() == 0
+
+
+@contextlib.contextmanager
+def blocked(state_dir: Path, program: str, sign: str) -> Iterator[Process]:
+    """A gateway that listens, and a call in it that never returns; `sign` is printed when it is made."""
+    arguments = ("--state-dir", str(state_dir), "--headless", "--dlms-port", "0")
+    gateway = Process(*arguments, program=("-c", program))
+    try:
+        said = {gateway.wait_for(f"^({sign}|DLMS server listening)")[1] for _ in range(2)}
+        assert len(said) == 2
+        yield gateway
     finally:
         gateway.process.kill()

@@ -271,6 +271,48 @@ async def test_a_clock_that_is_set_moves_the_readouts_with_it(tmp_path: Path) ->
             }
 
 
+@fast
+async def test_a_clock_that_is_set_back_just_before_an_interval_loses_none_of_it(tmp_path: Path) -> None:
+    """Although the schedule sees that only after its beginning."""
+    async with plant(tmp_path) as line:
+        await begin(line, 4)
+        await line.until(next_boundary(line.clock.now_ms(), QUARTER) + 10 * MINUTE)
+        line.clock.moved_ms -= 24 * HOUR + 10 * MINUTE + 1000
+        start = next_boundary(line.clock.now_ms(), QUARTER)
+        await line.until(start + MINUTE)
+        assert sorted(line.names(start, start + MINUTE)) == ["m0", "m1", "m2", "m3"]
+
+
+@fast
+async def test_meters_that_a_line_silenced_before_it_was_lost_are_read_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    """As behind a converter whose power failed; one that was silent while others answered waits for its turn."""
+    async with plant(tmp_path) as line:
+        start = await begin(line, 4)
+        await line.until(start - 1)
+        for number in range(4):
+            harm(line, number, DEAD)
+        await line.until(start + MINUTE)
+        assert {meter.state for meter in line.fleet} == {MeterState.NO_ANSWER}
+        for number in range(3):
+            harm(line, number, WELL)
+        line.unplug("sim:a")
+        line.unplugged.clear()
+        await line.until(start + 2 * MINUTE)
+        assert line.names(start + MINUTE) == ["m0", "m1", "m2", "m3"]
+        assert [meter.state for meter in line.fleet] == [MeterState.OK] * 3 + [MeterState.NO_ANSWER]
+        await line.until(start + QUARTER + MINUTE)
+        harm(line, 1, DEAD)
+        await line.lines.read(line.meter("m1"))
+        await line.lines.read(line.meter("m0"))
+        line.unplug("sim:a")
+        line.unplugged.clear()
+        again = line.clock.now_ms()
+        await line.until(again + MINUTE)
+        assert line.names(again) == []
+
+
 @pytest.mark.parametrize("baud", BAUD_RATES)
 @fast
 async def test_what_readouts_take_is_what_the_formula_of_the_wire_says(tmp_path: Path, baud: int) -> None:

@@ -85,8 +85,9 @@ async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, li
         plant.run_on()
         snapshot = await plant.until("the loss", lambda s: s.lines[0].state is LineState.DOWN)
         assert any(words in snapshot.lines[0].reason for words in GONE[kind])
+        states = [(meter.state, meter.reason) for meter in snapshot.meters]
+        assert states == [(MeterState.LINE_DOWN, snapshot.lines[0].reason), (MeterState.OK, "")]
         assert await plant.volume() == before
-        await plant.shows(MeterState.LINE_DOWN)
         reason = await plant.read()
         assert any(words in reason for words in GONE[kind])
         await look.until("the alarm", lambda: unspaced(plant.line.reason) in unspaced(look.text("#alarms")))

@@ -17,10 +17,11 @@ import pytest
 from core.mbus import master as master_module
 from core.mbus import opener, tcp
 from core.mbus.address import PrimaryAddress
-from core.mbus.master import Master
+from core.mbus.errors import LineDown
+from core.mbus.master import Master, Opener
 from core.mbus.opener import open_transport
 from core.mbus.simulator import SimulatedBus, SimulatedMeter, SimulatedPty, read_telegrams, serve_tcp
-from core.mbus.transport import LineError
+from core.mbus.transport import LineError, Transport
 from core.snapshot import LineState
 from tests.conftest import TELEGRAMS
 
@@ -54,9 +55,9 @@ class Screen:
 
 
 @contextlib.asynccontextmanager
-async def line_to(url: str) -> AsyncIterator[tuple[Master, Screen]]:
+async def line_to(url: str, open_line: Opener = open_transport) -> AsyncIterator[tuple[Master, Screen]]:
     screen = Screen()
-    master = Master(url, 2400, on_change=lambda: screen.note(master))
+    master = Master(url, 2400, open_line=open_line, on_change=lambda: screen.note(master))
     master.start()
     try:
         yield master, screen
@@ -213,6 +214,42 @@ async def test_converter_that_never_answers_is_told(monkeypatch: pytest.MonkeyPa
             waiting.connect_ex(silent.getsockname())
         with pytest.raises(LineError, match=r"No answer from the level converter .*: check its power"):
             await open_transport(f"tcp:127.0.0.1:{silent.getsockname()[1]}", 2400)
+
+
+async def test_driver_that_hangs_is_told_and_the_line_is_up_when_it_comes_back(
+    bus: SimulatedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a reading is told so meanwhile, and nobody opens the port a second time."""
+    monkeypatch.setattr(master_module, "SLOW_OPENING", 0.05)
+    back = asyncio.Event()
+    opened: list[str] = []
+
+    async def open_slowly(url: str, baud: int) -> Transport:
+        opened.append(url)
+        await back.wait()
+        return await open_transport("sim:", baud, bus=bus)
+
+    async with line_to("serial:/dev/ttyUSB0", open_slowly) as (master, screen):
+        with pytest.raises(LineDown, match="Opening serial:/dev/ttyUSB0 takes long: its driver"):
+            await master.read(WATER)
+        back.set()
+        await screen.until("up")
+        assert (await master.read(WATER)).frames
+    assert len(opened) == 1
+
+
+async def test_name_server_that_does_not_answer_is_told_from_the_converter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else somebody would look for the fault at the converter."""
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(tcp, "CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    with pytest.raises(LineError, match=r"'converter.example' cannot be looked up now"):
+        await open_transport("tcp:converter.example:10001", 2400)
 
 
 async def test_name_that_cannot_be_looked_up_now_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
