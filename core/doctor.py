@@ -19,10 +19,9 @@ from core.diagnosis import (
     LineTraceEntry,
     MeterDiagnosis,
     Severity,
-    Statistics,
 )
 from core.errors import CmeError
-from core.findings import Case, Patient, diagnose, worst_first
+from core.findings import GOOD, Case, Patient, diagnose, worst_first
 from core.mbus.address import SecondaryAddress
 from core.mbus.master import Master
 from core.mbus.watch import Try
@@ -153,7 +152,14 @@ class Doctor:
     async def _examine(self, file: CaseFile) -> LineDiagnosis:
         tally = file.tally
         patients = [
-            Patient.of(meter.name, address, _identity(meter), file.rate(meter), tally.tally(address))
+            Patient.of(
+                meter.name,
+                address,
+                _identity(meter),
+                file.rate(meter),
+                file.margin(meter),
+                tally.tally(address),
+            )
             for address, meter in file.meters.items()
         ]
         case = Case.of(tally, patients, self._clock.now_ms(), self._local)
@@ -166,7 +172,7 @@ class Doctor:
             line=file.config.name,
             statistics=total,
             load=case.load,
-            verdict=_told(findings[0]) if findings else _all_well(total, len(case.asked)),
+            verdict=_told(findings[0]) if findings else _well(case),
             findings=tuple(findings),
             meters=tuple(
                 MeterDiagnosis(
@@ -199,9 +205,15 @@ def _told(finding: Finding) -> str:
     return f"{finding.meter}: {finding.sentence}" if finding.meter else finding.sentence
 
 
-def _all_well(statistics: Statistics, meters: int) -> str:
-    if not meters:
+def _well(case: Case) -> str:
+    """That nothing is wrong, as far as that is known."""
+    asked, installed = len(case.asked), len(case.patients)
+    if not asked:
         return "Nothing can be said yet: no meter has been asked often enough. A check asks all of them now."
-    missed = 1 - statistics.answers / statistics.tries
-    number = "The meter answers" if meters == 1 else f"All is well: all {meters} meters answer"
-    return f"{number}, and {missed:.1%} of {statistics.tries} requests had to be repeated."
+    beats = case.healthy_beats
+    again = sum(beat.fault not in GOOD for beat in beats)
+    repeated = f"{again or 'none'} of the last {len(beats)} requests had to be repeated"
+    if asked < installed:
+        return f"{asked} of {installed} meters were asked often enough so far: nothing is wrong there, and {repeated}."
+    who = "The meter answers" if asked == 1 else f"All is well: all {asked} meters answer"
+    return f"{who}, and {repeated}."
