@@ -709,7 +709,7 @@ def _single_bits(samples: Sequence[Sample]) -> bool:
     """Whether checksums are wrong as by one bit that was disturbed; where two talk at once, many are."""
     errors = [sample.sum_error for sample in samples if sample.sum_error is not None]
     single = sum(error in _ONE_BIT for error in errors)
-    return len(errors) >= MOST * len(samples) and single >= MOST * len(errors)
+    return len(errors) >= MOST * len(samples) and single >= ALWAYS * len(errors)
 
 
 def _always_broken(patient: Patient) -> bool:
