@@ -72,6 +72,11 @@ class CaseFile:
         """For which its answer is waited longer than the standard says, s."""
         return (meter.config.margin_ms + self.config.margin_ms) / 1000
 
+    def change(self, config: LineConfig, now_ms: int) -> None:
+        """Take another configuration of the line; its counters begin anew."""
+        self.config = config
+        self.reset(now_ms)
+
     def reset(self, now_ms: int) -> None:
         """Count from now."""
         self.tally = LineTally(now_ms, self.config.baud)

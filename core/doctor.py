@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -27,6 +28,8 @@ from core.mbus.master import Master
 from core.mbus.watch import Try
 from core.meter import Meter
 
+log = logging.getLogger(__name__)
+
 AT_ONCE: Final = 100
 """Entries of a trace in one answer."""
 
@@ -47,13 +50,19 @@ class Doctor:
         self._closing: set[asyncio.Task[None]] = set()
 
     def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
-        """Take the lines and meters that are in use from now on; a line that did not change keeps its counters."""
+        """Take the lines and meters that are in use from now on.
+
+        A line that did not change keeps its counters; the trace and the recording of one that did go on.
+        """
         wanted = {config.name: config for config in configs}
-        for name in [name for name, file in self._files.items() if wanted.get(name) != file.config]:
+        for name in [name for name in self._files if name not in wanted]:
             self._let_go(name)
         for name, config in wanted.items():
             if name not in self._files:
                 self._files[name] = CaseFile(config, self._clock.now_ms())
+            elif self._files[name].config != config:
+                self._end_check(name)
+                self._files[name].change(config, self._clock.now_ms())
             self._files[name].use(meter for meter in meters_on(name) if meter.enabled)
 
     def watch(self, line: str, item: Try) -> None:
@@ -136,10 +145,18 @@ class Doctor:
             self._let_go(name)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _let_go(self, name: str) -> None:
+    def _end_check(self, name: str) -> None:
         if running := self._checks.get(name):
             running.cancel()
-        self._closing.add(task := asyncio.ensure_future(self._files.pop(name).record(None, 0)))
+
+    def _let_go(self, name: str) -> None:
+        self._end_check(name)
+        file = self._files.pop(name)
+        if file.recorder:
+            log.warning(
+                "The recording %s has ended: its line %s is not in use any more.", file.recorder.path, name
+            )
+        self._closing.add(task := asyncio.ensure_future(file.record(None, 0)))
         task.add_done_callback(self._closing.discard)
 
     def _file(self, line: str) -> CaseFile:
