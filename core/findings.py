@@ -634,7 +634,7 @@ def _late(patient: Patient) -> Finding | None:
     late = sum(sample.late for sample in patient.samples)
     evidence = f"{late} answers came when nobody waited any more"
     if patient.longest_s > patient.limit:
-        advice = f"give it margin_ms = {_margin_ms(patient)} in config.toml"
+        advice = f"give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml"
         evidence += f"; the longest took {patient.longest_s * 1000:.0f} ms"
     else:
         advice = "a check of the line, which asks all its meters, measures the margin_ms that it needs"
@@ -644,7 +644,7 @@ def _late(patient: Patient) -> Finding | None:
 def _slow(patient: Patient) -> Finding | None:
     if not _is_slow(patient):
         return None
-    margin = _margin_ms(patient)
+    margin = _rounded_ms(patient.longest_s)
     return _of(
         patient,
         SLOW,
@@ -717,7 +717,8 @@ def _always_broken(patient: Patient) -> bool:
 
 
 def _is_slow(patient: Patient) -> bool:
-    return len(patient.delays) >= FEW and median(patient.delays) > NEAR * patient.limit
+    standard = patient.limit - patient.margin
+    return len(patient.delays) >= FEW and median(patient.delays) - patient.margin > NEAR * standard
 
 
 def _allowed(patient: Patient) -> str:
@@ -725,12 +726,8 @@ def _allowed(patient: Patient) -> str:
     return f"{patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud{margin}"
 
 
-def _margin_ms(patient: Patient) -> int:
-    """With which its answers come in time, with some to spare."""
-    return _rounded_ms(max(patient.longest_s, 2 * patient.limit))
-
-
 def _rounded_ms(delay: float) -> int:
+    """A margin with which an answer after `delay` s comes in time, with some to spare."""
     return math.ceil(delay * 1000 / 100) * 100
 
 

@@ -246,9 +246,7 @@ class LineTally:
         self.counters.count(item)
         self._watch_blackouts(item)
         self.tally(item.address).counters.count(item)
-        if shadow := self._shadow(item):
-            if item.fault is Fault.LATE:
-                self._mark_late(shadow.address)
+        if self._shadowed(item):
             return
         if item.fault is Fault.SILENCE:
             self._unanswered = item
@@ -258,14 +256,18 @@ class LineTally:
         if item.fault is Fault.FCB and not any(stray.kind is Unasked.TELEGRAM for stray in self.strays):
             self.tally(item.address).fcb_faults += 1
 
-    def _shadow(self, item: Try) -> Try | None:
-        """The request to another meter whose late answer may have disturbed this one, which then says nothing."""
-        late = self._unanswered
-        if item.fault in (None, Fault.FCB, Fault.SILENCE) or late is None or late.address == item.address:
-            return None
-        other = self.tally(late.address)
-        dead = other.silent > _DEAD and not any(sample.late for sample in other.samples)
-        return late if 0 <= item.time_ms - late.time_ms < _SHADOW_MS and not dead else None
+    def _shadowed(self, item: Try) -> bool:
+        """Whether the late answer of another meter may have disturbed this one, which then says nothing."""
+        asked = self._unanswered
+        if item.fault in (None, Fault.FCB, Fault.SILENCE) or asked is None or asked.address == item.address:
+            return False
+        if not 0 <= item.time_ms - asked.time_ms < _SHADOW_MS:
+            return False
+        # Behind a telegram nobody acknowledges anything.
+        if item.fault is Fault.LATE or (len(item.received) > 1 and item.received.endswith(ACK)):
+            self._mark_late(asked.address)
+        other = self.tally(asked.address)
+        return other.silent <= _DEAD or any(sample.late for sample in other.samples)
 
     def _watch_blackouts(self, item: Try) -> None:
         if item.fault is Fault.SILENCE:
