@@ -53,7 +53,6 @@ async def check(file: CaseFile, master: Master) -> None:
 
 async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
     tally = file.tally.tally(str(meter.address))
-    tally.fcb_faults = 0
     ignored = []
     for _ in range(READOUTS):
         async with master.session(file.rate(meter), EXTRA_S) as link:
@@ -67,8 +66,8 @@ async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
         if tally.silent >= SILENT:
             break
     # Once it may have been a telegram that came unasked.
-    if len(ignored) > 1 and all(ignored):
-        tally.note_fcb_faults(len(ignored))
+    if ignored:
+        tally.check_fcb(len(ignored) if len(ignored) > 1 and all(ignored) else 0)
 
 
 async def _ignores_fcb(link: Link, meter: Meter) -> bool:

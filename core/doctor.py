@@ -227,10 +227,10 @@ def _well(case: Case) -> str:
     asked, installed = len(case.asked), len(case.patients)
     if not asked:
         return "Nothing can be said yet: no meter has been asked often enough. A check asks all of them now."
-    beats = case.healthy_beats
-    again = sum(beat.fault not in GOOD for beat in beats)
-    repeated = f"{again or 'none'} of the last {len(beats)} requests had to be repeated"
+    again = sum(sample.fault not in GOOD for sample in case.samples)
+    repeated = f"{again or 'none'} of the last {len(case.samples)} requests had to be repeated"
     if asked < installed:
-        return f"{asked} of {installed} meters were asked often enough so far: nothing is wrong there, and {repeated}."
+        was = "was" if asked == 1 else "were"
+        return f"{asked} of {installed} meters {was} asked often enough so far: no fault is known, and {repeated}."
     who = "The meter answers" if asked == 1 else f"All is well: all {asked} meters answer"
     return f"{who}, and {repeated}."

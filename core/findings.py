@@ -98,7 +98,7 @@ class Patient:
     silent: int  # requests in a row without an answer
     silent_since_ms: int | None
     last_answer_ms: int | None
-    fcb_faults: int  # telegrams since the counters or the last check began
+    fcb_faults: int  # telegrams since the counters began, and in the last check
     other_rates: Mapping[int, int]  # rate at which it answered too -> when, ms
 
     @classmethod
@@ -122,7 +122,7 @@ class Patient:
             silent=tally.silent,
             silent_since_ms=tally.silent_since_ms,
             last_answer_ms=tally.last_answer_ms,
-            fcb_faults=tally.fcb_faults,
+            fcb_faults=tally.fcb_faults + tally.fcb_checked,
             other_rates=dict(tally.other_rates),
         )
 
@@ -144,7 +144,8 @@ class Patient:
     @property
     def is_late(self) -> bool:
         """Whether its answers come when nobody waits for them any more."""
-        return sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
+        unawaited = sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
+        return unawaited or (len(self.delays) >= LATE and median(self.delays) > self.limit)
 
     @property
     def heard(self) -> int:
@@ -214,9 +215,9 @@ class Case:
         return [patient for patient in self.patients if len(patient.samples) >= SILENT]
 
     @property
-    def healthy_beats(self) -> Sequence[Beat]:
-        """The last requests, since the last fault was cured."""
-        return _since_cure(self.beats, lambda beat: beat.fault not in GOOD)
+    def samples(self) -> list[Sample]:
+        """The last requests to each meter in `asked`, since its last fault was cured."""
+        return [sample for patient in self.asked for sample in patient.samples]
 
     @cached_property
     def silent(self) -> list[Patient]:
@@ -386,7 +387,10 @@ def _partly_cut(case: Case, group: Sequence[Patient]) -> Finding:
 def _noisy(case: Case) -> Finding | None:
     always = {patient.address for patient in case.asked if _always_broken(patient)}
     others = [beat for beat in case.beats if beat.meter not in always and beat.fault is not Fault.SILENCE]
+    disturbed = {beat.meter for beat in others if beat.fault in _BROKEN}
     beats = _since_cure(others, lambda beat: beat.fault in _BROKEN)
+    if not disturbed <= {beat.meter for beat in beats}:
+        beats = others  # of some of them nothing was heard since
     bad = Counter(beat.meter for beat in beats if beat.fault in _BROKEN)
     idle = len(_unasked(case, Unasked.NOISE))
     answers = bad.total() >= max(LINE_FEW, LINE_SHARE * len(beats))
@@ -506,7 +510,7 @@ def _meter(patient: Patient, line: Set[str]) -> Finding | None:
     """The one finding that explains the meter best."""
     rules: list[Callable[[Patient], Finding | None]] = [_other_rate, _endless]
     if not {CHATTY, MASTER} & line:
-        rules += [_other_meter, _late, _broken]
+        rules += [_other_meter, _broken] if SLOW_WAY in line else [_other_meter, _late, _broken]
         if NOISY not in line:
             rules.append(_fcb)
         if not {NOISY, SLOW} & line:
@@ -632,11 +636,11 @@ def _late(patient: Patient) -> Finding | None:
     if not patient.is_late:
         return None
     late = sum(sample.late for sample in patient.samples)
-    evidence = f"{late} answers came when nobody waited any more"
     if patient.longest_s > patient.limit:
         advice = f"give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml"
-        evidence += f"; the longest took {patient.longest_s * 1000:.0f} ms"
+        evidence = f"An answer took {patient.longest_s * 1000:.0f} ms"
     else:
+        evidence = f"{late} answers came when nobody waited any more"
         advice = "a check of the line, which asks all its meters, measures the margin_ms that it needs"
     return _of(patient, SLOW, f"It answers too late: {advice}.", f"{evidence}, where {_allowed(patient)}.")
 
@@ -662,7 +666,8 @@ def _misses(patient: Patient) -> Finding | None:
     return _of(
         patient,
         MISSES,
-        "It misses requests, and then answers again: check its terminals and the voltage of the bus there.",
+        "It misses requests, and then answers again: a check of the line tells whether it is only slow; else look at "
+        "its terminals and the voltage of the bus there.",
         f"{number} of {len(patient.samples)} requests got no answer, at {gaps} different times.",
     )
 

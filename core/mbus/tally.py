@@ -135,7 +135,9 @@ class MeterTally:
         self.silent = 0
         """Requests in that row."""
         self.fcb_faults = 0
-        """Telegrams that did not follow the frame count bit, since the counters or the last check began."""
+        """Telegrams of readouts that did not follow the frame count bit, since the counters began."""
+        self.fcb_checked = 0
+        """Those of the last check."""
         self.other_rates: dict[int, int] = {}
         """Rate at which it answered, though it is not the line's or its own -> when, ms."""
 
@@ -159,10 +161,10 @@ class MeterTally:
             self.silent, self.silent_since_ms = 0, None
             self.last_answer_ms = item.time_ms
 
-    def note_fcb_faults(self, number: int) -> None:
-        """Note telegrams that did not fit the frame count bit, of which only a comparison tells."""
-        self.counters.faults[Fault.FCB] += number
-        self.fcb_faults += number
+    def check_fcb(self, faults: int) -> None:
+        """Note how many telegrams did not follow the frame count bit in a check, which compares them."""
+        self.counters.faults[Fault.FCB] += faults
+        self.fcb_checked = faults
 
     def found_at(self, baud: int, time_ms: int) -> None:
         """Note that it answers at another rate."""

@@ -11,7 +11,7 @@ import pytest
 from doctor_rig import LINE, Rig, installed, played, rig
 from fast_loop import fast, wall_clock
 
-from core.diagnosis import LineTraceEntry
+from core.diagnosis import LineTraceEntry, Severity
 from core.errors import CmeError
 from core.findings import (
     BAUD,
@@ -383,7 +383,11 @@ async def test_an_alarm_waits_until_a_fault_is_seen_twice_and_goes_as_slowly() -
         assert line.doctor.health(LINE).startswith("meter 1: It has fallen silent")
 
 
-OF_A_METER = [name for name, (made, _) in MATRIX.items() if "meter3" in made and "line" not in made]
+OF_A_METER = [
+    name
+    for name, (made, found) in MATRIX.items()
+    if "meter3" in made and "line" not in made and (THIRD, FCB_FAULT) not in found  # that is a lasting trait
+]
 
 
 @pytest.mark.parametrize("secondary", [False, True], ids=["primary", "secondary"])
@@ -403,7 +407,8 @@ def test_a_cure_shows_after_one_check(trouble: str, secondary: bool) -> None:
             await check(line)
             diagnosis = await line.diagnosis()
             assert diagnosis.findings == ()
-            assert diagnosis.verdict.startswith("All is well: all 8 meters answer, and none of the last ")
+            assert diagnosis.verdict.startswith("All is well: all 8 meters answer, and ")
+            assert trouble == "noise" or ", and none of the last " in diagnosis.verdict
 
     run()
 
@@ -487,6 +492,36 @@ async def test_a_search_and_a_check_do_not_make_a_line_too_loaded() -> None:
             await check(line)
             assert await line.faults() == HEALTHY
         assert (await line.diagnosis()).load > 0.9
+
+
+@fast
+async def test_a_check_does_not_acquit_a_meter_of_a_fault_that_only_reading_shows() -> None:
+    async with rig(meter3=Misfortune(fcb="stuck")) as line:
+        await line.sweep(4)
+        await check(line)
+        assert await line.faults() == {(THIRD, FCB_FAULT)}
+
+
+@fast
+async def test_a_check_of_the_next_meter_acquits_it_of_what_it_found() -> None:
+    """The meter was replaced by one of another make."""
+    async with rig(meter3=Misfortune(fcb="ignored")) as line:
+        assert isinstance(line.bus, SimulatedBus)
+        await check(line)
+        assert await line.faults() == {(THIRD, FCB_FAULT)}
+        line.bus.meters[2].misfortune = Misfortune()
+        await check(line)
+        assert await line.faults() == HEALTHY
+
+
+@fast
+async def test_a_late_meter_is_told_as_such_after_a_check_waited_for_it() -> None:
+    """As a warning: its answers come too late for readouts."""
+    async with rig(meter8=Misfortune(late=0.6)) as line:
+        await check(line)
+        (finding,) = (await line.diagnosis()).findings
+        assert (finding.meter, finding.fault, finding.severity) == ("meter 8", SLOW, Severity.WARNING)
+        assert finding.evidence == "An answer took 644 ms, where 188 ms are allowed at 2400 baud."
 
 
 @fast
