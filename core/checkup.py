@@ -54,8 +54,11 @@ async def check(file: CaseFile, master: Master) -> None:
 async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
     tally = file.tally.tally(str(meter.address))
     ignored = []
+    missed = 0
     for _ in range(READOUTS):
-        async with master.session(file.rate(meter), EXTRA_S) as link:
+        before = tally.counters.missed
+        # Only who is late is waited for: every disturbed answer would cost that time as well.
+        async with master.session(file.rate(meter), EXTRA_S if missed else 0.0) as link:
             try:
                 await link.read(meter.address, meter.identity)
                 ignored.append(await _ignores_fcb(link, meter))
@@ -63,8 +66,9 @@ async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
                 raise
             except MbusError:
                 pass  # that is what the counters are for
-        if tally.silent >= SILENT:
+        if missed and tally.silent >= SILENT:
             break
+        missed += tally.counters.missed - before
     # Once it may have been a telegram that came unasked.
     if ignored:
         tally.check_fcb(len(ignored) if len(ignored) > 1 and all(ignored) else 0)

@@ -101,6 +101,11 @@ class Counters:
                 self.delay_min = item.delay if self.delay_min is None else min(item.delay, self.delay_min)
                 self.delay_max = max(item.delay, self.delay_max or 0.0)
 
+    @property
+    def missed(self) -> int:
+        """Requests to which no answer came in time."""
+        return self.faults[Fault.SILENCE] + self.faults[Fault.LATE]
+
     def statistics(self) -> Statistics:
         faults = self.faults
         return Statistics(

@@ -19,7 +19,7 @@ _CONFIG = """\
 [[line]]
 name = "cellar"
 url = "{url}"
-baud = 9600
+baud = 38400
 repeats = 0
 """
 _METER = '[[meter]]\naddress = {address}\nname = "flat {address}"\n'
@@ -28,7 +28,7 @@ _METER = '[[meter]]\naddress = {address}\nname = "flat {address}"\n'
 @contextmanager
 def line(*what: str) -> Iterator[str]:
     """`cme-tui simulate`; the URL of its line."""
-    process = Process("simulate", "--pty", "--baud", "9600", *what)
+    process = Process("simulate", "--pty", "--baud", "38400", *what)
     try:
         yield process.wait_for(r"line at (serial:\S+)$")[1]
     finally:
