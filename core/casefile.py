@@ -50,7 +50,12 @@ class CaseFile:
     def take(self, item: Try) -> None:
         """Take what went over the line."""
         self.fresh = True
-        self.tally.take(item, self.meters.__contains__, lambda address: self.rate(self.meters[address]))
+        self.tally.take(
+            item,
+            self.meters.__contains__,
+            lambda address: self.rate(self.meters[address]),
+            checking=self.check is not None and self.check.running,
+        )
         self._last += 1
         self.trace.append((self._last, item))
         self._bytes += _size(item)
@@ -62,6 +67,15 @@ class CaseFile:
     def rate(self, meter: Meter) -> int:
         """At which a meter is read, bit/s."""
         return meter.config.baud or self.config.baud
+
+    def margin(self, meter: Meter) -> float:
+        """For which its answer is waited longer than the standard says, s."""
+        return (meter.config.margin_ms + self.config.margin_ms) / 1000
+
+    def change(self, config: LineConfig, now_ms: int) -> None:
+        """Take another configuration of the line; its counters begin anew."""
+        self.config = config
+        self.reset(now_ms)
 
     def reset(self, now_ms: int) -> None:
         """Count from now."""

@@ -11,6 +11,7 @@ from core.findings import SILENT
 from core.mbus.address import SELECTED, PrimaryAddress
 from core.mbus.answer import is_ack, is_answer_of
 from core.mbus.errors import LineDown, MbusError, RateRefused
+from core.mbus.exchange import LATEST
 from core.mbus.frame import Kind, req_ud2, select, snd_nke
 from core.mbus.link import Link
 from core.mbus.master import Master
@@ -21,7 +22,7 @@ from core.meter import Meter
 READOUTS: Final = 3
 """Of each meter: enough for the rules to judge it."""
 
-EXTRA_S: Final = 1.0
+EXTRA_S: Final = LATEST
 """For which it waits longer for an answer, so that it learns how late a meter is."""
 
 MOST_ELSEWHERE: Final = 10
@@ -51,16 +52,26 @@ async def check(file: CaseFile, master: Master) -> None:
 
 
 async def _readouts(file: CaseFile, master: Master, meter: Meter) -> None:
+    tally = file.tally.tally(str(meter.address))
+    ignored = []
+    missed = 0
     for _ in range(READOUTS):
-        async with master.session(file.rate(meter), EXTRA_S) as link:
+        before = tally.counters.missed
+        # Only who is late is waited for: every disturbed answer would cost that time as well.
+        async with master.session(file.rate(meter), EXTRA_S if missed else 0.0) as link:
             try:
                 await link.read(meter.address, meter.identity)
-                if await _ignores_fcb(link, meter):
-                    file.tally.tally(str(meter.address)).fcb_fault()
+                ignored.append(await _ignores_fcb(link, meter))
             except LineDown:
                 raise
             except MbusError:
-                continue  # that is what the counters are for
+                pass  # that is what the counters are for
+        if missed and tally.silent >= SILENT:
+            break
+        missed += tally.counters.missed - before
+    # Once it may have been a telegram that came unasked.
+    if ignored:
+        tally.check_fcb(len(ignored) if len(ignored) > 1 and all(ignored) else 0)
 
 
 async def _ignores_fcb(link: Link, meter: Meter) -> bool:

@@ -84,10 +84,15 @@ class LineDiagnosis:
     verdict: str  # one sentence: the worst finding, or that all is well
     findings: tuple[Finding, ...]  # worst first, those of its meters among them
     meters: tuple[MeterDiagnosis, ...]
-    recording: str = ""  # the file that the line is recorded to, "" for none
+    recording: str = ""  # the file that the line is or was recorded to, "" for none
     recorded: int = 0  # tries in it
     recording_reason: str = ""  # why the recording has ended by itself, a sentence; "" while it goes on
     check: CheckView | None = None  # the one that runs, else the last one
+
+    @property
+    def recorded_to(self) -> str:
+        """The file that the line is recorded to now, "" for none."""
+        return "" if self.recording_reason else self.recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -19,14 +20,15 @@ from core.diagnosis import (
     LineTraceEntry,
     MeterDiagnosis,
     Severity,
-    Statistics,
 )
 from core.errors import CmeError
-from core.findings import Case, Patient, diagnose, worst_first
+from core.findings import GOOD, Case, Patient, diagnose, worst_first
 from core.mbus.address import SecondaryAddress
 from core.mbus.master import Master
 from core.mbus.watch import Try
 from core.meter import Meter
+
+log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 100
 """Entries of a trace in one answer."""
@@ -48,13 +50,19 @@ class Doctor:
         self._closing: set[asyncio.Task[None]] = set()
 
     def use(self, configs: Iterable[LineConfig], meters_on: Callable[[str], list[Meter]]) -> None:
-        """Take the lines and meters that are in use from now on; a line that did not change keeps its counters."""
+        """Take the lines and meters that are in use from now on.
+
+        A line that did not change keeps its counters; the trace and the recording of one that did go on.
+        """
         wanted = {config.name: config for config in configs}
-        for name in [name for name, file in self._files.items() if wanted.get(name) != file.config]:
+        for name in [name for name in self._files if name not in wanted]:
             self._let_go(name)
         for name, config in wanted.items():
             if name not in self._files:
                 self._files[name] = CaseFile(config, self._clock.now_ms())
+            elif self._files[name].config != config:
+                self._end_check(name)
+                self._files[name].change(config, self._clock.now_ms())
             self._files[name].use(meter for meter in meters_on(name) if meter.enabled)
 
     def watch(self, line: str, item: Try) -> None:
@@ -137,10 +145,18 @@ class Doctor:
             self._let_go(name)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _let_go(self, name: str) -> None:
+    def _end_check(self, name: str) -> None:
         if running := self._checks.get(name):
             running.cancel()
-        self._closing.add(task := asyncio.ensure_future(self._files.pop(name).record(None, 0)))
+
+    def _let_go(self, name: str) -> None:
+        self._end_check(name)
+        file = self._files.pop(name)
+        if file.recorder:
+            log.warning(
+                "The recording %s has ended: its line %s is not in use any more.", file.recorder.path, name
+            )
+        self._closing.add(task := asyncio.ensure_future(file.record(None, 0)))
         task.add_done_callback(self._closing.discard)
 
     def _file(self, line: str) -> CaseFile:
@@ -153,7 +169,14 @@ class Doctor:
     async def _examine(self, file: CaseFile) -> LineDiagnosis:
         tally = file.tally
         patients = [
-            Patient.of(meter.name, address, _identity(meter), file.rate(meter), tally.tally(address))
+            Patient.of(
+                meter.name,
+                address,
+                _identity(meter),
+                file.rate(meter),
+                file.margin(meter),
+                tally.tally(address),
+            )
             for address, meter in file.meters.items()
         ]
         case = Case.of(tally, patients, self._clock.now_ms(), self._local)
@@ -166,7 +189,7 @@ class Doctor:
             line=file.config.name,
             statistics=total,
             load=case.load,
-            verdict=_told(findings[0]) if findings else _all_well(total, len(case.asked)),
+            verdict=_told(findings[0]) if findings else _well(case),
             findings=tuple(findings),
             meters=tuple(
                 MeterDiagnosis(
@@ -199,9 +222,15 @@ def _told(finding: Finding) -> str:
     return f"{finding.meter}: {finding.sentence}" if finding.meter else finding.sentence
 
 
-def _all_well(statistics: Statistics, meters: int) -> str:
-    if not meters:
+def _well(case: Case) -> str:
+    """That nothing is wrong, as far as that is known."""
+    asked, installed = len(case.asked), len(case.patients)
+    if not asked:
         return "Nothing can be said yet: no meter has been asked often enough. A check asks all of them now."
-    missed = 1 - statistics.answers / statistics.tries
-    number = "The meter answers" if meters == 1 else f"All is well: all {meters} meters answer"
-    return f"{number}, and {missed:.1%} of {statistics.tries} requests had to be repeated."
+    again = sum(sample.fault not in GOOD for sample in case.samples)
+    repeated = f"{again or 'none'} of the last {len(case.samples)} requests had to be repeated"
+    if asked < installed:
+        was = "was" if asked == 1 else "were"
+        return f"{asked} of {installed} meters {was} asked often enough so far: no fault is known, and {repeated}."
+    who = "The meter answers" if asked == 1 else f"All is well: all {asked} meters answer"
+    return f"{who}, and {repeated}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from statistics import median
-from typing import Final
+from typing import Final, TypeVar
 
 from core.diagnosis import Finding, Severity
 from core.mbus.address import SecondaryAddress
@@ -29,6 +29,12 @@ OFTEN: Final = 0.2
 
 ALWAYS: Final = 0.9
 """Share from which on a fault has a cause that is there all the time; the rest is what noise makes of it."""
+
+CURED: Final = 0.01
+"""How likely a row of good answers may at most be while a fault lasts, so that it is taken for cured."""
+
+CURED_FEW: Final = 3
+"""Good answers that a cure takes at least."""
 
 LATELY: Final = 9
 """Telegrams, three readouts with both repeats, that tell what became of a meter that was well before."""
@@ -69,9 +75,12 @@ _BLACKOUTS_MS: Final = 6 * 3_600_000
 _LOOKED_MS: Final = 5 * 60_000
 """The shortest time that a load is told of."""
 
-_GOOD: Final = (None, Fault.FCB)
+GOOD: Final = (None, Fault.FCB)
+"""What is no fault of an answer as such."""
 _ONE_BIT: Final = {change & 0xFF for bit in range(8) for change in (1 << bit, -(1 << bit))}
 """By how much one bit changes a sum; of what chance makes of it, one in seventeen looks the same."""
+
+T = TypeVar("T")
 
 _BROKEN: Final = (Fault.NOISE, Fault.CHECKSUM, Fault.COLLISION, Fault.CUT, Fault.UNEXPECTED)
 
@@ -84,16 +93,23 @@ class Patient:
     address: str
     identity: SecondaryAddress | None  # that its telegrams should have
     baud: int
+    margin: float  # s for which it is waited longer
     samples: Sequence[Sample]  # its last requests, oldest first
     silent: int  # requests in a row without an answer
     silent_since_ms: int | None
     last_answer_ms: int | None
-    fcb_faults: int  # telegrams since the counters began
+    fcb_faults: int  # telegrams since the counters began, and in the last check
     other_rates: Mapping[int, int]  # rate at which it answered too -> when, ms
 
     @classmethod
     def of(
-        cls, name: str, address: str, identity: SecondaryAddress | None, baud: int, tally: MeterTally
+        cls,
+        name: str,
+        address: str,
+        identity: SecondaryAddress | None,
+        baud: int,
+        margin: float,
+        tally: MeterTally,
     ) -> Patient:
         """What a tally has now."""
         return cls(
@@ -101,11 +117,12 @@ class Patient:
             address=address,
             identity=identity,
             baud=baud,
-            samples=tuple(tally.samples),
+            margin=margin,
+            samples=_since_cure(tuple(tally.samples), _is_bad),
             silent=tally.silent,
             silent_since_ms=tally.silent_since_ms,
             last_answer_ms=tally.last_answer_ms,
-            fcb_faults=tally.counters.faults[Fault.FCB],
+            fcb_faults=tally.fcb_faults + tally.fcb_checked,
             other_rates=dict(tally.other_rates),
         )
 
@@ -116,19 +133,19 @@ class Patient:
     @cached_property
     def delays(self) -> list[float]:
         """Of answers that came at once, s."""
-        good = (s for s in self.samples if s.fault in _GOOD and s.number == 1 and not s.late)
-        return [sample.delay for sample in good if sample.delay is not None]
+        good = (s for s in self.samples if s.fault in GOOD and s.number == 1 and not s.late)
+        return [sample.delay for sample in good if sample.delay is not None][-LATELY:]
 
     @property
     def longest_s(self) -> float:
-        """After which its latest answer was there, also where that was in a later try or when nobody waited."""
-        known = [s.late_s or s.since_first + (s.delay or 0.0) for s in self.samples if s.late_s or s.delay]
-        return max(known, default=2 * self.limit)
+        """It is known to have taken for an answer; 0 where that is not known of any."""
+        return max((s.delay for s in self.samples if s.delay and s.number == 1), default=0.0)
 
     @property
     def is_late(self) -> bool:
         """Whether its answers come when nobody waits for them any more."""
-        return sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
+        unawaited = sum(sample.late for sample in self.samples) >= max(LATE, OFTEN / 2 * len(self.samples))
+        return unawaited or (len(self.delays) >= LATE and median(self.delays) > self.limit)
 
     @property
     def heard(self) -> int:
@@ -141,8 +158,8 @@ class Patient:
 
     @property
     def limit(self) -> float:
-        """Seconds in which it has to answer (EN 13757-2), without any margin."""
-        return ANSWER_BITS / self.baud + ANSWER_SECONDS
+        """Seconds in which it has to answer: those of the standard (EN 13757-2), and what it was given besides."""
+        return ANSWER_BITS / self.baud + ANSWER_SECONDS + self.margin
 
     def count(self, *faults: Fault) -> int:
         return sum(self.faults[fault] for fault in faults)
@@ -168,7 +185,8 @@ class Case:
     strays: Sequence[Stray]
     blackouts: Sequence[int]
     load: float
-    foreign: float  # share of the load that other software made
+    foreign: float  # of which by other software
+    demanded: float  # of which by searches, commands and checks
     clock: Callable[[int], str]  # ms -> the local time as people read it
 
     @classmethod
@@ -176,7 +194,7 @@ class Case:
         cls, tally: LineTally, patients: Sequence[Patient], now_ms: int, clock: Callable[[int], str]
     ) -> Case:
         """What a tally has now."""
-        load, foreign = tally.load(now_ms)
+        load, foreign, demanded = tally.load(now_ms)
         return cls(
             now_ms=now_ms,
             since_ms=tally.since_ms,
@@ -187,6 +205,7 @@ class Case:
             blackouts=tuple(tally.blackouts),
             load=load,
             foreign=foreign,
+            demanded=demanded,
             clock=clock,
         )
 
@@ -194,6 +213,11 @@ class Case:
     def asked(self) -> list[Patient]:
         """Those that were asked at least once with all repeats."""
         return [patient for patient in self.patients if len(patient.samples) >= SILENT]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The last requests to each meter in `asked`, since its last fault was cured."""
+        return [sample for patient in self.asked for sample in patient.samples]
 
     @cached_property
     def silent(self) -> list[Patient]:
@@ -255,16 +279,18 @@ ENDLESS_READOUT: Final = "endless readout"
 MISSES: Final = "misses requests"
 DEAD: Final = "silent meter"
 
-_DEAD_LINE: Final = {SHORT, CABLE, LOOSE, NOBODY}
+_DEAD_LINE: Final = {SHORT, CABLE, LOOSE, NOBODY, BAUD}
 
 
 def _dead_line(case: Case) -> Finding | None:
     """Nobody is heard: a short circuit, a broken cable, or a line that never worked."""
     if shorted := _shorted(case):
         return shorted
-    if len(case.asked) < 2 or len(case.silent) < len(case.asked):
-        return None
     number = len(case.asked)
+    if number < max(2, min(FEW, len(case.patients))) or len(case.silent) < number:
+        return None
+    if elsewhere := _at_another_rate(case):
+        return elsewhere
     last = [p.last_answer_ms for p in case.asked if p.last_answer_ms is not None]
     if not last:
         tries = sum(len(patient.samples) for patient in case.asked)
@@ -290,10 +316,24 @@ def _dead_line(case: Case) -> Finding | None:
     )
 
 
+def _at_another_rate(case: Case) -> Finding | None:
+    rates = Counter(rate for patient in case.asked for rate in patient.other_rates)
+    if not rates:
+        return None
+    ((baud, number),) = rates.most_common(1)
+    return Finding(
+        Severity.FAULT,
+        "",
+        BAUD,
+        f"The meters speak at {baud} baud and are asked at {case.baud}: give the line baud = {baud} in config.toml.",
+        f"{number} of {len(case.asked)} meters answered at {baud} baud, and none at {case.baud}.",
+    )
+
+
 def _shorted(case: Case) -> Finding | None:
     recent = [sample for patient in case.asked for sample in patient.samples[-SILENT:]]
     blank = sum(sample.blank for sample in recent)
-    if len(recent) < FEW or blank < MOST * len(recent) or any(sample.fault in _GOOD for sample in recent):
+    if len(recent) < FEW or blank < MOST * len(recent) or any(sample.fault in GOOD for sample in recent):
         return None
     return Finding(
         Severity.FAULT,
@@ -346,7 +386,11 @@ def _partly_cut(case: Case, group: Sequence[Patient]) -> Finding:
 
 def _noisy(case: Case) -> Finding | None:
     always = {patient.address for patient in case.asked if _always_broken(patient)}
-    beats = [beat for beat in case.beats if beat.meter not in always and beat.fault is not Fault.SILENCE]
+    others = [beat for beat in case.beats if beat.meter not in always and beat.fault is not Fault.SILENCE]
+    disturbed = {beat.meter for beat in others if beat.fault in _BROKEN}
+    beats = _since_cure(others, lambda beat: beat.fault in _BROKEN)
+    if not disturbed <= {beat.meter for beat in beats}:
+        beats = others  # of some of them nothing was heard since
     bad = Counter(beat.meter for beat in beats if beat.fault in _BROKEN)
     idle = len(_unasked(case, Unasked.NOISE))
     answers = bad.total() >= max(LINE_FEW, LINE_SHARE * len(beats))
@@ -366,7 +410,8 @@ def _noisy(case: Case) -> Finding | None:
 
 
 def _unasked(case: Case, kind: Unasked) -> list[SecondaryAddress | None]:
-    since = case.beats[0].time_ms if case.beats else 0
+    beats = _since_cure(case.beats, lambda beat: beat.unasked)
+    since = beats[0].time_ms if beats else 0
     return [s.identity for s in case.strays if s.kind is kind and s.time_ms >= since]
 
 
@@ -400,7 +445,7 @@ def _others(case: Case) -> Finding | None:
 
 
 def _loaded(case: Case) -> Finding | None:
-    load, foreign = case.load, case.foreign
+    load, foreign = case.load - case.demanded, case.foreign
     if case.now_ms - case.since_ms < _LOOKED_MS:
         return None
     if foreign >= FOREIGN:
@@ -463,9 +508,9 @@ _LINE_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
 
 def _meter(patient: Patient, line: Set[str]) -> Finding | None:
     """The one finding that explains the meter best."""
-    rules: list[Callable[[Patient], Finding | None]] = [_other_rate, _other_meter, _endless]
+    rules: list[Callable[[Patient], Finding | None]] = [_other_rate, _endless]
     if not {CHATTY, MASTER} & line:
-        rules += [_late, _broken]
+        rules += [_other_meter, _broken] if SLOW_WAY in line else [_other_meter, _late, _broken]
         if NOISY not in line:
             rules.append(_fcb)
         if not {NOISY, SLOW} & line:
@@ -490,7 +535,7 @@ def _other_rate(patient: Patient) -> Finding | None:
 
 
 def _other_meter(patient: Patient) -> Finding | None:
-    seen = [sample.identity for sample in patient.samples if sample.identity is not None]
+    seen = [sample.identity for sample in patient.samples if sample.identity is not None][-LATELY:]
     if patient.identity is None:
         return None
     others = [identity for identity in seen if not patient.identity.agrees(identity)]
@@ -517,8 +562,12 @@ def _fcb(patient: Patient) -> Finding | None:
 
 
 def _endless(patient: Patient) -> Finding | None:
-    runs = groupby(patient.samples, key=lambda sample: sample.more)
-    longest = max((len(list(run)) for more, run in runs if more), default=0)
+    longest = run = 0
+    for sample in patient.samples:
+        if sample.asked is Asked.DATA and sample.fault in GOOD:
+            run, longest = (run + 1, max(longest, run + 1)) if sample.more else (0, 0)
+        elif sample.asked is not Asked.DATA:
+            run = 0
     if longest < ENDLESS:
         return None
     return _of(
@@ -533,7 +582,7 @@ def _broken(patient: Patient) -> Finding | None:
     """Every telegram, or every answer at all, is broken: in which way?"""
     acknowledged = [s for s in patient.samples if s.asked is not Asked.DATA and s.fault is not Fault.SILENCE]
     data = patient.telegrams
-    if _all_broken(acknowledged) and not any(sample.fault in _GOOD for sample in data):
+    if _all_broken(acknowledged) and not any(sample.fault in GOOD for sample in data):
         if sum(sample.after_garbage for sample in acknowledged) >= MOST * len(acknowledged):
             return _of(
                 patient,
@@ -578,7 +627,7 @@ def _often_broken(patient: Patient) -> Finding | None:
     return _of(
         patient,
         DISTURBED,
-        "Its answers are often disturbed, and those of others are not: check its terminals and its cable.",
+        "Its answers are often disturbed: check its terminals and its cable.",
         f"Of {patient.heard} answers: {kinds}.",
     )
 
@@ -586,26 +635,25 @@ def _often_broken(patient: Patient) -> Finding | None:
 def _late(patient: Patient) -> Finding | None:
     if not patient.is_late:
         return None
-    longest = patient.longest_s
     late = sum(sample.late for sample in patient.samples)
-    return _of(
-        patient,
-        SLOW,
-        f"It answers too late: give it margin_ms = {_rounded_ms(longest)} in config.toml.",
-        f"{late} answers came when nobody waited any more; the longest took {longest * 1000:.0f} ms, where "
-        f"{patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud.",
-    )
+    if patient.longest_s > patient.limit:
+        advice = f"give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml"
+        evidence = f"An answer took {patient.longest_s * 1000:.0f} ms"
+    else:
+        evidence = f"{late} answers came when nobody waited any more"
+        advice = "a check of the line, which asks all its meters, measures the margin_ms that it needs"
+    return _of(patient, SLOW, f"It answers too late: {advice}.", f"{evidence}, where {_allowed(patient)}.")
 
 
 def _slow(patient: Patient) -> Finding | None:
     if not _is_slow(patient):
         return None
+    margin = _rounded_ms(patient.longest_s)
     return _of(
         patient,
         SLOW,
-        f"It is slow to answer; if it is missed, give it margin_ms = {_rounded_ms(patient.longest_s)} in config.toml.",
-        f"Typically {median(patient.delays) * 1000:.0f} ms, where {patient.limit * 1000:.0f} ms are allowed at "
-        f"{patient.baud} baud.",
+        f"It is slow to answer; if it is missed, give it margin_ms = {margin} in config.toml.",
+        f"Typically {median(patient.delays) * 1000:.0f} ms, where {_allowed(patient)}.",
         Severity.NOTICE,
     )
 
@@ -618,7 +666,8 @@ def _misses(patient: Patient) -> Finding | None:
     return _of(
         patient,
         MISSES,
-        "It misses requests, and then answers again: check its terminals and the voltage of the bus there.",
+        "It misses requests, and then answers again: a check of the line tells whether it is only slow; else look at "
+        "its terminals and the voltage of the bus there.",
         f"{number} of {len(patient.samples)} requests got no answer, at {gaps} different times.",
     )
 
@@ -643,6 +692,19 @@ def _of(
     return Finding(severity, patient.name, fault, sentence, evidence)
 
 
+def _since_cure(items: Sequence[T], is_bad: Callable[[T], bool]) -> Sequence[T]:
+    """What came since a fault was cured: a row of good ones at the end that it would hardly have left; else all."""
+    good = next((place for place, item in enumerate(reversed(items)) if is_bad(item)), len(items))
+    before = items[: len(items) - good]
+    share = sum(map(is_bad, before)) / max(1, len(before))
+    cured = good >= CURED_FEW and (1 - share) ** good < CURED
+    return items[len(before) :] if cured else items
+
+
+def _is_bad(sample: Sample) -> bool:
+    return sample.fault not in GOOD or sample.late
+
+
 def _all_broken(samples: Sequence[Sample]) -> bool:
     broken = sum(sample.fault in _BROKEN for sample in samples)
     return broken >= FEW and broken >= ALWAYS * len(samples)
@@ -660,7 +722,13 @@ def _always_broken(patient: Patient) -> bool:
 
 
 def _is_slow(patient: Patient) -> bool:
-    return len(patient.delays) >= FEW and median(patient.delays) > NEAR * patient.limit
+    standard = patient.limit - patient.margin
+    return len(patient.delays) >= FEW and median(patient.delays) - patient.margin > NEAR * standard
+
+
+def _allowed(patient: Patient) -> str:
+    margin = f" and margin_ms = {patient.margin * 1000:.0f}" if patient.margin else ""
+    return f"{patient.limit * 1000:.0f} ms are allowed at {patient.baud} baud{margin}"
 
 
 def _rounded_ms(delay: float) -> int:

@@ -121,6 +121,7 @@ class Fleet:
             await self._learn(meter, outcome.telegrams)
         if outcome.state is MeterState.OK:
             meter.accept(outcome.telegrams, outcome.time_ms)
+            meter.fcb_fault = outcome.fcb_fault
         else:
             meter.fail(outcome.state, outcome.reason, self._clock.now_ms())
 

@@ -106,6 +106,7 @@ class Meter:
         self.reason = ""
         self.last_try_ms: int | None = None
         self.next_try_ms: int | None = None  # where it is silent: when the schedule tries it again
+        self.fcb_fault = ""  # how it mishandles the frame count bit, as its last good readout knew
         self._clock = clock
         self._read = read
         self.configure(config, site, keys)

@@ -48,6 +48,7 @@ class Outcome:
     time_ms: int  # when it began, or when it failed
     frames: tuple[bytes, ...]  # as received, good or not
     telegrams: tuple[Telegram, ...] = ()  # of a good one, and of an encrypted one, which have no records
+    fcb_fault: str = ""  # `Readout.fcb_fault`
 
 
 def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
@@ -67,7 +68,7 @@ def judge(meter: Meter, result: Readout | MbusError, now_ms: int) -> Outcome:
             state = _SEALS.get(telegram.seal, MeterState.UNDECODABLE)
             named = telegrams if state in _SEALS.values() else ()
             return Outcome(state, reason, time_ms, result.frames, named)
-    return Outcome(MeterState.OK, "", time_ms, result.frames, telegrams)
+    return Outcome(MeterState.OK, "", time_ms, result.frames, telegrams, result.fcb_fault)
 
 
 def _unusable(meter: Meter, telegram: Telegram) -> str:

@@ -138,6 +138,9 @@ class MeterView:
     mapped: int  # COSEM objects that the mapping gives this meter
     headline: ValueView | None  # the first mapped value
     next_try_ms: int | None = None  # of a meter that is silent; None for all others
+    fcb_fault: str = (
+        ""  # how it mishandles the frame count bit, as its last good readout knew; "" if it does not
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ def meter_view(meter: Meter) -> MeterView:
         mapped=len(meter.objects) + len(meter.histories),
         headline=next((value for value in values if value.obis and value.unit and value.text), None),
         next_try_ms=meter.next_try_ms,
+        fcb_fault=meter.fcb_fault,
     )
 
 

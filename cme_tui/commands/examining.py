@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cme_tui.client import ask
+from cme_tui.client import ClientError, ask
 from core.config import ConfigError
 
 POLL_S: Final = 0.5
@@ -170,18 +170,28 @@ def _told(entry: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _record(state_dir: Path, line: str, path: Path) -> int:
-    ask(state_dir, "record_line", line=line, path=str(path.absolute()))
+    file = str(path.absolute())
+    ask(state_dir, "record_line", line=line, path=file)
     print(f"Recording line {line} to {path}; Ctrl+C ends.", file=sys.stderr)
-    reason = ""
+    found: dict[str, Any] = {"recorded": 0}
     try:
-        while not (reason := _look(state_dir, line)[0]["recording_reason"]):
+        while (found := _look(state_dir, line)[0])["recording"] == file and not found["recording_reason"]:
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        pass
-    finally:
-        number = _look(state_dir, line)[0]["recorded"]
-        ask(state_dir, "record_line", line=line, path=None)
-    print(reason or f"{number} requests are in {path}; 'cme-tui simulate --replay {path}' plays them.")
+        found = _look(state_dir, line)[0]
+    except ClientError as error:
+        raise ClientError(
+            f"The recording {path} has ended after {found['recorded']} requests. {error}"
+        ) from error
+    if found["recording"] != file:
+        print(f"Somebody else has ended the recording; 'cme-tui simulate --replay {path}' plays it.")
+        return 0
+    ask(state_dir, "record_line", line=line, path=None)
+    reason = str(found["recording_reason"])
+    print(
+        reason
+        or f"{found['recorded']} requests are in {path}; 'cme-tui simulate --replay {path}' plays them."
+    )
     return 1 if reason else 0
 
 

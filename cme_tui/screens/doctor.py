@@ -13,7 +13,7 @@ from cme_tui.polled import Polled
 from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.screens.filtered import FILTER, FilteredScreen
 from cme_tui.screens.line_trace import LineTraceScreen
-from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.lines import Line, Lines, Span
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import bar, count, moment
 from core.diagnosis import CheckView, Finding, LineDiagnosis, MeterDiagnosis, Severity, Statistics
@@ -211,13 +211,17 @@ class DoctorScreen(FilteredScreen):
     def _show_head(self, found: LineDiagnosis | None) -> None:
         head = self.query_one("#doctor", Lines)
         title = (f" Bus doctor: {self._line}", "title")
-        if found is None:
+        if found is None or self._diagnosis.error:
             head.show([(title,), (f" {self._diagnosis.error or 'looking at the line ...'}",)])
             return
         worst = found.findings[0].severity if found.findings else Severity.GOOD
         word, tone = SEVERITIES[worst]
         verdict = wrap(f"{word.partition(' ')[0]} {found.verdict}", max(20, self.size.width - 2))
-        recording = (f"  recording {count(found.recorded, 'request')}", "strong") if found.recording else ""
+        recording: Span = ""
+        if found.recorded_to:
+            recording = (f"  recording {count(found.recorded, 'request')}", "strong")
+        elif found.recording_reason:
+            recording = ("  ! the recording has ended: t tells why", "warn")
         head.show(
             [
                 (title, f"  load {found.load:.0%}", recording),

@@ -92,10 +92,12 @@ class LineTraceScreen(FilteredScreen):
         number = f"{len(entries)} of {len(self._entries)}" if narrowed else str(len(entries))
         found = self._diagnosis.value
         recording: Line = ()
-        if found is not None and found.recording:
+        if self._diagnosis.error:
+            recording = ((f"  ! {self._diagnosis.error}", "warn"),)
+        elif found is not None and found.recorded_to:
             recording = ((f"  ● recording {count(found.recorded, 'request')}", "good"),)
         elif found is not None and found.recording_reason:
-            recording = ((f"  ! {found.recording_reason}", "warn"),)
+            recording = (("  ! the recording has ended", "warn"),)
         only = ("  faults only", "warn") if self._faults else ""
         paused = ("  paused", "warn") if self._paused else ""
         self.show_list_title(((f" Trace of {self._line} {number}", "title"), only, paused, *recording))
@@ -109,7 +111,9 @@ class LineTraceScreen(FilteredScreen):
             )
         echo = ", echoed" if entry.echo else ""
         found = self._diagnosis.value
-        file = f" Recording to {found.recording}." if found is not None and found.recording else ""
+        file = ""
+        if found is not None and found.recording:
+            file = f" {found.recording_reason or f'Recording to {found.recording}.'}"
         return (
             f"{entry.purpose} at {entry.baud} baud: {entry.request_meaning}{echo} -> "
             f"{entry.answer_meaning}.{file}"
@@ -123,7 +127,7 @@ class LineTraceScreen(FilteredScreen):
         labels = {
             "p": "Go on" if self._paused else "Pause",
             "f": "All" if self._faults else "Faults",
-            "w": "End record" if found is not None and found.recording else "Record",
+            "w": "End record" if found is not None and found.recorded_to else "Record",
         }
         return self.fitting([(key, labels.get(key, label), action) for key, label, action in keys])
 
@@ -148,8 +152,8 @@ class LineTraceScreen(FilteredScreen):
 
     def action_record(self) -> None:
         found = self._diagnosis.value
-        if found is not None and found.recording:
-            self.run_worker(self._record(None, f"Ended; the recording is {found.recording}"))
+        if found is not None and found.recorded_to:
+            self.run_worker(self._record(None, f"Ended; the recording is {found.recorded_to}"))
             return
 
         def decided(text: str | None) -> None:

@@ -260,6 +260,8 @@ def _heading(
     where = f"{meter.address} on {meter.line}" if meter.address.startswith("primary") else f"on {meter.line}"
     again = next_try(meter)
     reason = f"{meter.reason} {again.capitalize()}." if again else meter.reason
+    if meter.fcb_fault:
+        reason = f"{reason} It has an FCB fault, so values may be old or missing: {meter.fcb_fault}.".lstrip()
     reasons: list[Line] = [((f"   {text}", "warn"),) for text in wrap(reason, max(20, width - 4))]
     return [
         (

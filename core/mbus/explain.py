@@ -9,7 +9,7 @@ from core.mbus.address import HEADER_LENGTH, SecondaryAddress
 from core.mbus.medium import medium_name
 from core.mbus.record import Record, Template
 from core.mbus.structure import Walk
-from core.mbus.telegram import Telegram, TelegramError, decode
+from core.mbus.telegram import NO_MANUFACTURER, Telegram, TelegramError, decode
 from core.snapshot import TelegramPart
 
 _C_FIELDS: Final = {
@@ -242,7 +242,7 @@ def _header(parts: _Parts, telegram: Telegram) -> None:
     match telegram.header:
         case "long":
             parts.add(4, "identification", telegram.identification)
-            parts.add(2, "manufacturer", telegram.manufacturer)
+            parts.add(2, "manufacturer", telegram.manufacturer.replace(NO_MANUFACTURER, "none"))
             parts.add(1, "version", str(telegram.version))
             parts.add(1, "medium", telegram.medium)
             parts.add(1, "access number", str(telegram.access_number))

@@ -17,7 +17,7 @@ from core.mbus.frame import (
     Garbage,
     Kind,
 )
-from core.mbus.telegram import TelegramError, decode
+from core.mbus.telegram import NO_MANUFACTURER, TelegramError, decode
 from core.mbus.watch import Fault
 
 _DIRECTION = 0x40
@@ -90,7 +90,8 @@ def _telegram(frame: Frame) -> str:
         telegram = decode(frame.raw)
     except TelegramError as error:
         return f"RSP_UD from {frame.address}, {error}"
-    who = f"{telegram.manufacturer} {telegram.identification}".strip()
+    maker = "no manufacturer" if telegram.manufacturer == NO_MANUFACTURER else telegram.manufacturer
+    who = f"{maker} {telegram.identification}".strip()
     what = "encrypted" if telegram.encrypted else f"{len(telegram.records)} records"
     more = ", more follows" if telegram.more_follows else ""
     return ", ".join(text for text in (f"RSP_UD from {frame.address}", who, what) if text) + more

@@ -38,7 +38,10 @@ LINE_WINDOW: Final = 200
 LOAD_MS: Final = 15 * 60_000
 _SLICE_MS: Final = 30_000
 _BLACKOUT: Final = 6  # requests in a row without an answer: two readouts with their repeats
+_DEAD: Final = 6  # requests in a row without an answer, after which a meter is not taken for one that is late
+_TOGETHER: Final = 3  # meters that fall silent at once; of two that is a coincidence on a long line
 _LATEST_MS: Final = 5_000  # after a request; what comes later is no answer to it
+_SHADOW_MS: Final = 3_000  # after a request without an answer: a late one may disturb those of other meters
 _DIRECTION: Final = 0x40  # C field: set in what a master sends (EN 13757-2)
 
 
@@ -61,14 +64,12 @@ class Sample:
     fault: Fault | None
     delay: float | None  # s
     number: int  # of the try
-    since_first: float  # s from the first of the silent tries of this request to this one
     identity: SecondaryAddress | None = None  # that a telegram has
     more: bool = False  # a telegram that announces another
     sum_error: int | None = None  # of a wrong checksum: how much less it is than the sum, 0..255
     blank: bool = False  # nothing but zeros came
     after_garbage: bool = False  # an acknowledgement came, with something in front of it
     late: bool = False  # its answer came when nobody waited for it any more
-    late_s: float = 0.0  # after which it was there, where that is known
 
 
 @dataclass(slots=True)
@@ -99,6 +100,11 @@ class Counters:
                 self.delay_sum += item.delay
                 self.delay_min = item.delay if self.delay_min is None else min(item.delay, self.delay_min)
                 self.delay_max = max(item.delay, self.delay_max or 0.0)
+
+    @property
+    def missed(self) -> int:
+        """Requests to which no answer came in time."""
+        return self.faults[Fault.SILENCE] + self.faults[Fault.LATE]
 
     def statistics(self) -> Statistics:
         faults = self.faults
@@ -133,16 +139,16 @@ class MeterTally:
         """Of the first request in a row that got no answer; None after one that got one."""
         self.silent = 0
         """Requests in that row."""
+        self.fcb_faults = 0
+        """Telegrams of readouts that did not follow the frame count bit, since the counters began."""
+        self.fcb_checked = 0
+        """Those of the last check."""
         self.other_rates: dict[int, int] = {}
         """Rate at which it answered, though it is not the line's or its own -> when, ms."""
-        self._first_ms = 0
 
-    def count(self, item: Try) -> None:
-        """Take a request to this meter."""
-        self.counters.count(item)
-        if item.number == 1 or (self.samples and self.samples[-1].fault is not Fault.SILENCE):
-            self._first_ms = item.time_ms
-        sample = _sample(item, self._first_ms)
+    def take(self, item: Try) -> None:
+        """Remember a request to this meter."""
+        sample = _sample(item)
         if (
             sample.asked is Asked.DATA
             and item.received == ACK
@@ -160,9 +166,10 @@ class MeterTally:
             self.silent, self.silent_since_ms = 0, None
             self.last_answer_ms = item.time_ms
 
-    def fcb_fault(self) -> None:
-        """Note a telegram that did not fit the frame count bit, of which only a comparison tells."""
-        self.counters.faults[Fault.FCB] += 1
+    def check_fcb(self, faults: int) -> None:
+        """Note how many telegrams did not follow the frame count bit in a check, which compares them."""
+        self.counters.faults[Fault.FCB] += faults
+        self.fcb_checked = faults
 
     def found_at(self, baud: int, time_ms: int) -> None:
         """Note that it answers at another rate."""
@@ -213,15 +220,23 @@ class LineTally:
         """When meters that had answered fell silent together, and the line came back, ms."""
         self._fallen: set[str] = set()  # addresses of meters that fell silent since the last answer of any
         self._silent = 0  # requests since then
-        self._slices: deque[list[float]] = deque()  # start in ms, busy s, of which foreign
+        self._slices: deque[list[float]] = (
+            deque()
+        )  # start in ms, busy s, of which foreign, of which on demand
         self._last: Try | None = None
+        self._unanswered: Try | None = None
+        """The latest request that got no answer."""
 
-    def take(self, item: Try, known: Callable[[str], bool], rates: Callable[[str], int]) -> None:
+    def take(
+        self, item: Try, known: Callable[[str], bool], rates: Callable[[str], int], *, checking: bool = False
+    ) -> None:
         """Count a try. `known` says which addresses are of installed meters, `rates` at which rate they are read.
+
+        What a check asks (`checking`) loads the line because somebody wants that, as a search does.
 
         What a search or other software does says nothing about the meters: it only loads the line.
         """
-        self._load(item)
+        self._load(item, checking)
         if item.purpose in (Purpose.SEARCH, Purpose.FOREIGN):
             self._last = None
             return
@@ -236,9 +251,30 @@ class LineTally:
                 self.tally(item.address).found_at(item.baud, item.time_ms)
             return
         self.counters.count(item)
-        self.beats.append(Beat(item.time_ms, item.address, item.fault, item.echo, bool(item.before)))
         self._watch_blackouts(item)
-        self.tally(item.address).count(item)
+        self.tally(item.address).counters.count(item)
+        if self._shadowed(item):
+            return
+        if item.fault is Fault.SILENCE:
+            self._unanswered = item
+        self.beats.append(Beat(item.time_ms, item.address, item.fault, item.echo, bool(item.before)))
+        self.tally(item.address).take(item)
+        # Where a meter talks unasked, it is not known whose telegram it was.
+        if item.fault is Fault.FCB and not any(stray.kind is Unasked.TELEGRAM for stray in self.strays):
+            self.tally(item.address).fcb_faults += 1
+
+    def _shadowed(self, item: Try) -> bool:
+        """Whether the late answer of another meter may have disturbed this one, which then says nothing."""
+        asked = self._unanswered
+        if item.fault in (None, Fault.FCB, Fault.SILENCE) or asked is None or asked.address == item.address:
+            return False
+        if not 0 <= item.time_ms - asked.time_ms < _SHADOW_MS:
+            return False
+        # Behind a telegram nobody acknowledges anything.
+        if item.fault is Fault.LATE or (len(item.received) > 1 and item.received.endswith(ACK)):
+            self._mark_late(asked.address)
+        other = self.tally(asked.address)
+        return other.silent <= _DEAD or any(sample.late for sample in other.samples)
 
     def _watch_blackouts(self, item: Try) -> None:
         if item.fault is Fault.SILENCE:
@@ -247,7 +283,7 @@ class LineTally:
                 self._fallen.add(item.address)
             self._silent += 1
             return
-        if len(self._fallen) > 1 and self._silent >= _BLACKOUT:
+        if len(self._fallen) >= max(2, min(_TOGETHER, len(self.meters))) and self._silent >= _BLACKOUT:
             self.blackouts.append(item.time_ms)
         self._fallen.clear()
         self._silent = 0
@@ -256,21 +292,28 @@ class LineTally:
         """Of the meter at this address, a new one if it was not asked yet."""
         return self.meters.setdefault(address, MeterTally(self.since_ms))
 
-    def load(self, now_ms: int) -> tuple[float, float]:
-        """Share of the last 15 min, or since the counters began, in which the wire was taken; and by other software."""
+    def load(self, now_ms: int) -> tuple[float, float, float]:
+        """Share of the last 15 min, or since the counters began, in which the wire was taken.
+
+        In all, by other software, and by searches, commands and checks.
+        """
         self._forget(now_ms)
         span = min(LOAD_MS, max(now_ms - self.since_ms, 1)) / 1000
-        busy, foreign = (sum(part[index] for part in self._slices) for index in (1, 2))
-        return min(1.0, busy / span), min(1.0, foreign / span)
+        busy, foreign, demanded = (
+            min(1.0, sum(part[index] for part in self._slices) / span) for index in (1, 2, 3)
+        )
+        return busy, foreign, demanded
 
-    def _load(self, item: Try) -> None:
+    def _load(self, item: Try, checking: bool) -> None:
         start = item.time_ms - item.time_ms % _SLICE_MS
         if not self._slices or self._slices[-1][0] != start:
-            self._slices.append([start, 0.0, 0.0])
+            self._slices.append([start, 0.0, 0.0, 0.0])
             self._forget(item.time_ms)
         self._slices[-1][1] += item.busy
         if item.purpose is Purpose.FOREIGN:
             self._slices[-1][2] += item.busy
+        elif checking or item.purpose is not Purpose.READ:
+            self._slices[-1][3] += item.busy
 
     def _forget(self, now_ms: int) -> None:
         # A clock that was set back leaves slices of the future: they go as well.
@@ -281,23 +324,25 @@ class LineTally:
         for part in (*reader.feed(item.before), reader.flush()):
             if part is None:
                 continue
-            if not (self._last and _answers(part, self._last) and self._soon(item)):
+            owner = self._owner(part, item)
+            if owner is None:
                 self.strays.append(_stray(part, item.time_ms))
-            elif item.request != self._last.request or self._last.fault is Fault.SILENCE:
-                self._mark_late(self._last, item)
+            elif item.request != owner.request or owner.fault is Fault.SILENCE:
+                self._mark_late(owner.address)
 
-    def _soon(self, item: Try) -> bool:
-        """Whether what came before this request can be an answer to the one before."""
+    def _owner(self, part: Frame | Garbage, item: Try) -> Try | None:
+        """The request before `item` to which this may be the answer."""
         latest = _LATEST_MS + 1000 * LONGEST * BITS_PER_BYTE / item.baud
-        return self._last is not None and 0 <= item.time_ms - self._last.time_ms < latest
+        for asked in (self._last, self._unanswered):
+            if asked and _answers(part, asked):
+                soon = 0 <= item.time_ms - asked.time_ms < latest
+                if soon or (asked is self._last and _owed(asked)):
+                    return asked
+        return None
 
-    def _mark_late(self, last: Try, item: Try) -> None:
-        if (tally := self.meters.get(last.address)) and tally.samples:
-            sample = tally.samples[-1]
-            sample.late = True
-            on_the_wire = (len(item.before) + len(last.request)) * BITS_PER_BYTE / item.baud
-            waited = (item.time_ms - last.time_ms) / 1000 - on_the_wire
-            sample.late_s = sample.since_first + max(0.0, waited)
+    def _mark_late(self, address: str) -> None:
+        if (tally := self.meters.get(address)) and tally.samples:
+            tally.samples[-1].late = True
 
 
 def _answers(part: Frame | Garbage, last: Try) -> bool:
@@ -305,11 +350,16 @@ def _answers(part: Frame | Garbage, last: Try) -> bool:
     if not isinstance(part, Frame) or part.kind is Kind.SHORT or not last.address:
         return False
     if part.kind is Kind.ACK:
-        return last.fault is Fault.SILENCE or last.number > 1
+        return _owed(last)
     wanted, identity = parse_address(last.address), identity_of(part)
     if isinstance(wanted, PrimaryAddress):
         return part.address == wanted.number
     return identity is not None and wanted.agrees(identity)
+
+
+def _owed(last: Try) -> bool:
+    """Whether answers to this request may still be under way, however long ago it was."""
+    return last.fault is Fault.SILENCE or last.number > 1
 
 
 def _stray(part: Frame | Garbage, time_ms: int) -> Stray:
@@ -320,7 +370,7 @@ def _stray(part: Frame | Garbage, time_ms: int) -> Stray:
     return Stray(time_ms, Unasked.NOISE if part.raw.strip(b"\0") else Unasked.BLANK)
 
 
-def _sample(item: Try, first_ms: int) -> Sample:
+def _sample(item: Try) -> Sample:
     sample = Sample(
         time_ms=item.time_ms,
         baud=item.baud,
@@ -328,7 +378,6 @@ def _sample(item: Try, first_ms: int) -> Sample:
         fault=item.fault,
         delay=item.delay,
         number=item.number,
-        since_first=(item.time_ms - first_ms) / 1000,
         late=item.fault is Fault.LATE,
     )
     if item.fault in (None, Fault.FCB) and item.received != ACK:

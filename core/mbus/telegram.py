@@ -262,9 +262,13 @@ def check_frame(frame: bytes) -> None:
         )
 
 
+NO_MANUFACTURER: Final = "@@@"
+"""`manufacturer_name` of a meter that has none: its code is 0."""
+
+
 @lru_cache(maxsize=512)
 def manufacturer_name(code: int) -> str:
-    """Three letters of a 16-bit manufacturer code (EN 13757-3 and EN 62056-21); "@@@" for 0, a meter that has none."""
+    """Three letters of a 16-bit manufacturer code (EN 13757-3 and EN 62056-21)."""
     return "".join(chr((code >> shift & 0x1F) + 64) for shift in (10, 5, 0))
 
 

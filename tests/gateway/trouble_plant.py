@@ -26,7 +26,7 @@ from core.snapshot import LineView, MeterState, MeterView, Snapshot
 from tests.interop.library import Client, Library
 
 LIMIT = 30.0  # seconds
-BAUD = 2400
+BAUD = 38400
 WATER, HEAT = "70112345.ELS.0A.07", "06855817.KAM.08.04"
 IDENTIFICATION = "70112345"  # of the water meter
 PRIMARY = 5

@@ -48,7 +48,9 @@ async def _read(_meter: Meter) -> None:
     raise AssertionError("nobody asks this meter for a value")
 
 
-def installed(meters: Sequence[SimulatedMeter], *, secondary: bool = False) -> list[Meter]:
+def installed(
+    meters: Sequence[SimulatedMeter], *, secondary: bool = False, margin_ms: int = 0
+) -> list[Meter]:
     """The gateway's meters for simulated ones, whose first telegram it has seen."""
     clock = FastClock()
     return [
@@ -59,6 +61,7 @@ def installed(meters: Sequence[SimulatedMeter], *, secondary: bool = False) -> l
                 address=str(meter.identity) if secondary else meter.address,
                 name=f"meter {number}",
                 logical_device=15 + number,
+                margin_ms=margin_ms,
             ),
             site=Site("0123456789", UTC),
             clock=clock,
@@ -77,7 +80,8 @@ class Rig:
         self.bus = bus
         self.meters = list(meters)
         self.doctor = Doctor(FastClock(), lambda: UTC, lambda _: self.master)
-        self.doctor.use([LineConfig(name=LINE, url="sim:", baud=baud)], lambda _: self.meters)
+        self._baud = baud
+        self.use()
         self.master = Master(
             "sim:",
             baud,
@@ -85,6 +89,11 @@ class Rig:
             watch=partial(self.doctor.watch, LINE),
             now=wall_clock,
         )
+
+    def use(self, margin_ms: int = 0) -> None:
+        """Let the doctor know of the line and its meters as they are configured now."""
+        config = LineConfig(name=LINE, url="sim:", baud=self._baud, margin_ms=margin_ms)
+        self.doctor.use([config], lambda _: self.meters)
 
     async def _open(self, _url: str, baud: int) -> Transport:
         return open_simulated(self.bus, baud)

@@ -11,7 +11,7 @@ import pytest
 from doctor_rig import LINE, Rig, installed, played, rig
 from fast_loop import fast, wall_clock
 
-from core.diagnosis import LineTraceEntry
+from core.diagnosis import LineTraceEntry, Severity
 from core.errors import CmeError
 from core.findings import (
     BAUD,
@@ -38,7 +38,7 @@ from core.findings import (
 )
 from core.mbus.address import PrimaryAddress
 from core.mbus.frame import Frame, req_ud2, snd_nke
-from core.mbus.recording import load_recording
+from core.mbus.recording import load_recording, read_recording
 from core.mbus.simulator import Answer, LineMisfortune, Misfortune, SimulatedBus, fleet, serials
 from core.mbus.watch import Purpose, Try
 
@@ -383,6 +383,170 @@ async def test_an_alarm_waits_until_a_fault_is_seen_twice_and_goes_as_slowly() -
         assert line.doctor.health(LINE).startswith("meter 1: It has fallen silent")
 
 
+OF_A_METER = [
+    name
+    for name, (made, found) in MATRIX.items()
+    if "meter3" in made and "line" not in made and (THIRD, FCB_FAULT) not in found  # that is a lasting trait
+]
+
+
+@pytest.mark.parametrize("secondary", [False, True], ids=["primary", "secondary"])
+@pytest.mark.parametrize("trouble", [*OF_A_METER, "noise", "a cable that never was whole"])
+def test_a_cure_shows_after_one_check(trouble: str, secondary: bool) -> None:
+    """Nobody has to wait half a day for the verdict on a repair."""
+    made, expected = MATRIX[trouble]
+
+    @fast
+    async def run() -> None:
+        async with rig(secondary=secondary, **made) as line:
+            assert isinstance(line.bus, SimulatedBus)
+            await line.sweep(12)
+            assert await line.faults() == expected
+            line.bus.misfortune = LineMisfortune()
+            line.bus.meters[2].misfortune = Misfortune()
+            await check(line)
+            diagnosis = await line.diagnosis()
+            assert diagnosis.findings == ()
+            assert diagnosis.verdict.startswith("All is well: all 8 meters answer, and ")
+            assert trouble in ("noise", "a chatty meter") or ", and none of the last " in diagnosis.verdict
+
+    run()
+
+
+@pytest.mark.parametrize("secondary", [False, True], ids=["primary", "secondary"])
+@pytest.mark.parametrize("number", [1, 2, 8])
+@pytest.mark.parametrize("late", [0.6, 1.5])
+def test_late_answers_accuse_nobody_but_who_gives_them(number: int, secondary: bool, late: float) -> None:
+    """Neither a lone meter of talking unasked, nor those that were asked next of disturbing."""
+
+    @fast
+    async def run() -> None:
+        name = f"meter{(number + 1) // 2}"
+        async with rig(number, secondary=secondary, **{name: Misfortune(late=late)}) as line:
+            await line.sweep(8)
+            (finding,) = (await line.diagnosis()).findings
+            assert finding.meter == name.replace("meter", "meter ")
+            # Of one that is later than the next is asked only a check can tell that it is late.
+            assert finding.fault == SLOW or (finding.fault == DEAD and late > 1)
+            await check(line)
+            (finding,) = (await line.diagnosis()).findings
+            assert f"margin_ms = {700 if late == 0.6 else 1600} in config.toml." in finding.sentence
+
+    run()
+
+
+@fast
+async def test_a_meter_that_has_the_margin_it_needs_is_not_slow() -> None:
+    """What was advised is enough."""
+    async with rig(4, meter2=Misfortune(late=0.6)) as line:
+        line.meters[1] = installed(line.bus.meters, margin_ms=700)[1]
+        line.use()
+        for _ in range(10):
+            for meter in line.meters:
+                margin = meter.config.margin_ms / 1000
+                await line.master.read(meter.address, expected=meter.identity, extra=margin)
+        assert await line.faults() == HEALTHY
+
+
+@fast
+async def test_nothing_is_said_of_a_line_before_enough_of_its_meters_were_asked() -> None:
+    """A check counts them; two dead ones that come first are no dead line."""
+    for dead in (False, True):
+        verdicts = []
+        async with rig(8, meter1=Misfortune(dead=dead), meter2=Misfortune(dead=dead)) as line:
+            await line.doctor.start_check(LINE)
+            while (diagnosis := await line.diagnosis()).check is None or diagnosis.check.done < 7:
+                verdicts.append(diagnosis.verdict)
+                assert {finding.fault for finding in diagnosis.findings} <= {DEAD}
+                await asyncio.sleep(1)
+        assert not any("All is well" in verdict for verdict in verdicts)
+        if not dead:
+            assert any(each.startswith("2 of 8 meters were asked often enough so far") for each in verdicts)
+
+
+@fast
+async def test_a_line_at_another_rate_is_told_with_that_rate() -> None:
+    """The line, and not each of its meters."""
+    async with rig() as line:
+        assert isinstance(line.bus, SimulatedBus)
+        for meter in line.bus.meters:
+            meter.baud = 9600
+        await line.sweep(2)
+        assert await line.faults() == {("", NOBODY)}
+        await check(line)
+        assert await line.faults() == {("", BAUD)}
+        finding = (await line.diagnosis()).findings[0]
+        assert "speak at 9600 baud and are asked at 2400" in finding.sentence
+        assert finding.evidence == "8 of 8 meters answered at 9600 baud, and none at 2400."
+
+
+@fast
+async def test_a_search_and_a_check_do_not_make_a_line_too_loaded() -> None:
+    """Somebody wants them to take the wire."""
+    async with rig(8) as line:
+        async with line.master.session() as link:
+            for number in range(9, 250):
+                await link.probe(PrimaryAddress(number))
+                await link.probe(PrimaryAddress(number))
+        for _ in range(20):
+            await check(line)
+            assert await line.faults() == HEALTHY
+        assert (await line.diagnosis()).load > 0.9
+
+
+@fast
+async def test_a_check_does_not_acquit_a_meter_of_a_fault_that_only_reading_shows() -> None:
+    async with rig(meter3=Misfortune(fcb="stuck")) as line:
+        await line.sweep(4)
+        await check(line)
+        assert await line.faults() == {(THIRD, FCB_FAULT)}
+
+
+@fast
+async def test_a_check_of_the_next_meter_acquits_it_of_what_it_found() -> None:
+    """The meter was replaced by one of another make."""
+    async with rig(meter3=Misfortune(fcb="ignored")) as line:
+        assert isinstance(line.bus, SimulatedBus)
+        await check(line)
+        assert await line.faults() == {(THIRD, FCB_FAULT)}
+        line.bus.meters[2].misfortune = Misfortune()
+        await check(line)
+        assert await line.faults() == HEALTHY
+
+
+@fast
+async def test_a_late_meter_is_told_as_such_after_a_check_waited_for_it() -> None:
+    """As a warning: its answers come too late for readouts."""
+    async with rig(meter8=Misfortune(late=0.6)) as line:
+        await check(line)
+        (finding,) = (await line.diagnosis()).findings
+        assert (finding.meter, finding.fault, finding.severity) == ("meter 8", SLOW, Severity.WARNING)
+        assert finding.evidence == "An answer took 644 ms, where 188 ms are allowed at 2400 baud."
+
+
+@fast
+async def test_what_a_chatty_meter_says_during_a_check_is_no_fcb_fault() -> None:
+    async with rig(meter3=Misfortune(chatty=2)) as line:
+        assert isinstance(line.bus, SimulatedBus)
+        await line.sweep(2)
+        await check(line)
+        line.bus.meters[2].misfortune = Misfortune()
+        await check(line)
+        assert await line.faults() == HEALTHY
+
+
+@fast
+async def test_two_of_many_meters_that_come_and_go_are_no_loose_contact() -> None:
+    async with rig(12) as line:
+        assert isinstance(line.bus, SimulatedBus)
+        for _ in range(4):
+            await line.sweep()
+            for meter in line.bus.meters[4:6]:
+                meter.misfortune = Misfortune(dead=not meter.misfortune.dead)
+        await line.sweep(2)
+        assert await line.faults() == HEALTHY
+
+
 async def check(line: Rig) -> None:
     """Check the line, to the end."""
     await line.doctor.start_check(LINE)
@@ -467,6 +631,25 @@ async def test_the_trace_keeps_the_last_requests_in_words() -> None:
         assert len(kept) <= 500
         assert [entry.id for entry in kept] == list(range(kept[0].id, kept[0].id + len(kept)))
         assert sum(len(entry.received) + len(entry.request) for entry in kept) <= 256 * 1024
+
+
+@fast
+async def test_trace_and_recording_go_on_when_the_line_changes(tmp_path: Path) -> None:
+    """Its counters begin anew; when the line is gone, the file has all until then."""
+    async with rig(2) as line:
+        path = tmp_path / "line.rec"
+        await line.doctor.record(LINE, path)
+        await line.sweep()
+        before = (await line.doctor.trace(LINE, 0))[-1].id
+        line.use(margin_ms=100)
+        assert (await line.diagnosis()).statistics.tries == 0
+        await line.sweep()
+        diagnosis = await line.diagnosis()
+        assert (diagnosis.recorded_to, diagnosis.recorded) == (str(path), before + 2)
+        assert [entry.id for entry in await line.doctor.trace(LINE, before)] == [before + 1, before + 2]
+        line.doctor.use([], lambda _: [])
+        await line.doctor.close()
+    assert len(read_recording(path).tries) == before + 2
 
 
 @fast

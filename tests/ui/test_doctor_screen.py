@@ -177,6 +177,22 @@ async def test_a_recording_is_begun_shown_and_ended(session, tmp_path: Path):
         assert "recording" not in s.lines("#count")
 
 
+async def test_a_recording_that_ended_by_itself_says_why(session):
+    """On both screens; the key begins another one."""
+    async with session() as s:
+        found = s.gateway.diagnoses["main"]
+        reason = "The recording /tmp/a.rec has ended: it is full. Begin another one."
+        s.gateway.diagnoses["main"] = replace(found, recording="/tmp/a.rec", recording_reason=reason)
+        await s.press("f6", "b")
+        assert "! the recording has ended" in s.lines("#doctor")
+        await s.press("t")
+        assert "! the recording has ended" in s.lines("#count")
+        assert "it is full. Begin another one." in " ".join(s.lines("#detail").split())
+        assert ("w", "Record") in [(key, label) for key, label, _ in s.screen.query_one(KeyBar).keys]
+        await s.press("w", "ctrl+u", *"/tmp/b.rec", "enter")
+        assert "record main /tmp/b.rec" in s.gateway.commands
+
+
 async def test_a_recording_that_cannot_be_written_says_why(session):
     """Nothing is recorded then."""
     async with session() as s:

@@ -201,6 +201,18 @@ async def test_every_key_that_the_list_shows_works(session):
         assert isinstance(s.screen, OverviewScreen)
 
 
+async def test_a_meter_with_an_fcb_fault_says_so(session):
+    """Below its state, since its values may be old."""
+    gateway = RecordedGateway()
+    fault = "it sends the same telegram for both frame count bits"
+    meters = tuple(replace(meter, fcb_fault=fault) for meter in gateway.current.meters)
+    gateway.current = replace(gateway.current, meters=meters)
+    async with session(gateway=gateway) as s:
+        await s.press("f6", "enter")
+        said = " ".join(s.lines("#meter").split())
+        assert f"It has an FCB fault, so values may be old or missing: {fault}." in said
+
+
 async def test_every_key_that_a_meter_shows_works(session):
     """Each key of the key bar does what it says."""
     async with session() as s:
