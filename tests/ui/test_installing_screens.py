@@ -87,6 +87,16 @@ async def test_a_line_that_cannot_be_keeps_what_was_typed(session):
         assert [line.name for line in s.gateway.config().lines] == ["main", "main 2"]
 
 
+async def test_a_message_goes_with_the_screen_that_said_it(session):
+    """What stands above is no longer there."""
+    async with session() as s:
+        await s.press("l", "a", "enter", *"main", "enter", "s")
+        assert "the reason stands above" in s.status
+        await s.press("escape", "y")
+        assert isinstance(s.screen, LinesScreen)
+        assert "the reason stands above" not in s.status
+
+
 @pytest.mark.parametrize(
     ("row", "text", "sentence"),
     [
@@ -113,8 +123,10 @@ async def test_a_long_connection_is_shown_in_full_and_edited_at_its_end(session)
         s.screen.query_one("#field").value = url
         await s.press("enter")
         assert url in s.lines("#about").replace("\n", "").replace(" ", "")
-        await s.press("enter")
+        await s.press("s", "end", "enter", "down", "enter")
+        assert isinstance(s.screen, LineScreen)
         field = s.screen.query_one("#field")
+        assert field.value == url
         assert field.scroll_offset.x > len(url) - field.size.width
 
 
@@ -179,7 +191,9 @@ async def test_all_of_a_line_is_told_however_long_it_is(session):
     url = f"tcp:{'converter.' * 25}example:10001"
     reason = f"The host name '{url[4:-6]}' is not known: check it, or use the IP address."
     gateway = RecordedGateway(lines=8)
-    gateway.show_line(url=url, state=LineState.DOWN, reason=reason, next_try_ms=NOW_MS + 40_000)
+    gateway.show_line(
+        url=url, state=LineState.DOWN, reason=reason, next_try_ms=NOW_MS + 40_000, health=HEALTH * 12
+    )
     async with session(gateway) as s:
         await s.press("l")
         said = s.lines("#line-notes").replace("\n", "").replace(" ", "")
@@ -460,6 +474,7 @@ async def test_a_list_of_meters_is_shown_before_it_is_imported(session, tmp_path
         rows = [" ".join(s.table("#import").text_of(row).split()) for row in range(4)]
         assert rows[0] == "+ installs 2 12345678 laundry main 300"
         assert rows[2] == "= there 4 1 kitchen main"
+        assert s.lines("#detail") == " laundry: 12345678 on main"
         await s.press("s", "n")
         assert s.gateway.commands == []
         await s.press("s")
