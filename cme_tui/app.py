@@ -238,7 +238,11 @@ class CmeApp(App[None]):
 
     def action_leave(self) -> None:
         if self.can_go_back and not self._asking():
-            self._leaving([self.screen], self.pop_screen)
+            self._leaving([self.screen], self._go_back)
+
+    def _go_back(self) -> None:
+        self.pop_screen()
+        self._say_nothing()  # "the reason stands above" is of the screen that said it
 
     def _leaving(self, screens: Sequence[Screen[Any]], leave: Callable[[], object]) -> None:
         """Leave these screens; first asks where that loses what is not saved."""

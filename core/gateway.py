@@ -50,7 +50,6 @@ from core.security import NOTHING, Security
 from core.settings import Setting, lowered, settings
 from core.signature import package_signature
 from core.snapshot import (
-    LineState,
     LineView,
     LogEntry,
     MeterDetail,

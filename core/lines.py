@@ -205,6 +205,7 @@ def misfit(name: str, view: ScheduleView) -> str:
 
 def line_view(line: Line, meters: int, search: SearchView | None, health: str) -> LineView:
     """The line as screens show it, with how many `meters` hang on it, the last search, and the bus doctor's verdict."""
+    lost = line.master.lost
     return LineView(
         name=line.config.name,
         url=line.config.url,
@@ -217,6 +218,9 @@ def line_view(line: Line, meters: int, search: SearchView | None, health: str) -
         next_sweep_ms=line.reader.next_sweep_ms,
         schedule=line.schedule,
         health=health,
+        next_try_ms=None if line.master.next_try is None else round(line.master.next_try * 1000),
+        lost_ms=lost and round(lost[0] * 1000),
+        lost_reason=lost[1] if lost else "",
         search=search,
         transparent=line.transparent.view() if line.transparent else None,
     )

@@ -92,6 +92,9 @@ class LineView:
     search: SearchView | None = None  # the running search, else the last one
     transparent: TransparentView | None = None  # None where there is no such port
     health: str = ""  # the bus doctor's verdict where something is wrong
+    next_try_ms: int | None = None  # when it is opened again; None while it is not down
+    lost_ms: int | None = None  # when a connection that it had was lost the last time
+    lost_reason: str = ""  # why, a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class MeterView:
     key: int  # for commands; kept for the meter's life
     name: str
     line: str
-    address: str  # "primary 5" or "12345678.HYD.25.07"
+    address: str  # "primary 5", "12345678.HYD.25.07" or "12345678"
     identification: str  # 8 digits, "" before the first readout where not known
     manufacturer: str
     version: int | None

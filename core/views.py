@@ -16,6 +16,7 @@ from core.mapping.lint import MeterReadout
 from core.mapping.model import CLASSES
 from core.mapping.simplified import Site
 from core.mapping.workshop import InstalledMeter
+from core.mbus.address import PrimaryAddress
 from core.mbus.explain import explain
 from core.mbus.medium import medium_name
 from core.mbus.telegram import Record, Telegram
@@ -36,7 +37,9 @@ def meter_view(meter: Meter) -> MeterView:
         key=meter.key,
         name=meter.name,
         line=meter.config.line,
-        address=str(meter.address) if "." in str(meter.address) else f"primary {meter.address}",
+        address=f"primary {meter.address}"
+        if isinstance(meter.address, PrimaryAddress)
+        else str(meter.address),
         identification=known.identification if known else "",
         manufacturer=(known.manufacturer or "") if known else "",
         version=known.version if known else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import ClassVar, Final
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -22,6 +23,8 @@ from core.snapshot import Snapshot
 
 YES: Final = "yes"
 NO: Final = "no"
+VALUE_CELLS: Final = 30
+"""Cells of a value in the list; a longer one stands below it in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class FormScreen(GatewayScreen):
 
     def body(self) -> ComposeResult:
         yield Lines(id="form-title")
-        columns = [Column("", 1), Column("Field", 20), Column("Value", 30), Column("", 0)]
+        columns = [Column("", 1), Column("Field", 20), Column("Value", VALUE_CELLS), Column("", 0)]
         yield Table(columns, id="form")
         with Horizontal(id="edit"):
             yield Lines(id="edit-name")
@@ -140,6 +143,9 @@ class FormScreen(GatewayScreen):
         self.query_one("#edit").display = self._edited is not None
         wrong = self.here.wrong(self.values[self.here.name])
         about = self._folded(f"✗ {wrong}", "bad") if wrong else self._folded(self.here.means, "faint")
+        text = self.values[self.here.name]
+        if cell_len(text) > VALUE_CELLS and self._edited is None:
+            about = [*self._folded(text, "strong"), *about]
         self.query_one("#about", Lines).show([*about, *[("",)] * (2 - len(about))])
         refusal = self._folded(f"✗ {self._refusal}", "bad") if self._refusal else []
         self.query_one("#outcome", Lines).show([*self.outcome(), *refusal])
@@ -199,6 +205,8 @@ class FormScreen(GatewayScreen):
         box.cursor_position = len(box.value)
         self.query_one("#edit").display = True
         self.set_focus(box)
+        # It has no width before, so that the end of a long text is not brought into view by itself.
+        self.call_after_refresh(lambda: box.scroll_to(x=box.max_scroll_x, animate=False))
 
     def action_step(self, by: int) -> None:
         choices, now = self.here.choices, self.values[self.here.name]

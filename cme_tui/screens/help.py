@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import ClassVar
 
@@ -63,17 +64,20 @@ class HelpScreen(GatewayScreen):
         for paragraph in self._text.split("\n"):
             lines += [(text,) for text in wrap(paragraph, width)]
         lines += [("",), (("Keys here", "title"),)]
-        lines += [_key(key, what) for key, what in self._keys]
+        lines += _keys(self._keys, width)
         lines += [("",), (("Keys everywhere", "title"),)]
-        lines += [_key(key, what) for key, what in EVERYWHERE]
+        lines += _keys(EVERYWHERE, width)
         lines += [("",), (("Files", "title"),)]
         here = snapshot.state_dir
+        files = (
+            ("config.toml", f"{here}/config.toml, settings, lines and meters"),
+            ("mappings", f"{here}/mappings/, which value goes to which OBIS code"),
+            ("secrets.toml", f"{here}/secrets.toml, keys and passwords, readable by its owner only"),
+            ("gateway.db", f"{here}/gateway.db, every telegram as it was received"),
+            ("cme-tui.log", f"{here}/cme-tui.log, what happened while this UI ran"),
+        )
+        lines += _keys(files, width)
         lines += [
-            _key("config.toml", f"{here}/config.toml, settings, lines and meters"),
-            _key("mappings", f"{here}/mappings/, which value goes to which OBIS code"),
-            _key("secrets.toml", f"{here}/secrets.toml, keys and passwords, readable by its owner only"),
-            _key("gateway.db", f"{here}/gateway.db, every telegram as it was received"),
-            _key("cme-tui.log", f"{here}/cme-tui.log, what happened while this UI ran"),
             ("",),
             (("Signs", "title"),),
             ("● good   ○ waiting   ✗ failed   ! look at it   - switched off",),
@@ -84,5 +88,10 @@ class HelpScreen(GatewayScreen):
         self.query_one("#help-text", VerticalScroll).scroll_relative(y=by, animate=False)
 
 
-def _key(key: str, what: str) -> Line:
-    return ((f"  {key:<14}", "strong") if len(key) <= 13 else (f"  {key}  ", "strong"), what)
+def _keys(keys: Sequence[tuple[str, str]], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for key, what in keys:
+        name = f"  {key:<14}" if len(key) <= 13 else f"  {key}  "
+        first, *more = wrap(f"{name}{what}", width, subsequent_indent=" " * 16)
+        lines += [((name, "strong"), first[len(name) :]), *((line,) for line in more)]
+    return lines

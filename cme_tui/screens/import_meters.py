@@ -16,6 +16,7 @@ from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import count
+from core.config import MeterConfig
 from core.errors import CmeError
 from core.meter_list import ListedMeter
 from core.secrets import shown_fingerprint
@@ -79,9 +80,13 @@ class ImportScreen(GatewayScreen):
             keys = list(plan.keys)
             table.show_columns(_KEYS)
             table.show(keys, lambda index: _key_row(keys[index], plan.keys[keys[index]]))
-        sentence = plan.problems[table.cursor] if table.cursor < len(plan.problems) else ""
+        sentence, tone = "", ""
+        if table.cursor < len(plan.problems):
+            sentence, tone = plan.problems[table.cursor], "bad"
+        elif table.cursor < len(meters):
+            sentence = _named(meters[table.cursor][0].config)
         lines = wrap(sentence, max(20, self.size.width - 2))[:2]
-        self.query_one("#detail", Lines).show([((f" {line}", "bad"),) for line in lines] or [("",)])
+        self.query_one("#detail", Lines).show([((f" {line}", tone),) for line in lines] or [("",)])
 
     def hint(self) -> Line:
         if self._planned.problems:
@@ -186,6 +191,11 @@ def _row(meter: ListedMeter, new: bool) -> Row:
         "" if config.baud is None else str(config.baud),
         "" if config.interval is None else str(config.interval),
     )
+
+
+def _named(config: MeterConfig) -> str:
+    """What a narrow list cuts off."""
+    return f"{config.name or config.address}: {config.address} on {config.line}"
 
 
 def _key_row(identification: str, key: str) -> Row:

@@ -1,9 +1,9 @@
-"""The M-Bus lines: their state, what is wrong with them, and the keys that add, change and search them."""
+"""The M-Bus lines: their state, what is wrong with them, and the keys that add, change, examine and search them."""
 
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,13 +11,19 @@ from textual.binding import Binding, BindingType
 from cme_tui.meters.wording import in_short, notes
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.line_form import LineScreen
 from cme_tui.screens.search import open_search
 from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
-from cme_tui.wording import SYMBOLS, age, count
+from cme_tui.wording import SYMBOLS, age, count, until
 from core.snapshot import LineView, Snapshot
+
+LOST_MS: Final = 24 * 3_600_000
+"""So long a connection that was lost is spoken of."""
+LIST_ROWS: Final = 5
+"""Rows of the list that stay, however much there is to say about the line under the cursor."""
 
 
 class LinesScreen(GatewayScreen):
@@ -25,15 +31,18 @@ class LinesScreen(GatewayScreen):
 
     TAB = "meters"
     HELP = (
-        "Every M-Bus line with its state. Below stand the reason where it is not up, how long it has been so, what the "
-        "schedule costs, who uses the transparent port, and what the bus doctor says.\n"
+        "Every M-Bus line with its state. Below stands all about the line under the cursor: its name and connection in "
+        "full, the reason where it is not up and when it is tried again, when and why its connection was lost in the "
+        "last day, what the schedule costs, who uses the transparent port, and what the bus doctor says.\n"
         "Enter changes the line under the cursor, a adds one, x takes one out that has no meters. After a save the "
-        "gateway connects at once, and the state shows whether it can. f finds the meters on the line."
+        "gateway connects at once, and the state shows whether it can. f finds the meters on the line, b shows how it "
+        "does."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "change", "Change", key_display="Enter", tooltip="change the line under the cursor"),
         Binding("a", "add", "Add", tooltip="add a line"),
         Binding("f", "find", "Find", tooltip="find the meters on the line under the cursor"),
+        Binding("b", "doctor", "Bus", tooltip="the bus doctor: how the line under the cursor does, and why"),
         Binding("x", "remove", "Remove", tooltip="take the line out of config.toml; asks first"),
     ]
 
@@ -65,12 +74,13 @@ class LinesScreen(GatewayScreen):
         here = self.here
         width = max(20, self.size.width - 2)
         said = _said(here, now_ms, coarse) if here else []
-        self.query_one("#line-notes", Lines).show(
-            [((f" {text}", tone),) for sentence, tone in said for text in wrap(sentence, width)]
-        )
+        notes: list[Line] = [
+            ((f" {text}", tone),) for sentence, tone in said for text in wrap(sentence, width)
+        ]
+        self.query_one("#line-notes", Lines).show(notes[: max(LIST_ROWS, self.size.height - LIST_ROWS - 4)])
 
     def offered(self) -> list[tuple[str, str, str]]:
-        keys = [key for key in super().offered() if self.here or key[0] not in ("Enter", "f", "x")]
+        keys = [key for key in super().offered() if self.here or key[0] not in ("Enter", "f", "b", "x")]
         return fitting(keys, self.size.width, ("F12",))
 
     @property
@@ -99,6 +109,10 @@ class LinesScreen(GatewayScreen):
     def action_find(self) -> None:
         if self.here is not None:
             open_search(self.cme, self.here)
+
+    def action_doctor(self) -> None:
+        if self.here is not None:
+            self.cme.push_screen(DoctorScreen(self.here.name))
 
     def action_remove(self) -> None:
         line = self.here
@@ -139,7 +153,11 @@ def _row(line: LineView, now_ms: int, coarse: bool) -> Row:
 
 def _said(line: LineView, now_ms: int, coarse: bool) -> list[tuple[str, str]]:
     """Sentences about a line, with their tones."""
-    said: list[tuple[str, str]] = [(line.reason, "warn")] if line.reason else []
+    said = [(f"{line.name}: {line.url}", "strong")]
+    if line.reason:
+        said.append((_reason(line, now_ms, coarse), "warn"))
+    elif line.lost_ms is not None and now_ms - line.lost_ms < LOST_MS:
+        said.append((f"! lost {age(line.lost_ms, now_ms, coarse)} ago: {line.lost_reason}", "warn"))
     for note in notes(line, now_ms, coarse):
         said.append((note, "") if isinstance(note, str) else note)
     if search := in_short(line, now_ms, coarse, 20):
@@ -152,4 +170,12 @@ def _said(line: LineView, now_ms: int, coarse: bool) -> list[tuple[str, str]]:
     port = line.transparent
     if port is not None and port.listening and not port.client:
         said.append((f"transparent port {port.host}:{port.port}, nobody connected", "faint"))
-    return said or [(f"{line.state.value} for {age(line.since_ms, now_ms, coarse)}", "faint")]
+    return said
+
+
+def _reason(line: LineView, now_ms: int, coarse: bool) -> str:
+    """Why a line is not up, and when it is tried again."""
+    if line.next_try_ms is None:
+        return line.reason
+    again = until(line.next_try_ms, now_ms, coarse)
+    return f"{line.reason} Next try {again if again == 'now' else f'in {again}'}."

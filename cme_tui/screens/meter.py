@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
+from cme_tui.polled import Polled
 from cme_tui.screens.base import GatewayScreen
 from cme_tui.screens.commission import Target, commission
+from cme_tui.screens.doctor import DoctorScreen
+from cme_tui.widgets.bars import fitting
 from cme_tui.widgets.hexview import HexView
-from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.lines import Line, Lines, Span, flow
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import FUNCTIONS, age, count, meter_identity, moment, next_try, obis, state
+from core.diagnosis import LineDiagnosis, Statistics
 from core.snapshot import MeterDetail, MeterView, Snapshot, TelegramPart, TelegramView, ValueView
 
+COUNTS_SECONDS: Final = 5.0
+"""Between two looks at the counters of a meter in trouble."""
+GIVES_WAY: Final = ("p", "n", "F12", "e", "b")
+"""Keys that a narrow footer leaves out, the first ones first."""
 NO_TELEGRAM = TelegramView(frame=b"", parts=(), error="")
 
 
@@ -34,7 +42,9 @@ class MeterScreen(GatewayScreen):
         "of more than one telegram is stepped through with t.\n"
         "r reads this meter now, in front of a running sweep. w tells it something: another primary address, another "
         "baud rate, the time, an application reset or select; each is verified by reading the meter again. n and p go "
-        "to the next and the previous meter, e to the events of this one."
+        "to the next and the previous meter, e to the events of this one.\n"
+        "Of a meter in trouble the head says why, how its requests ended, and when a silent one is tried next; b shows "
+        "its line, and what is probably wrong there."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -52,8 +62,9 @@ class MeterScreen(GatewayScreen):
         ),
         Binding("e", "events", "Events", tooltip="the events of this meter"),
         Binding("w", "write", "Write", tooltip="give it an address, a baud rate, the time, or reset it"),
-        Binding("n", "step(1)", "Next", tooltip="next meter of the list", show=False),
-        Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list", show=False),
+        Binding("b", "doctor", "Bus", tooltip="the bus doctor: how the line of this meter does, and why"),
+        Binding("n", "step(1)", "Next", tooltip="next meter of the list"),
+        Binding("p", "step(-1)", "Previous", tooltip="previous meter of the list"),
     ]
 
     def __init__(self, key: int, neighbours: Sequence[int]) -> None:
@@ -64,6 +75,7 @@ class MeterScreen(GatewayScreen):
         self._asked_for: tuple[int | None, int | None] | None = None
         self._telegram = 0
         self._error = ""
+        self._diagnosis = self._polled()
 
     def body(self) -> ComposeResult:
         yield Lines(id="meter")
@@ -89,11 +101,12 @@ class MeterScreen(GatewayScreen):
     def offered(self) -> list[tuple[str, str, str]]:
         several = self._detail is not None and len(self._detail.telegrams) > 1
         other_side = "Values" if self._on_parts() else "Bytes"
-        return [
+        keys = [
             (key, other_side if key == "Tab" else label, action)
             for key, label, action in super().offered()
-            if key != ("e" if several else "t")  # e works always, but 80 columns are full
+            if several or key != "t"
         ]
+        return fitting(keys, self.size.width, GIVES_WAY)
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         meter = next((m for m in snapshot.meters if m.key == self._key), None)
@@ -105,7 +118,12 @@ class MeterScreen(GatewayScreen):
             self._asked_for = stamp
             self.run_worker(self._load(), exclusive=True)
         coarse = self.cme.profile == "basic"
-        self.query_one("#meter", Lines).show(_heading(meter, self._detail, now_ms, coarse, self.size.width))
+        self.query_one("#meter", Lines).show(
+            [
+                *_heading(meter, self._detail, now_ms, coarse, self.size.width),
+                *self._trouble(meter, now_ms, coarse),
+            ]
+        )
         values = self._detail.values if self._detail else ()
         read_ms = meter.last_reading_ms
         table = self.query_one("#values", Table)
@@ -159,6 +177,11 @@ class MeterScreen(GatewayScreen):
     def action_events(self) -> None:
         self.cme.open_events(self._key)
 
+    def action_doctor(self) -> None:
+        meter = next((m for m in self.cme.current.meters if m.key == self._key), None)
+        if meter is not None:
+            self.cme.push_screen(DoctorScreen(meter.line))
+
     def action_write(self) -> None:
         meter = next((m for m in self.cme.current.meters if m.key == self._key), None)
         if meter is not None:
@@ -170,8 +193,30 @@ class MeterScreen(GatewayScreen):
         keys = [key for key in self._neighbours if key in installed or key == self._key]
         self._key = keys[(keys.index(self._key) + by) % len(keys)]
         self._detail, self._asked_for, self._telegram, self._error = None, None, 0, ""
+        self._diagnosis = self._polled()
         self.query_one("#values", Table).move_to(0)
         self.update_view()
+
+    def _polled(self) -> Polled[LineDiagnosis]:
+        line = next((meter.line for meter in self.cme.current.meters if meter.key == self._key), "")
+        return Polled(lambda: self.cme.gateway.diagnosis(line), every=COUNTS_SECONDS)
+
+    def _trouble(self, meter: MeterView, now_ms: int, coarse: bool) -> list[Line]:
+        """What is wrong with the meter, when it is tried again, and how its requests ended."""
+        sentences = []
+        if meter.reason:
+            again = next_try(meter)
+            sentences.append(f"{meter.reason} {again.capitalize()}." if again else meter.reason)
+        if meter.fcb_fault:
+            sentences.append(f"It has an FCB fault, so values may be old or missing: {meter.fcb_fault}.")
+        if not sentences:
+            return []
+        self._diagnosis.look()
+        for each in self._diagnosis.value.meters if self._diagnosis.value else ():
+            if each.key == meter.key and each.statistics.tries:
+                sentences.append(_counted(each.statistics, now_ms, coarse))
+        width = max(20, self.size.width - 4)
+        return [((f"   {text}", "warn"),) for sentence in sentences for text in wrap(sentence, width)]
 
     async def _read(self) -> None:
         key = self._key
@@ -252,32 +297,46 @@ def _span(offset: int, length: int) -> str:
 def _heading(
     meter: MeterView, detail: MeterDetail | None, now_ms: int, coarse: bool, width: int
 ) -> list[Line]:
-    version = "" if meter.version is None else f" version {meter.version}"
+    version = "" if meter.version is None else f"version {meter.version}"
     word, tone = state(meter)
     status = "" if meter.status is None else f"  status {meter.status:02x}"
     kept = "" if detail is None else f", {count(detail.readings, 'reading')} kept"
     # A secondary address only repeats the identity.
     where = f"{meter.address} on {meter.line}" if meter.address.startswith("primary") else f"on {meter.line}"
-    again = next_try(meter)
-    reason = f"{meter.reason} {again.capitalize()}." if again else meter.reason
-    if meter.fcb_fault:
-        reason = f"{reason} It has an FCB fault, so values may be old or missing: {meter.fcb_fault}.".lstrip()
-    reasons: list[Line] = [((f"   {text}", "warn"),) for text in wrap(reason, max(20, width - 4))]
-    return [
-        (
-            (f" {meter.name}", "title"),
-            f"  {meter_identity(meter)}{version} {meter.medium}",
-            (f"  {where}, device {meter.logical_device}", "faint"),
-        ),
-        (
-            (f" {word}", tone),
-            f"  read {age(meter.last_reading_ms, now_ms, coarse)} ago"
-            if meter.last_reading_ms
-            else "  never read",
-            (f" ({moment(meter.last_reading_ms)}){status}{kept}" if meter.last_reading_ms else "", "faint"),
-        ),
-        *reasons,
+    read_ms = meter.last_reading_ms
+    tried = (
+        f", tried {age(meter.last_try_ms, now_ms, coarse)} ago" if meter.reason and meter.last_try_ms else ""
+    )
+    names: list[Span] = [
+        (f" {meter.name}", "title"),
+        f"  {' '.join(filter(None, (meter_identity(meter), version, meter.medium)))}",
+        (f"  {where}, device {meter.logical_device}", "faint"),
     ]
+    last: list[Span] = [
+        (f" {word}", tone),
+        f"  read {age(read_ms, now_ms, coarse)} ago" if read_ms else "  never read",
+        (f" ({moment(read_ms)})" if read_ms else "", "faint"),
+        tried,
+        (f"{status}{kept}" if read_ms else "", "faint"),
+    ]
+    return [*flow(names, width), *flow(last, width)]
+
+
+def _counted(statistics: Statistics, now_ms: int, coarse: bool) -> str:
+    """How many requests a meter got, and what was wrong with the answers."""
+    wrong = (
+        count(number, what)
+        for number, what in (
+            (statistics.timeouts, "time-out"),
+            (statistics.late, "late answer"),
+            (statistics.checksum_errors, "wrong checksum"),
+            (statistics.collisions, "collision"),
+            (statistics.noise + statistics.cut + statistics.unexpected, "other fault"),
+        )
+        if number
+    )
+    requests = f"{count(statistics.tries, 'request')} in {age(statistics.since_ms, now_ms, coarse)}"
+    return f"{requests}: {', '.join([count(statistics.answers, 'good answer'), *wrong])}"
 
 
 def _row(view: ValueView, read_ms: int | None, now_ms: int, coarse: bool) -> Row:

@@ -24,7 +24,7 @@ from cme_tui.screens.search import open_search
 from cme_tui.settings import secrets
 from cme_tui.settings.secrets import NEW_METER_KEY
 from cme_tui.widgets.bars import fitting
-from cme_tui.widgets.lines import Line
+from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, meter_identity, moment, state, trouble, value
 from core.errors import CmeError
@@ -32,7 +32,7 @@ from core.snapshot import MeterState, MeterView, Snapshot
 
 ORDERS = ("name", "state", "age", "medium", "identification")
 """What `s` steps through."""
-GIVES_WAY = ("R", "i", "d", "l", "s", "x", "F12", "Enter", "b")
+GIVES_WAY = ("R", "i", "d", "s", "x", "F12", "c", "a", "l")
 """Keys that a narrow footer leaves out, the first ones first; F1 tells all of them."""
 _KINDS: Final = (
     Option(1, "meters", "and the keys in the list"),
@@ -91,6 +91,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
             ],
             id="list",
         )
+        yield Lines(id="detail")
 
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
@@ -103,7 +104,7 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         numbers = f"{len(found)} of {total}" if words else str(total)
         position = ("", "faint")
         table = self.query_one("#list", Table)
-        table.show([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
+        table.show_ordered([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
         if meters:
             position = (f"  at {table.cursor + 1}", "faint")
         title: Line = ((f" Meters {numbers}", "title"), (f"  by {order}", "faint"), position)
@@ -113,24 +114,22 @@ class MetersScreen(FilteredScreen, MeterTableScreen):
         elif not meters:
             title = (*title, "  no meter matches")
         self.show_list_title(title)
+        self.show_detail()
 
-    def hint(self) -> Line:
+    def detail(self) -> str:
         meter = self.meter
         if meter is None:
-            return ()
+            return ""
         if meter.reason:
-            return (f" {trouble(meter)}",)
+            return trouble(meter)
         mapping = (
             f"{meter.mapped} objects by {meter.mapping}"
             if meter.mapping
             else "no mapping fits it (F4 makes one)"
         )
-        read = moment(meter.last_reading_ms)
         return (
-            (
-                f" {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, {read}",
-                "faint",
-            ),
+            f"{meter.name}: {meter.address} on {meter.line}, device {meter.logical_device}, {mapping}, read "
+            f"{moment(meter.last_reading_ms)}"
         )
 
     def offered(self) -> list[tuple[str, str, str]]:

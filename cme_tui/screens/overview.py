@@ -5,16 +5,16 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 
 from cme_tui.meters.wording import in_short, notes
 from cme_tui.push.wording import summary
 from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter_table import OPEN, READ, READ_ALL, MeterTableScreen
 from cme_tui.widgets.bars import fitting
-from cme_tui.widgets.lines import Line, Lines
+from cme_tui.widgets.lines import Line, Lines, Span, clip, flow
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import (
     SYMBOLS,
@@ -37,8 +37,10 @@ QUIET = (MeterState.OK, MeterState.WAITING, MeterState.DISABLED)
 MAX_ALARM_ROWS = 4
 MAX_LINES = 4
 MAX_CLIENTS = 3
-ROOMY = 36
-"""Rows of a terminal from which on each of several lines has a second line of remarks."""
+LONGEST_NAME = 20
+"""Cells of the name of a line."""
+OTHER_ROWS = 8
+"""Rows of what has always as many: both bars, identity, heading and two meters of the table, pushes, status."""
 FRAUD_MS = 24 * 3_600_000
 """So long the newest event of the fraud log is pointed at."""
 
@@ -94,20 +96,24 @@ class OverviewScreen(MeterTableScreen):
     def show(self, snapshot: Snapshot, now_ms: int) -> None:
         coarse = self.cme.profile == "basic"
         self.query_one("#identity", Lines).show([_identity(snapshot, now_ms, coarse)])
-        self.query_one("#alarms", Lines).show(_alarms(snapshot, now_ms, coarse, self.size.width))
-        self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size))
+        alarms = _alarms(snapshot, now_ms, coarse, self.size.width)
+        dlms = _dlms(snapshot, now_ms, coarse)
+        title = _meters_title(snapshot, self.size.width)
+        room = self.size.height - len(alarms) - len(dlms) - len(title) - OTHER_ROWS
+        self.query_one("#alarms", Lines).show(alarms)
+        self.query_one("#lines", Lines).show(_lines(snapshot, now_ms, coarse, self.size.width, room))
+        self.query_one("#dlms", Lines).show(dlms)
         self.meters = sorted(snapshot.meters, key=lambda meter: meter.state in QUIET)
-        self.query_one("#meters-title", Lines).show([_meters_title(snapshot)])
+        self.query_one("#meters-title", Lines).show(title)
         table = self.query_one("#meters", Table)
         meters = self.meters
-        table.show([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
+        table.show_ordered([m.key for m in meters], lambda index: _row(meters[index], now_ms, coarse))
         table.display = bool(meters)
         if meters and self.focused is None:
             table.focus()
         advice = self.query_one("#next", Lines)
         advice.display = not meters
         advice.show(_advice(snapshot))
-        self.query_one("#dlms", Lines).show(_dlms(snapshot, now_ms, coarse))
         self.query_one("#pushes", Lines).show(
             [((" Push ", "title"), *summary(snapshot.push, now_ms, coarse))]
         )
@@ -169,15 +175,19 @@ def _alarms(snapshot: Snapshot, now_ms: int, coarse: bool, width: int) -> list[L
     return lines + rows
 
 
-def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, size: Size) -> list[Line]:
+def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, width: int, room: int) -> list[Line]:
+    """At most `room` rows, as far as that is possible: remarks on the lines give way first."""
     lines: list[Line] = [((" Lines", "title"), (f"  readout every {snapshot.readout_interval}", "faint"))]
     ordered = list(snapshot.lines)
     if len(ordered) > MAX_LINES:
         ordered.sort(key=lambda line: line.state is LineState.UP)
-    below = 2 if len(ordered) <= 2 or size.height >= ROOMY else 1
-    for line in ordered[:MAX_LINES]:
-        lines += [_line(line, now_ms, coarse), *_below(line, now_ms, coarse, size.width)[:below]]
-    hidden = ordered[MAX_LINES:]
+    shown, hidden = ordered[:MAX_LINES], ordered[MAX_LINES:]
+    remarks = [_below(line, now_ms, coarse, width) for line in shown]
+    names = max((min(cell_len(line.name), LONGEST_NAME) for line in shown), default=0)
+    room -= len(lines) + len(shown) + bool(hidden)
+    below = next((rows for rows in (2, 1) if sum(len(each[:rows]) for each in remarks) <= room), 0)
+    for line, remark in zip(shown, remarks, strict=True):
+        lines += [_line(line, names, now_ms, coarse), *remark[:below]]
     if hidden:
         down = sum(line.state is not LineState.UP for line in hidden)
         lines.append(((f"  and {len(hidden)} more, {down} of them not up", "faint"),))
@@ -186,11 +196,11 @@ def _lines(snapshot: Snapshot, now_ms: int, coarse: bool, size: Size) -> list[Li
     return lines
 
 
-def _line(line: LineView, now_ms: int, coarse: bool) -> Line:
+def _line(line: LineView, names: int, now_ms: int, coarse: bool) -> Line:
     symbol, tone = SYMBOLS[line.state]
     return (
         (f" {symbol} {line.state.value:<10} ", tone),
-        (f"{line.name:<10} ", "strong"),
+        (f"{clip(line.name, max(10, names))} ", "strong"),
         f"{line.url}  {line.baud} baud  {count(line.meters, 'meter')}",
         (f"  for {age(line.since_ms, now_ms, coarse)}", "faint"),
     )
@@ -237,16 +247,16 @@ def _sweep(line: LineView, now_ms: int, coarse: bool, width: int) -> Line:
     )
 
 
-def _meters_title(snapshot: Snapshot) -> Line:
+def _meters_title(snapshot: Snapshot, width: int) -> list[Line]:
     counts: dict[MeterState, int] = {}
     for meter in snapshot.meters:
         counts[meter.state] = counts.get(meter.state, 0) + 1
-    line: list[str | tuple[str, str]] = [(f" Meters {len(snapshot.meters)}", "title")]
+    spans: list[Span] = [(f" Meters {len(snapshot.meters)}", "title")]
     for which in MeterState:
         if counts.get(which):
             symbol, tone = SYMBOLS[which]
-            line.append((f"  {symbol} {counts[which]} {which.value}", tone))
-    return tuple(line)
+            spans.append((f"  {symbol} {counts[which]} {which.value}", tone))
+    return flow(spans, width)
 
 
 def _row(meter: MeterView, now_ms: int, coarse: bool) -> Row:

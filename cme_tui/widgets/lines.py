@@ -29,6 +29,20 @@ def clip(text: str, width: int, right: bool = False) -> str:
     return " " * (width - length) + text if right else text + " " * (width - length)
 
 
+def flow(spans: Sequence[Span], width: int) -> list[Line]:
+    """Spans one behind the other, each that has no more room of `width` cells at the begin of a next line."""
+    lines: list[list[Span]] = [[]]
+    left = width
+    for span in spans:
+        cells = cell_len(span if isinstance(span, str) else span[0])
+        if cells > left and lines[-1]:
+            lines.append([])
+            left = width
+        lines[-1].append(span)
+        left -= cells
+    return [tuple(line) for line in lines]
+
+
 class Lines(Widget):
     """Lines of text. `show` takes the whole block; unchanged lines are not painted again."""
 

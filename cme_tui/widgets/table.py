@@ -40,7 +40,7 @@ CONTEXT = 2
 
 
 class Table(ScrollView, can_focus=True):
-    """Rows with a cursor. The cursor stays on its key when rows come, go or move."""
+    """Rows with a cursor. The cursor stays on its key when rows come, go or move, and in view where it was."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *TONES,
@@ -77,6 +77,7 @@ class Table(ScrollView, can_focus=True):
         self._keys: Sequence[Hashable] = ()
         self._row: Callable[[int], Row] = lambda index: ()
         self._cursor = 0
+        self._at_top = True  # as far as anybody has moved it; rows can bring it there, too
         self._painted: dict[int, Row] = {}
 
     def show_columns(self, columns: Sequence[Column]) -> None:
@@ -103,7 +104,8 @@ class Table(ScrollView, can_focus=True):
 
     def show(self, keys: Sequence[Hashable], row: Callable[[int], Row]) -> None:
         """Show one row for each of `keys`; `row(index)` is asked for visible rows only."""
-        before, count = self.key, len(self._keys)
+        before, at, count = self.key, self._cursor, len(self._keys)
+        in_view = 0 <= at - self.scroll_offset.y < self.size.height - 1
         moved = len(keys) != count or list(keys) != list(self._keys)
         self._keys, self._row = keys, row
         if moved and before is not None:
@@ -116,8 +118,16 @@ class Table(ScrollView, can_focus=True):
             self.refresh()
         else:
             self._repaint_changes()
+        if in_view and self._cursor != at:
+            self._scroll_to_cursor()
         if self.key != before:
             self.post_message(self.Moved(self))
+
+    def show_ordered(self, keys: Sequence[Hashable], row: Callable[[int], Row]) -> None:
+        """Show rows of which the first ones matter most: a cursor that was put nowhere else stays on the first row."""
+        self.show(keys, row)
+        if self._at_top:
+            self.move_to(0)
 
     def show_growing(self, keys: Sequence[Hashable], row: Callable[[int], Row]) -> None:
         """Show rows of which new ones come at the end; a cursor on the last row stays on the last row."""
@@ -133,6 +143,7 @@ class Table(ScrollView, can_focus=True):
     def move_to(self, index: int) -> None:
         """Put the cursor on a row and bring the row into view."""
         index = max(0, min(index, len(self._keys) - 1))
+        self._at_top = index == 0
         if index == self._cursor:
             return
         old, self._cursor = self._cursor, index

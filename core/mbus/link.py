@@ -351,7 +351,10 @@ class Link:
             answer = await self._ask_telegram(request, number, address, seen, strange)
             if answer.kind is Kind.ACK:
                 if not frames:
-                    raise NoData(f"Meter {address} answers, but has no data to send.")
+                    raise NoData(
+                        f"Meter {address} answers, but has no data to send: reset its application, or select one "
+                        "that has."
+                    )
                 return frames
             verify(answer, address, expected, first)
             content = content_of(answer)
@@ -370,7 +373,9 @@ class Link:
                 return frames
             if len(frames) == self._most_telegrams:
                 raise Incomplete(
-                    f"Meter {address} still announces further telegrams after {len(frames)}.", tuple(frames)
+                    f"Meter {address} still announces further telegrams after {len(frames)}: reset its application, "
+                    "or ask its maker for a correction.",
+                    tuple(frames),
                 )
             fcb = not fcb
 

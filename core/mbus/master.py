@@ -63,6 +63,8 @@ class Master:
         self.state = LineState.CONNECTING
         self.reason = ""  # why the line is not up
         self.since = now()  # of the state, seconds since 1970-01-01 UTC
+        self.next_try: float | None = None  # to open it; None while it is up
+        self.lost: tuple[float, str] | None = None  # when a connection was lost the last time, and why
         self._margin = margin
         self._repeats = repeats
         self._most_telegrams = most_telegrams
@@ -148,7 +150,7 @@ class Master:
             try:
                 transport = await self._open()
             except CmeError as error:
-                self._change(LineState.DOWN, str(error))
+                reason = str(error)
             else:
                 try:
                     self._connect(transport)
@@ -156,13 +158,15 @@ class Master:
                 finally:
                     self._link = None
                     transport.close()
-                self._change(LineState.DOWN, reason)
-            self._tried.set()
+                self.lost = (self._now(), reason)
             # A converter that loses us again and again, perhaps to another master, is not fought for.
             if loop.time() > begin + LAST_RETRY:
                 delay = FIRST_RETRY
             # Spread, so that masters who lost one host do not come back to it in step.
-            appeared = await wait_to_open(self.url, delay * random.uniform(0.8, 1.2))
+            pause = delay * random.uniform(0.8, 1.2)
+            self._change(LineState.DOWN, reason, self._now() + pause)
+            self._tried.set()
+            appeared = await wait_to_open(self.url, pause)
             delay = FIRST_RETRY if appeared else min(2 * delay, LAST_RETRY)
 
     async def _open(self) -> Transport:
@@ -195,14 +199,15 @@ class Master:
         self._change(LineState.UP, "")
         self._tried.set()
 
-    def _change(self, state: LineState, reason: str) -> None:
-        if (state, reason) == (self.state, self.reason):
+    def _change(self, state: LineState, reason: str, next_try: float | None = None) -> None:
+        if (state, reason, next_try) == (self.state, self.reason, self.next_try):
             return
         if state is not self.state:
             self.since = self._now()
-        self.state, self.reason = state, reason
-        lost = state is LineState.DOWN and self._task is not None
-        log.log(logging.WARNING if lost else logging.INFO, "%s is %s. %s", self.url, state, reason)
+        if (state, reason) != (self.state, self.reason):
+            lost = state is LineState.DOWN and self._task is not None
+            log.log(logging.WARNING if lost else logging.INFO, "%s is %s. %s", self.url, state, reason)
+        self.state, self.reason, self.next_try = state, reason, next_try
         self._on_change()
 
     async def _connected(self) -> Link:

@@ -158,8 +158,10 @@ def _explain(device: str, error: Exception) -> str:
         case errno.EACCES | errno.EPERM:
             return f"No permission for the serial port {device}: add this user to the group {_group(device)}."
         case errno.EAGAIN | errno.EBUSY:
-            other = _other_program(device) or "another program, or by another line"
-            return f"The serial port {device} is in use by {other}: stop that one first."
+            other = _other_program(device)
+            if not other and os.path.realpath(device) in _files_of("self"):
+                return f"The serial port {device} is in use by another line of this gateway: correct one of the two."
+            return f"The serial port {device} is in use by {other or 'another program'}: stop that one first."
     return f"{device} cannot be used as a serial port: {error}."
 
 

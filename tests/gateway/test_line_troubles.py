@@ -113,7 +113,8 @@ async def test_line_that_is_unplugged_and_plugged_in(begin: Begin, kind: str, li
 
 
 async def test_converter_that_another_master_takes(begin: Begin) -> None:
-    """The line is down with that as a reason, and got back, even while the other one stays connected."""
+    """The line is down with that as a reason, and got back, even while the other one stays connected; what it had lost
+    can still be read then."""
     plant = await begin()
     assert isinstance(plant.wiring, Converter)
     other = await plant.wiring.taken_over()
@@ -122,6 +123,10 @@ async def test_converter_that_another_master_takes(begin: Begin) -> None:
     await plant.until("the line", lambda s: s.lines[0].state is LineState.UP)
     assert await plant.read() == ""
     other.close()
+    async with plant.screens() as look:
+        await look.go("l")
+        await look.until("the loss", lambda: "! lost" in look.text("#line-notes"))
+        assert CLOSED in look.text("#line-notes")
 
 
 async def test_meter_that_answers_with_the_identification_of_another(begin: Begin) -> None:

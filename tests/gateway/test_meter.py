@@ -20,6 +20,7 @@ from core.mbus.address import SecondaryAddress
 from core.mbus.simulator import SimulatedMeter, load_meters
 from core.meter import FAILED_MS, FRESH_MS, Meter
 from core.snapshot import MeterState
+from core.views import meter_view
 from tests.mbus.telegram_frames import long_frame
 
 START = 1_770_000_000_000
@@ -240,3 +241,11 @@ async def test_reading_the_mapping_files_again_disturbs_no_client_that_waits(ben
     bench.meter.remap(parse_mapping(dump(bench.mapping).encode(), bench.mapping.name))
     assert callable(source)
     assert isinstance(source(), bytes)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("5", "primary 5"), ("70112345", "70112345"), (FALCON, FALCON)]
+)
+def test_an_address_is_shown_as_what_it_is(address: str, shown: str) -> None:
+    """Eight digits are a secondary address, also without manufacturer, version and medium."""
+    assert meter_view(Bench(address).meter).address == shown

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from fast_loop import fast, wall_clock
 
 from core.mbus import master as master_module
 from core.mbus import opener, tcp
@@ -20,7 +21,14 @@ from core.mbus.address import PrimaryAddress
 from core.mbus.errors import LineDown
 from core.mbus.master import Master, Opener
 from core.mbus.opener import open_transport
-from core.mbus.simulator import SimulatedBus, SimulatedMeter, SimulatedPty, read_telegrams, serve_tcp
+from core.mbus.simulator import (
+    SimulatedBus,
+    SimulatedMeter,
+    SimulatedPty,
+    open_simulated,
+    read_telegrams,
+    serve_tcp,
+)
 from core.mbus.transport import LineError, Transport
 from core.snapshot import LineState
 from tests.conftest import TELEGRAMS
@@ -177,6 +185,35 @@ async def test_converter_that_another_master_takes_is_got_back(
         await master.read(WATER)
     other.close()
     server.close()
+
+
+@fast
+async def test_the_next_attempt_and_the_last_loss_are_told() -> None:
+    """A line that is down says when it is tried again, anew after every attempt; one that is up, what it had lost."""
+    opened: list[Transport] = []
+    plugged = [True, False, False, True]
+
+    async def open_line(_url: str, baud: int) -> Transport:
+        if not plugged.pop(0):
+            raise LineError("It is gone.")
+        opened.append(open_simulated(SimulatedBus([], wall_clock), baud))
+        return opened[-1]
+
+    told: list[tuple[str, bool]] = []
+
+    def note() -> None:
+        told.append((master.state.value, master.next_try is not None and master.next_try > wall_clock()))
+
+    master = Master("sim:", 2400, open_line=open_line, on_change=note, now=wall_clock)
+    master.start()
+    await asyncio.sleep(60)
+    assert (master.next_try, master.lost) == (None, None)
+    lost = wall_clock()
+    opened[0].lose("It was unplugged.")
+    await asyncio.sleep(60)
+    assert told == [("up", False), *[("down", True)] * 3, ("up", False)]
+    assert (master.next_try, master.lost) == (None, (lost, "It was unplugged."))
+    await master.close()
 
 
 async def test_masters_that_fight_for_a_converter_try_more_and_more_seldom(

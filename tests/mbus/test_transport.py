@@ -83,11 +83,11 @@ async def test_rate_changes_only_where_the_way_to_the_bus_can(bus: SimulatedBus)
 
 
 async def test_serial_port_in_use_is_refused(bus: SimulatedBus) -> None:
-    """A second opening is told that the port is taken, and succeeds once it is free."""
+    """A second line is told that another one has the port, and gets it once that is free."""
     pty = SimulatedPty(bus, 2400)
     url = f"serial:{pty.path}"
     first = await open_transport(url, 2400)
-    with pytest.raises(LineError, match="is in use by another program"):
+    with pytest.raises(LineError, match="is in use by another line of this gateway"):
         await open_transport(url, 2400)
     first.close()
     await asyncio.sleep(0)  # the port is closed in the next round of the loop

@@ -356,7 +356,7 @@ async def test_a_newcomer_maps_an_unknown_meter_on_recorded_meters(session):
     )
     async with session(gateway) as s:
         await walk(s, "f6")
-        assert "no mapping fits it (F4 makes one)" in s.status
+        assert "no mapping fits it (F4 makes one)" in " ".join(s.lines("#detail").split())
         await walk(s, "f4", "tab", "enter")
         assert "no mapping serves it now" in s.lines("#purpose")
         assert "n goes there, Enter takes it" in s.status

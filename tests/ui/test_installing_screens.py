@@ -11,11 +11,13 @@ from textual import events
 
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.confirm import ConfirmScreen
+from cme_tui.screens.doctor import DoctorScreen
 from cme_tui.screens.import_meters import ImportScreen
 from cme_tui.screens.line_form import LineScreen
 from cme_tui.screens.lines import LinesScreen
 from cme_tui.screens.meter_form import MeterFormScreen
 from cme_tui.screens.meters import MetersScreen
+from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import KeyBar
 from core.config import LineConfig
 from core.secrets import shown_fingerprint
@@ -85,6 +87,16 @@ async def test_a_line_that_cannot_be_keeps_what_was_typed(session):
         assert [line.name for line in s.gateway.config().lines] == ["main", "main 2"]
 
 
+async def test_a_message_goes_with_the_screen_that_said_it(session):
+    """What stands above is no longer there."""
+    async with session() as s:
+        await s.press("l", "a", "enter", *"main", "enter", "s")
+        assert "the reason stands above" in s.status
+        await s.press("escape", "y")
+        assert isinstance(s.screen, LinesScreen)
+        assert "the reason stands above" not in s.status
+
+
 @pytest.mark.parametrize(
     ("row", "text", "sentence"),
     [
@@ -101,6 +113,21 @@ async def test_fields_of_a_line_are_checked_when_they_are_left(session, row, tex
         assert s.table("#form").cursor == min(row + 1, 6)
         await s.press("up")
         assert (sentence or "Milliseconds more") in s.lines("#about")
+
+
+async def test_a_long_connection_is_shown_in_full_and_edited_at_its_end(session):
+    """The column of values is too narrow for it."""
+    url = f"tcp:{'converter.' * 25}example:10001"
+    async with session() as s:
+        await s.press("l", "a", "down", "enter", "ctrl+u")
+        s.screen.query_one("#field").value = url
+        await s.press("enter")
+        assert url in s.lines("#about").replace("\n", "").replace(" ", "")
+        await s.press("s", "end", "enter", "down", "enter")
+        assert isinstance(s.screen, LineScreen)
+        field = s.screen.query_one("#field")
+        assert field.value == url
+        assert field.scroll_offset.x > len(url) - field.size.width
 
 
 async def test_leaving_a_form_with_changes_asks(session):
@@ -159,6 +186,57 @@ async def test_the_lines_say_what_is_known_about_each(session):
         assert "transparent port 127.0.0.1:10001, nobody connected" in s.lines("#line-notes")
 
 
+async def test_all_of_a_line_is_told_however_long_it_is(session):
+    """Name, connection and reason do not end in an ellipsis, and the list stays in view."""
+    url = f"tcp:{'converter.' * 25}example:10001"
+    reason = f"The host name '{url[4:-6]}' is not known: check it, or use the IP address."
+    gateway = RecordedGateway(lines=8)
+    gateway.show_line(
+        url=url, state=LineState.DOWN, reason=reason, next_try_ms=NOW_MS + 40_000, health=HEALTH * 12
+    )
+    async with session(gateway) as s:
+        await s.press("l")
+        said = s.lines("#line-notes").replace("\n", "").replace(" ", "")
+        assert f"main:{url}" in said
+        assert f"{reason}Nexttryin40s.".replace(" ", "") in said
+        assert s.table("#lines-list").size.height >= 5
+
+
+async def test_a_line_that_came_back_says_what_it_had_lost(session):
+    """For a day; a line that is down says what is now."""
+    gateway = RecordedGateway()
+    lost = "The level converter 192.0.2.5:10001 closed the connection: was it restarted, or taken over?"
+    gateway.show_line(lost_ms=NOW_MS - 180_000, lost_reason=lost)
+    async with session(gateway) as s:
+        await s.press("l")
+        assert "! lost 3 min ago: The level converter 192.0.2.5:10001" in s.lines("#line-notes")
+        s.gateway.show_line(state=LineState.DOWN, reason="It refuses the connection.", next_try_ms=NOW_MS)
+        s.app.pull()
+        assert "It refuses the connection. Next try now." in s.lines("#line-notes")
+        assert "lost" not in s.lines("#line-notes")
+        s.gateway.show_line(state=LineState.UP, reason="", lost_ms=NOW_MS - 25 * 3_600_000)
+        s.app.pull()
+        assert "lost" not in s.lines("#line-notes")
+
+
+async def test_every_key_that_the_lines_show_works(session):
+    """Each key of the key bar leads where it says."""
+    async with session(size=(120, 40)) as s:
+        await s.press("l")
+        shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
+        assert shown == ["F1", "Esc", "Enter", "a", "f", "b", "x", "F12", "F10"]
+        for key, screen in (
+            ("enter", LineScreen),
+            ("a", LineScreen),
+            ("f", SearchFormScreen),
+            ("b", DoctorScreen),
+        ):
+            await s.press(key)
+            assert isinstance(s.screen, screen)
+            await s.press("escape")
+            assert isinstance(s.screen, LinesScreen)
+
+
 # Overview
 
 
@@ -186,7 +264,77 @@ async def test_many_lines_in_trouble_leave_room_for_the_meters(session, height):
         assert s.table("#meters").size.height >= 3
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_many_lines_that_are_down_leave_room_for_the_meters(session, size):
+    """Which are down is told first, why gives way: that stands with the alarms, and in full in the list of lines."""
+    gateway = RecordedGateway(lines=8)
+    reasons = [
+        f"The level converter 192.0.2.{number}:10001 refuses the connection: check the port, and whether it is taken."
+        for number in range(8)
+    ]
+    for line, reason in zip(gateway.current.lines, reasons, strict=True):
+        gateway.show_line(line.name, state=LineState.DOWN, reason=reason)
+    alarms = tuple(f"Line {number}: {reason}" for number, reason in enumerate(reasons))
+    gateway.current = replace(gateway.current, alarms=alarms)
+    async with session(gateway, size=size) as s:
+        assert s.lines("#lines").count("✗ down") == 4
+        assert "and 4 more, 4 of them not up" in s.lines("#lines")
+        assert s.table("#meters").size.height >= 3
+        assert ("192.0.2.0" in s.lines("#lines")) == (size[1] == 40)
+
+
+async def test_what_fails_comes_under_a_cursor_that_nobody_moved(session):
+    """The first row is the most urgent one; a meter that was chosen stays chosen."""
+    gateway = RecordedGateway(meters=60)
+    async with session(gateway) as s:
+        table = s.table("#meters")
+        await s.press("down")
+        chosen = table.key
+        silence = {meter.key: replace(meter, state=MeterState.NO_ANSWER) for meter in gateway.current.meters}
+        gateway.current = replace(gateway.current, meters=(*gateway.current.meters[:-1], silence[60]))
+        s.app.pull()
+        assert table.key == chosen
+        await s.press("home")
+        meters = [silence[meter.key] if meter.key == 1 else meter for meter in gateway.current.meters]
+        gateway.current = replace(gateway.current, meters=tuple(meters))
+        s.app.pull()
+        assert table.key == 1
+
+
 # Meters
+
+
+async def test_a_long_reason_is_told_in_full_below_the_list(session):
+    """What to do stands at its end."""
+    gateway = RecordedGateway()
+    reason = "Meter 5 does not answer (3 tries): check its address, its wiring and the baud rate of the line."
+    meters = [replace(meter, reason=reason) for meter in gateway.current.meters]
+    gateway.current = replace(gateway.current, meters=tuple(meters))
+    async with session(gateway) as s:
+        await s.press("f6")
+        said = f"{s.lines('#detail')}{s.status}".replace("\n", "")
+        assert reason in said
+
+
+async def test_the_cursor_stays_in_view_when_the_order_changes(session):
+    """Enter never opens a meter that is not to be seen."""
+    async with session(meters=200) as s:
+        await s.press("f6", "down")
+        table = s.table("#list")
+        for _ in range(5):
+            await s.press("s")
+            assert 0 <= table.cursor - table.scroll_offset.y < table.size.height - 1
+
+
+async def test_a_narrow_list_shows_the_keys_that_matter_most(session):
+    """The others are told by F1."""
+    async with session() as s:
+        await s.press("f6")
+        shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
+        assert shown == ["F1", "Enter", "/", "b", "f", "a", "l", "r", "F10"]
+        await s.press("f1")
+        for key in ("s", "i", "c", "x", "d", "R"):
+            assert f"\n  {key}  " in s.lines("#help")
 
 
 async def test_a_meter_is_installed_by_hand(session):
@@ -326,6 +474,7 @@ async def test_a_list_of_meters_is_shown_before_it_is_imported(session, tmp_path
         rows = [" ".join(s.table("#import").text_of(row).split()) for row in range(4)]
         assert rows[0] == "+ installs 2 12345678 laundry main 300"
         assert rows[2] == "= there 4 1 kitchen main"
+        assert s.lines("#detail") == " laundry: 12345678 on main"
         await s.press("s", "n")
         assert s.gateway.commands == []
         await s.press("s")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from recorded import NOW_MS, RecordedGateway
+from rich.cells import cell_len
 
 from cme_tui.screens.ask import AskScreen
 from cme_tui.screens.choose import ChooseScreen
@@ -125,6 +126,31 @@ async def test_a_silent_meter_says_when_it_is_tried_next(session):
         assert f"{silent.name}, next try {at}: {silent.reason}"[:60] in s.status
 
 
+async def test_a_meter_in_trouble_says_how_its_requests_ended(session):
+    """The counters of the bus doctor stand in its head, beside why and when it is tried; b leads to its line."""
+    async with session() as s:
+        await s.press("home", "enter")
+        assert "gas boiler" in s.lines("#meter")
+        assert "104 requests in 2 h: 96 good answers, 8 time-outs" in s.lines("#meter")
+        await s.press("n")
+        assert "requests" not in s.lines("#meter")
+        await s.press("b")
+        assert isinstance(s.screen, DoctorScreen)
+
+
+async def test_the_head_of_a_meter_with_a_long_name_is_told_in_full(session):
+    """Also line and logical device, whatever the width."""
+    gateway = RecordedGateway()
+    meters = [replace(meter, name="計" * 32, line="Line " + "x" * 40) for meter in gateway.current.meters]
+    gateway.current = replace(gateway.current, meters=tuple(meters))
+    async with session(gateway) as s:
+        await s.press("f6", "enter")
+        head = s.lines("#meter")
+        assert all(cell_len(line) <= 80 for line in head.split("\n"))
+        assert "計" * 32 in head
+        assert f"{'x' * 40}, device" in head
+
+
 async def test_a_new_snapshot_appears_by_itself(session):
     """The visible screen asks for the newest snapshot; ages go on."""
     async with session() as s:
@@ -218,7 +244,7 @@ async def test_every_key_that_a_meter_shows_works(session):
     async with session() as s:
         await s.press("f6", "end", "enter")
         shown = [key for key, _, _ in s.screen.query_one(KeyBar).keys]
-        assert shown == ["F1", "Esc", "Tab", "r", "e", "w", "F12", "F10"]
+        assert shown == ["F1", "Esc", "Tab", "r", "e", "w", "b", "F10"]
         await s.press("tab")
         assert s.app.focused is s.table("#parts")
         await s.press("r")
@@ -430,6 +456,7 @@ async def test_help_is_about_the_screen_it_lies_over(session):
             text = s.lines("#help")
             assert words in text
             assert "/var/lib/cme-tui/config.toml" in text
+            assert all(len(line) <= 78 for line in text.split("\n"))
             await s.press("escape")
 
 
