@@ -192,6 +192,29 @@ async def test_client_that_goes_on_and_on_lets_others_have_their_turn(
     client.close()
 
 
+async def test_client_that_goes_on_and_on_waits_for_a_whole_sweep(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a schedule would have one readout between two of its turns."""
+    monkeypatch.setattr(transparent, "TURN", 0.1)
+    client = await line.connect()
+
+    async def talk() -> None:
+        while True:
+            await client.read()
+
+    talking = asyncio.create_task(talk())
+    await line.until(lambda: bool(line.port.view().sent))
+    sent = set()
+    for _ in range(5):
+        await line.read()
+        sent.add(line.port.view().sent)
+    assert len(sent) == 1
+    await line.until(lambda: line.port.view().sent > max(sent))
+    talking.cancel()
+    client.close()
+
+
 async def test_line_that_chatters_is_taken_back(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise that never ends does not leave the line with a client for ever."""
     monkeypatch.setattr(transparent, "TURN", 0.05)

@@ -114,6 +114,11 @@ class Master:
         """Whether somebody waits for the line."""
         return self._waiting > 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has the line, or waits for it."""
+        return self._busy.locked() or self.wanted
+
     async def read(
         self,
         address: Address,
