@@ -147,6 +147,11 @@ class Master:
                 transport = await self._open()
             except CmeError as error:
                 self._change(LineState.DOWN, str(error))
+            except Exception:  # no driver may end the attempts for good
+                log.exception("%s cannot be opened", self.url)
+                self._change(
+                    LineState.DOWN, f"Opening {self.url} failed in an unforeseen way; please report the log."
+                )
             else:
                 try:
                     self._connect(transport)
