@@ -102,7 +102,7 @@ class TransparentPort:
                 for listener in self._server.sockets:
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MOST_UNSENT)
                 await self._server.start_serving()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter for what can be no name at all
                 if self._server:
                     self._server.close()
                     self._server = None
@@ -315,7 +315,9 @@ def _wire_time(count: int, baud: int) -> float:
     return count * BITS_PER_BYTE / baud
 
 
-def _explain(error: OSError) -> str:
+def _explain(error: OSError | ValueError) -> str:
+    if isinstance(error, socket.gaierror | ValueError):
+        return "its host is not known; look at transparent_host"
     match error.errno:
         case errno.EADDRINUSE:
             return "another program has it; stop that one, or choose another transparent_port"

@@ -338,6 +338,17 @@ async def test_client_outlasts_a_line_that_is_lost(line: Line, monkeypatch: pyte
     client.close()
 
 
+async def test_host_that_is_none_is_told(line: Line) -> None:
+    """Also one that cannot even be looked up."""
+    told = asyncio.Event()
+    port = TransparentPort(line.master, "a..b", free_port(), on_change=told.set, now_ms=lambda: 1)
+    port.start()
+    async with asyncio.timeout(LIMIT):
+        await told.wait()
+    assert port.view().reason.endswith("its host is not known; look at transparent_host.")
+    await port.close()
+
+
 async def test_port_that_is_taken_is_told_and_opened_later(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
