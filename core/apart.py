@@ -15,8 +15,8 @@ _Arguments = TypeVarTuple("_Arguments")
 async def apart(name: str, work: Callable[[Unpack[_Arguments]], _Result], *arguments: *_Arguments) -> _Result:
     """What `work` returns or raises, for as long as that takes.
 
-    In a thread called `name`, for which nobody waits at the end of the process, as one waits for those of a loop's
-    pool; and it keeps none of these from others. Who stops waiting leaves `work` going on.
+    In a thread of its own, called `name`: at the end of the process one waits for those of a loop's pool, and there
+    are few. Who stops waiting leaves `work` going on.
     """
     outcome: Future[_Result] = Future()
     outcome.set_running_or_notify_cancel()  # so that it cannot be cancelled: what `work` was given is its to close

@@ -91,8 +91,7 @@ class CoreThread(Generic[S]):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Looks up names apart: a name server that does not answer keeps the loop's pool from nobody, nor a gateway from
-    ending."""
+    """Looks up names apart, so that a name server that does not answer delays neither others nor the end."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ LEASE = 2.0
 TURN = 30.0
 """Seconds after which the client's next bytes wait while somebody else wants the line."""
 
+_OTHERS = 30.0  # s for which they have it then, if they want it for so long
 _CHATTER = 5.0  # s beyond a turn until a line that does not become silent is taken back
 _LOOK = 0.1  # s between two looks whether the turn is over
 _HANG_UP = 0.2  # s of silence after which the turn of a client that left with its answer is over
@@ -101,7 +102,7 @@ class TransparentPort:
                 for listener in self._server.sockets:
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MOST_UNSENT)
                 await self._server.start_serving()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter for what can be no name at all
                 if self._server:
                     self._server.close()
                     self._server = None
@@ -140,10 +141,14 @@ class TransparentPort:
             while data := await client.read():
                 try:
                     async with self._master.session() as link:
+                        turn = _Turn(self._master, link, client, self._on_change, self._now_ms)
                         try:
-                            await _Turn(self._master, link, client, self._on_change, self._now_ms).run(data)
+                            await turn.run(data)
                         finally:
                             link.forget()
+                        over_time = turn.taken_back
+                    if over_time:
+                        await self._let_others()
                 except CmeError as error:
                     log.debug("Transparent port %s: %s", self._port, error)
                     await asyncio.sleep(_wire_time(len(data), self._master.baud))  # as lost on the wire
@@ -151,6 +156,14 @@ class TransparentPort:
             log.debug("Transparent port %s: %s has gone.", self._port, client.name)
             client.drop()
             self._on_change()
+
+    async def _let_others(self) -> None:
+        """Wait until nobody wants the line any more: a whole sweep, and not one readout between two turns."""
+        now = asyncio.get_running_loop().time
+        free, end = 0, now() + _OTHERS
+        while free < 2 and now() < end:  # between two readouts it is free for a moment
+            await asyncio.sleep(_LOOK)
+            free = 0 if self._master.busy else free + 1
 
 
 class _Client:
@@ -225,6 +238,11 @@ class _Turn:
             self._tell()
             self._on_change()
 
+    @property
+    def taken_back(self) -> bool:
+        """Whether it is over because others want the line."""
+        return self._is_over(self._end)
+
     async def _pass_on(self, data: bytes) -> None:
         """Send what the client has to say until its turn is over; what it says later waits."""
         while data:
@@ -297,7 +315,9 @@ def _wire_time(count: int, baud: int) -> float:
     return count * BITS_PER_BYTE / baud
 
 
-def _explain(error: OSError) -> str:
+def _explain(error: OSError | ValueError) -> str:
+    if isinstance(error, socket.gaierror | ValueError):
+        return "its host is not known; look at transparent_host"
     match error.errno:
         case errno.EADDRINUSE:
             return "another program has it; stop that one, or choose another transparent_port"

@@ -192,6 +192,29 @@ async def test_client_that_goes_on_and_on_lets_others_have_their_turn(
     client.close()
 
 
+async def test_client_that_goes_on_and_on_waits_for_a_whole_sweep(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a schedule would have one readout between two of its turns."""
+    monkeypatch.setattr(transparent, "TURN", 0.1)
+    client = await line.connect()
+
+    async def talk() -> None:
+        while True:
+            await client.read()
+
+    talking = asyncio.create_task(talk())
+    await line.until(lambda: bool(line.port.view().sent))
+    sent = set()
+    for _ in range(5):
+        await line.read()
+        sent.add(line.port.view().sent)
+    assert len(sent) == 1
+    await line.until(lambda: line.port.view().sent > max(sent))
+    talking.cancel()
+    client.close()
+
+
 async def test_line_that_chatters_is_taken_back(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise that never ends does not leave the line with a client for ever."""
     monkeypatch.setattr(transparent, "TURN", 0.05)
@@ -313,6 +336,17 @@ async def test_client_outlasts_a_line_that_is_lost(line: Line, monkeypatch: pyte
                     assert await client.ask(snd_nke(5)) == ACK
                     break
     client.close()
+
+
+async def test_host_that_is_none_is_told(line: Line) -> None:
+    """Also one that cannot even be looked up."""
+    told = asyncio.Event()
+    port = TransparentPort(line.master, "a..b", free_port(), on_change=told.set, now_ms=lambda: 1)
+    port.start()
+    async with asyncio.timeout(LIMIT):
+        await told.wait()
+    assert port.view().reason.endswith("its host is not known; look at transparent_host.")
+    await port.close()
 
 
 async def test_port_that_is_taken_is_told_and_opened_later(

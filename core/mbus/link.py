@@ -200,7 +200,10 @@ class Link:
         if fault := self._fcb_faults.get(address):
             what = f"has an FCB fault, so that telegrams are missing wherever a request is repeated: {fault}"
         else:
-            what = f"was read {_BEGINNINGS} times, each time with repeated requests, after which telegrams may be missing"
+            what = (
+                f"was read {_BEGINNINGS} times, each time with repeated requests, after which telegrams may be "
+                "missing"
+            )
         advice = "Look for a loose or badly shielded wire, or give the meter a larger margin_ms if it answers late."
         return Incomplete(f"Meter {address} {what}. {advice}", (), Fault.FCB if fault else None)
 

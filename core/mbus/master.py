@@ -116,6 +116,11 @@ class Master:
         """Whether somebody waits for the line."""
         return self._waiting > 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has the line, or waits for it."""
+        return self._busy.locked() or self.wanted
+
     async def read(
         self,
         address: Address,
@@ -151,6 +156,9 @@ class Master:
                 transport = await self._open()
             except CmeError as error:
                 reason = str(error)
+            except Exception:  # no driver may end the attempts for good
+                log.exception("%s cannot be opened", self.url)
+                reason = f"Opening {self.url} failed in an unforeseen way; please report the log."
             else:
                 try:
                     self._connect(transport)

@@ -275,6 +275,23 @@ async def test_driver_that_hangs_is_told_and_the_line_is_up_when_it_comes_back(
     assert len(opened) == 1
 
 
+async def test_line_that_cannot_be_opened_for_an_unforeseen_reason_is_tried_again(
+    bus: SimulatedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a driver raises that nobody thought of is told, and ends no line for good."""
+    monkeypatch.setattr(master_module, "FIRST_RETRY", 0.01)
+    failures = [ValueError("embedded null byte")]
+
+    async def fail_once(_url: str, baud: int) -> Transport:
+        if failures:
+            raise failures.pop()
+        return await open_transport("sim:", baud, bus=bus)
+
+    async with line_to("serial:/dev/ttyUSB0", fail_once) as (_, screen):
+        await screen.until("Opening serial:/dev/ttyUSB0 failed in an unforeseen way")
+        await screen.until("up")
+
+
 async def test_name_server_that_does_not_answer_is_told_from_the_converter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
