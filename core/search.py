@@ -122,14 +122,16 @@ class Searches:
     async def start(self, request: SearchRequest) -> None:
         """Begin a search in the place of the last one. Raises `CmeError`, also where one runs on that line."""
         search = self._plan(request)
-        if request.line in self._jobs:
+        last = self._records.get(request.line)
+        if last and last.state in _ACTIVE:
             raise CmeError(
                 f"A search runs on line {request.line} already: stop it first, or wait for its end."
             )
         record = _Record(request.line, search, SearchState.RUNNING, "", self._clock.now_ms())
         self._records[request.line] = record
-        await self._save(record)
+        # Before anything is waited for: whoever steers the search next finds its job.
         self._begin(record)
+        await self._save(record)
         self._show()
 
     async def pause(self, line: str) -> None:
@@ -142,14 +144,15 @@ class Searches:
 
     async def resume(self, line: str) -> None:
         """Go on with a search that rests or was stopped, also one of before a restart."""
-        record = self._records.get(line)
         self._line(line)
+        record = self._records.get(line)
         if record is None or record.state not in (SearchState.PAUSED, SearchState.STOPPED):
-            raise CmeError(f"No search rests on line {line}: start one.")
+            last = f"the last one is {record.state}" if record else "start one"
+            raise CmeError(f"No search rests on line {line}: {last}.")
         record.finished_ms = None
         self._change(record, SearchState.RUNNING)
-        await self._save(record)
         self._begin(record)
+        await self._save(record)
         self._show()
 
     def view(self, line: str) -> SearchView | None:
@@ -205,18 +208,25 @@ class Searches:
     def _begin(self, record: _Record) -> None:
         job = asyncio.create_task(self._run(record), name=f"search {record.line}")
         self._jobs[record.line] = job
-        job.add_done_callback(lambda _: self._jobs.pop(record.line, None))
         self._on_change()
+
+        def forget(_: asyncio.Task[None]) -> None:
+            # The next one may have begun while this one was being saved.
+            if self._jobs.get(record.line) is job:
+                del self._jobs[record.line]
+
+        job.add_done_callback(forget)
 
     async def _halt(self, line: str, state: SearchState, among: Iterable[SearchState]) -> None:
         record = self._records.get(line)
         if record is None or record.state not in among:
-            raise CmeError(f"No search runs on line {line}.")
+            last = f": the last one is {record.state}" if record else ""
+            raise CmeError(f"No search runs on line {line}{last}.")
         if job := self._jobs.get(line):
             job.cancel()
             await asyncio.gather(job, return_exceptions=True)
-        if record.state is SearchState.DONE:
-            return  # it came to its end just now
+        if record.state not in among or record is not self._records[line]:
+            return  # it came to its end just now, or somebody else was quicker
         if state is SearchState.STOPPED:
             record.finished_ms = self._clock.now_ms()
         self._change(record, state)

@@ -57,6 +57,7 @@ class SearchFormScreen(FormScreen):
         self._line = line.name
         self._expected = NOBODY
         self._started = started
+        self._starting = False
         self._estimate: Line = (" Estimating ...",)
 
     def heading(self) -> Line:
@@ -125,12 +126,15 @@ class SearchFormScreen(FormScreen):
         return ""
 
     def action_start(self) -> None:
-        if self.complete() and (request := self.request):
+        if not self._starting and self.complete() and (request := self.request):
+            self._starting = True
             self.run_worker(self._start(request))
 
     async def _start(self, request: SearchRequest) -> None:
         future = self.cme.gateway.start_search(request)
-        if not await self.cme.answer(future, "Starting the search"):
+        answered = await self.cme.answer(future, "Starting the search")
+        self._starting = False
+        if not answered:
             self.refuse(future.exception())
         elif self.cme.screen is self:
             self.cme.pop_screen()

@@ -220,6 +220,32 @@ async def test_a_search_rests_stops_and_goes_on(site: Site) -> None:
             await asyncio.wrap_future(gateway.start_search(wrong))
 
 
+async def test_a_search_obeys_whoever_was_last_however_quickly_it_is_steered(site: Site) -> None:
+    """Two starts are one search; a pause that comes with a resume holds."""
+    meters = fleet(serials(15))
+    await site.start(meters, sorted(names(meters))[0])
+    assert site.gateway
+    gateway, request = site.gateway, SearchRequest("cellar")
+
+    async def at_once(*commands: Future[None]) -> list[str]:
+        outcomes = await asyncio.gather(*map(asyncio.wrap_future, commands), return_exceptions=True)
+        return [str(outcome) if outcome else "" for outcome in outcomes]
+
+    started, again = await at_once(gateway.start_search(request), gateway.start_search(request))
+    assert (started, "runs on line cellar already" in again) == ("", True)
+    await at_once(gateway.pause_search("cellar"), gateway.pause_search("cellar"))
+    for _ in range(3):
+        assert await at_once(gateway.resume_search("cellar"), gateway.pause_search("cellar")) == ["", ""]
+        paused = await site.until(lambda view: view.state is SearchState.PAUSED)
+        for _ in range(2):  # a search that went on would have its turn between them
+            await site.read(gateway.snapshot().meters[0].key)
+        still = site.view()
+        assert still and (still.state, still.probes) == (SearchState.PAUSED, paused.probes)
+    assert await at_once(gateway.resume_search("cellar"), gateway.stop_search("cellar")) == ["", ""]
+    with pytest.raises(CmeError, match="No search runs on line cellar: the last one is stopped"):
+        await asyncio.wrap_future(gateway.pause_search("cellar"))
+
+
 async def test_a_search_goes_on_after_a_kill(tmp_path: Path, start: Callable[..., GatewayProcess]) -> None:
     """By itself, and what had been found is there at once."""
     meters = fleet(serials(15))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from cme_tui.screens.overview import OverviewScreen
 from cme_tui.screens.search import SearchScreen
 from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import KeyBar
+from core.errors import CmeError
 from core.mbus.commands import SetPrimaryAddress
 from core.searching import SearchRequest, SearchState
 from core.snapshot import LineState
@@ -330,6 +332,40 @@ async def test_pause_and_go_on(session):
         await s.press("p")
         assert s.gateway.commands[-2:] == ["pause main", "resume main"]
         assert "● running" in s.lines("#search-title")
+
+
+async def test_a_key_pressed_twice_is_told_once(session):
+    """While the gateway has not done what it was told last, the screen shows the search as it was before."""
+    async with session() as s:
+        await begun(s, number=1)
+        tell, under_way = s.gateway.pause_search, Future()
+        s.gateway.pause_search = lambda line: under_way if tell(line) else None
+        for _ in range(3):
+            s.gateway.play(number=1, state=SearchState.RUNNING)
+            await s.pilot.press("p")
+        assert s.gateway.commands[-2:] == [s.gateway.commands[0], "pause main"]
+        s.gateway.play(number=1, state=SearchState.PAUSED)
+        under_way.set_result(None)
+        await s.settle()
+        assert "○ paused" in s.lines("#search-title")
+        await s.press("p")
+        assert s.gateway.commands[-1] == "resume main"
+
+
+async def test_a_search_is_started_once_however_often_the_key_is_pressed(session):
+    """And after a refusal it can be tried again."""
+    async with session() as s:
+        await s.press("f6", "f")
+        under_way = Future()
+        asked = []
+        s.gateway.start_search = lambda request: asked.append(request) or under_way
+        await s.pilot.press("s")
+        await s.pilot.press("s")
+        assert len(asked) == 1
+        under_way.set_exception(CmeError("main is down"))
+        await s.settle()
+        await s.press("s")
+        assert len(asked) == 2
 
 
 async def test_stop_asks_and_keeps_what_was_found(session):
