@@ -93,7 +93,7 @@ def _request(request: Mapping[str, Any]) -> SearchRequest:
                 raise CmeError(f'"{name}" of a search is a list of {"numbers" if kind is int else "texts"}.')
             values[name] = tuple(value)
         else:
-            kind = {"first": int, "last": int, "hex_digits": bool}.get(name, str)
+            kind = {"first": int, "last": int, "patience_ms": int, "hex_digits": bool}.get(name, str)
             if type(value) is not kind:
                 raise CmeError(f'"{name}" of a search is not {value!r}.')
             values[name] = value

@@ -21,6 +21,7 @@ from core.mbus.search import Found, Search
 from core.mbus.transport import BAUD_RATES
 from core.meter import Meter
 from core.searching import (
+    MOST_PATIENCE_MS,
     FoundMeter,
     SearchEstimate,
     SearchRequest,
@@ -185,6 +186,10 @@ class Searches:
         if not isinstance(parse_address(request.mask), SecondaryAddress):
             raise CmeError(
                 f"The mask {request.mask!r} is no secondary address: write 12FFFFFF or 12FFFFFF.HYD."
+            )
+        if not 0 <= request.patience_ms <= MOST_PATIENCE_MS:
+            raise CmeError(
+                f"A search cannot wait {request.patience_ms} ms longer for each answer: give 0 to {MOST_PATIENCE_MS}."
             )
         if len(request.expected) > MOST_EXPECTED:
             raise CmeError(

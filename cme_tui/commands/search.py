@@ -16,6 +16,7 @@ from core.errors import CmeError
 from core.mbus.address import AddressError, SecondaryAddress, parse_address
 from core.mbus.effort import span
 from core.mbus.transport import BAUD_RATES
+from core.searching import MOST_PATIENCE_MS
 from core.serials import parse_serials
 
 _LOOK_S: Final = 0.5
@@ -31,7 +32,7 @@ Exit code: 0 the search came to its end and every expected meter was found, 1 no
 """
 _JSON_HELP: Final = """\
 --json prints one object a line:
-  {"estimate": {"least_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
+  {"estimate": {"nobody_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
   {"meter": {"address", "identification", "manufacturer", "version", "medium", "primary", "baud", "verdict",
              "installed", "name", "note"}}   each; "verdict" is found, unexpected or missing
   {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s", "troubles"}}   last
@@ -70,6 +71,13 @@ def add_parser(meters: Any, place: argparse.ArgumentParser) -> None:
         "--mask", metavar="MASK", default="FFFFFFFF", help="12FFFFFF or 12FFFFFF.HYD, F for any digit"
     )
     parser.add_argument("--no-hex", action="store_true", help="identifications have no digits A to E")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="MS",
+        default=0,
+        help=f"wait longer for each answer, 0 to {MOST_PATIENCE_MS}: finds late meters also by primary address",
+    )
     parser.add_argument(
         "--expected", type=Path, metavar="FILE", help="CSV of the serials that should be there"
     )
@@ -228,6 +236,8 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
     if arguments.secondary or not arguments.primary:
         methods.append("secondary")
     first, _, last = arguments.range.partition("-")
+    if not 0 <= arguments.patience <= MOST_PATIENCE_MS:
+        raise ConfigError(f"--patience {arguments.patience}: write 0 to {MOST_PATIENCE_MS}.")
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 250):
         raise ConfigError(
             f"The range {arguments.range!r} is none of primary addresses: write 1-250, 0 to 250 at most."
@@ -246,6 +256,7 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
         "first": int(first),
         "last": int(last),
         "hex_digits": not arguments.no_hex,
+        "patience_ms": arguments.patience,
     }
     if arguments.expected:
         serials = parse_serials(_read(arguments.expected))

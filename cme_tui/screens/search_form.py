@@ -18,7 +18,7 @@ from cme_tui.wording import count
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
 from core.mbus.transport import BAUD_RATES
-from core.searching import Method, SearchRequest
+from core.searching import MOST_PATIENCE_MS, Method, SearchRequest
 from core.serials import Serials
 from core.snapshot import LineView
 
@@ -39,7 +39,8 @@ class SearchFormScreen(FormScreen):
     HELP = (
         "What to look for on a line. A search by secondary addresses finds every meter that has one, also several with "
         "one primary address; it asks for 0 to 9 in each digit and goes on only where somebody answers. A search by "
-        "primary addresses asks each of 250. Readouts go on meanwhile.\n"
+        "primary addresses asks each of 250. Readouts go on meanwhile. The former notices meters that "
+        "answer late; the latter finds them with a longer wait.\n"
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
@@ -91,6 +92,7 @@ class SearchFormScreen(FormScreen):
             first=int(span[1]) if span else 1,
             last=int(span[2]) if span else 250,
             hex_digits=values["hex"] == YES,
+            patience_ms=int(values["patience"]),
             expected=expected.addresses,
             names=expected.names,
         )
@@ -180,6 +182,12 @@ def _fields(line: LineView) -> list[Field]:
             "primary", "Primary addresses", "1-250", "For primary addresses: the lowest and the highest, 0 to 250.",
             wrong=_wrong_span,
         ),
+        Field(
+            "patience", "Longer wait", "0",
+            "ms for which to wait longer for each answer. Finds meters that answer late, which a search by primary "
+            "addresses else takes for missing.",
+            ("0", "500", "1000", "2000"), wrong=_wrong_patience,
+        ),
     ]  # fmt: skip
 
 
@@ -209,3 +217,9 @@ def _wrong_span(text: str) -> str:
     if span and int(span[1]) <= int(span[2]) <= 250:
         return ""
     return "Primary addresses are two numbers from 0 to 250, the lower one first: 1-250."
+
+
+def _wrong_patience(text: str) -> str:
+    if text.isdecimal() and int(text) <= MOST_PATIENCE_MS:
+        return ""
+    return f"A longer wait is a number of ms from 0 to {MOST_PATIENCE_MS}."

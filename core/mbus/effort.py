@@ -17,7 +17,9 @@ AGAIN_S: Final = 0.3
 SLOW_S: Final = 1.0
 """For which to wait longer where nobody answers in time."""
 ROOT_TRIES: Final = 3
-"""Questions to all meters at once that nobody answers, before it is certain that there is nobody."""
+"""Questions to all meters at once that nobody answers, before others are asked."""
+WAIT_S: Final = 5.0
+"""Between two questions to a line on which nobody answers."""
 
 _PATIENCE: Final = sum(LATEST + tried * AGAIN_S + SLOW_S for tried in range(1, ROOT_TRIES))
 """s of pauses and longer waits for which an empty tree takes more than its probes on the wire."""
@@ -33,25 +35,26 @@ _REQUEST: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """How many probes find nobody, one meter, and several; and how many trees are empty."""
+    """How many probes find nobody, one meter, and several."""
 
     nothing: int = 0
     one: int = 0
     several: int = 0
-    empty: int = 0
+    patience: float = 0.0
+    """s of pauses and longer waits besides."""
 
     def __add__(self, other: Probes) -> Probes:
         return Probes(
             self.nothing + other.nothing,
             self.one + other.one,
             self.several + other.several,
-            self.empty + other.empty,
+            self.patience + other.patience,
         )
 
     @property
     def total(self) -> int:
-        """Probes, with those that prove that a tree is empty."""
-        return self.nothing + self.one + self.several + ROOT_TRIES * self.empty
+        """All of them."""
+        return self.nothing + self.one + self.several
 
 
 def foreseen(mask: str, meters: Sequence[str], *, hex_digits: bool) -> Probes:
@@ -95,13 +98,8 @@ class Costs:
 
     def of(self, probes: Probes) -> float:
         """Seconds for all of these."""
-        empty = ROOT_TRIES * self.nothing + _PATIENCE
-        return (
-            probes.nothing * self.nothing
-            + probes.one * self.one
-            + probes.several * self.several
-            + probes.empty * empty
-        )
+        asked = probes.nothing * self.nothing + probes.one * self.one + probes.several * self.several
+        return asked + probes.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +119,19 @@ class Effort:
         likely = [self.likely(leg) for leg in legs]
         costs = [Costs.at(baud, margin) for _, baud in legs]
         likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
-        least_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, legs, strict=True))
+        nobody_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, legs, strict=True))
         addresses = [parse_address(text) for text in self.known]
         primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
         meters = max(primary, len(addresses) - primary) or _ASSUMED
-        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(least_s)}"
-        return SearchEstimate(least_s, max(least_s, likely_s), sum(item.total for item in likely), sentence)
+        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(nobody_s)}"
+        return SearchEstimate(nobody_s, likely_s, sum(item.total for item in likely), sentence)
 
     def likely(self, leg: tuple[Method, int]) -> Probes:
         """What a leg that has not begun takes if the known meters are there, at the line's own rate."""
         method, baud = leg
         rates = self.request.bauds or (self.baud,)
         if baud != (self.baud if self.baud in rates else rates[0]):
-            return self._least(leg)
+            return self._least(leg, blind=False)
         if method == "primary":
             numbers = self._least(leg).nothing
             there = min(numbers, len(self.known) or _ASSUMED)
@@ -147,12 +145,14 @@ class Effort:
         # Each is asked for by itself, and so nobody has to be asked whether there are several.
         return Probes(tree.nothing + 1, tree.one + len(known), 1)
 
-    def _least(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg takes if nobody answers."""
+    def _least(self, leg: tuple[Method, int], *, blind: bool = True) -> Probes:
+        """What a leg takes if nobody answers; `blind` where nobody did before it either."""
         method, baud = leg
         if method == "primary":
             return Probes(nothing=self.request.last - self.request.first + 1)
-        return Probes(nothing=len(self.identifications(self.known)) if baud == self.baud else 0, empty=1)
+        known = len(self.identifications(self.known)) if baud == self.baud else 0
+        empty = Probes(ROOT_TRIES + known, patience=_PATIENCE + known * SLOW_S)
+        return empty + Probes(nothing=1, patience=WAIT_S + SLOW_S) if blind else empty
 
     def identifications(self, addresses: Iterable[str]) -> list[str]:
         """The whole ones among these that the mask allows."""

@@ -4,7 +4,8 @@ Secondary addresses are a tree: where several meters answer to a mask, the next 
 Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
 place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
 asked meanwhile is asked again when it does; as are, in the end, primary addresses that were silent before any meter
-answered. Where something answers to an address that no meter has, answers are noise until they repeat themselves.
+answered, and a line on which nobody did. Where something answers to an address that no meter has, answers are noise
+until they repeat themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
-from core.mbus.effort import AGAIN_S, ROOT_TRIES, SLOW_S, Costs, Effort, Probes, fits, foreseen
+from core.mbus.effort import (
+    AGAIN_S,
+    ROOT_TRIES,
+    SLOW_S,
+    WAIT_S,
+    Costs,
+    Effort,
+    Probes,
+    fits,
+    foreseen,
+)
 from core.mbus.exchange import LATEST
 from core.mbus.link import Probe, ProbeResult
 from core.mbus.narrowing import NO_FABRICATION, heard_address, stages
@@ -23,10 +34,8 @@ from core.searching import Method, SearchEstimate, SearchRequest
 CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
 """An address that no meter has."""
 
-WAIT_S: Final = 5.0
-"""Between two questions to a line on which nobody answers any more."""
 LONGEST_WAIT: Final = 120
-"""Such questions before the search gives up."""
+"""Questions to a line on which nobody answers any more, `WAIT_S` apart, before the search gives up."""
 
 _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
@@ -41,7 +50,7 @@ _MOST_DEATHS: Final = 100
 _MOST_HEARD: Final = 20
 _MOST_LISTED: Final = 8
 _HIGHEST_PRIMARY: Final = 250
-_LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
+_LATE: Final = "answers late: give it or its line a longer time-out (margin_ms)"
 _UNFORESEEN: Final = 200
 """Probes that a search is taken to have before it, at its begin, where nothing is known."""
 
@@ -167,12 +176,13 @@ class Search:
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
                 self._branch(step, 0)
             else:
-                extra = SLOW_S if self._slow or step.kind == "again" else 0.0
+                slow = SLOW_S if self._slow or step.kind == "again" else 0.0
+                extra = max(slow, self._patience)
                 return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], self._pause(step), extra)
         return None
 
     def _pause(self, step: _Step) -> float:
-        if step.kind == "wait":
+        if step.kind == "wait" or (step.kind == "again" and step.todo[0] == str(self._mask)):
             return WAIT_S
         # The late answer to one question is none to the next.
         late = LATEST if self._heard and self._is_root(step) else 0.0
@@ -238,14 +248,13 @@ class Search:
                     self._steps.pop()
             case "wait":
                 self._tell_wait(step, outcome)
-            case "known" | "again":
+            case "known":
                 step.todo.pop(0)
                 if outcome == "one":
                     self._take(address, probe)
-                    if step.kind == "again" and len(self._answered) == 1 and not self._primary:
-                        # Whoever was asked together with it was thought to be silent, too.
-                        self._slow = probe.late
-                        self._steps.append(_Step("tree", [str(self._mask)]))
+            case "again":
+                step.todo.pop(0)
+                self._tell_again(address, outcome, probe)
         return len(self.found) > before
 
     def refuse(self, reason: str) -> None:
@@ -272,6 +281,10 @@ class Search:
             root = [str(self._mask)]
         self._steps = [_Step("again", []), _Step("tree", root)]
         return True
+
+    @property
+    def _patience(self) -> float:
+        return self.request.patience_ms / 1000
 
     @property
     def _primary(self) -> bool:
@@ -382,8 +395,8 @@ class Search:
         self._slow = late
         if late:
             self._troubles.append(
-                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {SLOW_S:.0f} s more: "
-                "give the line a longer time-out (margin_ms), too."
+                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given more time: give the line a "
+                "longer time-out (margin_ms), too."
             )
         return "one" if self._heard[-1] == "one" else "several"
 
@@ -485,7 +498,10 @@ class Search:
             self._steps.pop()
             if step.kind == "again" and not self._answered:
                 method, baud = self._legs[self._leg]
-                self._troubles.append(f"No meter answered to a {method} address at {baud} baud.")
+                self._troubles.append(
+                    f"No meter answered to a {method} address at {baud} baud: look at the cable and the level "
+                    "converter, and try other baud rates and a longer wait for answers."
+                )
             return
         if not step.of:
             self._finish_root()
@@ -518,8 +534,25 @@ class Search:
             return
         step = self._steps.pop()
         self._credit(step.found)
-        if len(self._steps) == 1 and (self._answered or self._legs[self._leg][1] == self._baud):
-            self._steps[0].todo = self._known_here()
+        if len(self._steps) == 1 and not self._steps[0].again:
+            self._begin_again(self._steps[0])
+
+    def _begin_again(self, step: _Step) -> None:
+        """Who was silent may be late, or was not heard, and is asked once more, with more time."""
+        step.again = True
+        if self._answered or self._legs[self._leg][1] == self._baud:
+            step.todo = self._known_here()
+        if not self.found and not self._primary:
+            step.todo.append(str(self._mask))
+
+    def _tell_again(self, address: Address, outcome: _Heard, probe: Probe) -> None:
+        if outcome == "one":
+            self._take(address, probe)
+        # Whoever was asked together with the first that answers was thought to be silent, too.
+        first = len(self._answered) < 2 and not self._primary
+        if outcome == "several" or (outcome == "one" and first):
+            self._slow = probe.late
+            self._steps.append(_Step("tree", [str(self._mask if first else address)]))
 
     def _leave(self, step: _Step) -> None:
         """The parts of an address are through."""
@@ -672,7 +705,7 @@ class Search:
                 meter.notes.append("answers to its secondary address as well")
             meter.leg = self._leg
             meter.notes = list(dict.fromkeys(meter.notes))
-        if meter is None and self._steps and self._steps[-1].kind == "again":
+        if meter is None and probe.late:
             self.found[-1].notes.append(_LATE)
         return own
 
@@ -703,13 +736,14 @@ class Search:
         self._share = max(self._share, passed / sum(weights))
         if not certain and spent < _UNFORESEEN:
             return self._share, None
+        margin += self._patience
         later = self._legs[self._leg + 1 :]
         seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
         return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
-        return self._effort.estimate(self._legs, margin)
+        return self._effort.estimate(self._legs, margin + self._patience)
 
     @property
     def _effort(self) -> Effort:

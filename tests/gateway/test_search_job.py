@@ -215,6 +215,7 @@ async def test_a_search_rests_stops_and_goes_on(site: Site) -> None:
         (SearchRequest("cellar", bauds=(1234,)), "1234 baud"),
         (SearchRequest("cellar", mask="5"), "no secondary address"),
         (SearchRequest("cellar", first=9, last=3), "lower one first"),
+        (SearchRequest("cellar", patience_ms=2001), "2001 ms longer"),
     ):
         with pytest.raises(CmeError, match=said):
             await asyncio.wrap_future(gateway.start_search(wrong))
@@ -240,7 +241,8 @@ async def test_a_search_obeys_whoever_was_last_however_quickly_it_is_steered(sit
         for _ in range(2):  # a search that went on would have its turn between them
             await site.read(gateway.snapshot().meters[0].key)
         still = site.view()
-        assert still and (still.state, still.probes) == (SearchState.PAUSED, paused.probes)
+        assert still
+        assert (still.state, still.probes) == (SearchState.PAUSED, paused.probes)
     assert await at_once(gateway.resume_search("cellar"), gateway.stop_search("cellar")) == ["", ""]
     with pytest.raises(CmeError, match="No search runs on line cellar: the last one is stopped"):
         await asyncio.wrap_future(gateway.pause_search("cellar"))
@@ -301,6 +303,7 @@ def test_the_command_searches_a_serial_line_and_installs(
         ("--mask", "5"),
         ("--line", "attic"),
         ("--range", "x"),
+        ("--patience", "2001"),
         ("--expected", str(tmp_path / "none")),
     ):
         assert cme_tui(tmp_path, *wrong).returncode == 2
@@ -361,7 +364,9 @@ def test_baud_is_installed_only_where_it_is_not_that_of_the_line(
     rates = ("--misfortune", "baud:38400@1", "--misfortune", "baud:9600@2")
     write_config(tmp_path, simulate("--pty", "--meters", "2", "--fast", *rates))
     start(tmp_path)
-    done = cme_tui(tmp_path, "--primary", "--range", "1-2", "--baud", "38400", "9600", "--install")
+    done = cme_tui(
+        tmp_path, "--primary", "--range", "1-2", "--patience", "1", "--baud", "38400", "9600", "--install"
+    )
     assert done.returncode == 0, done.stderr
     installed = tomllib.loads((tmp_path / "config.toml").read_text())["meter"]
     assert [(meter["address"], meter.get("baud")) for meter in installed] == [(1, None), (2, 9600)]

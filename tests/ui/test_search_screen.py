@@ -65,9 +65,12 @@ async def test_the_fields_are_the_request(session):
     async with session() as s:
         await s.press("f6", "f", "right", "right", "down", "enter", *"300", "comma", *"9600", "enter")
         await s.press("down", "enter", *["backspace"] * 6, *"ffffff.hyd", "enter", "down", "space")
-        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter", "s")
+        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter")
+        await s.press("down", "right", "s")
         assert isinstance(s.screen, SearchScreen)
-        asked = SearchRequest("main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False)
+        asked = SearchRequest(
+            "main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False, 500
+        )
         assert s.gateway.commands == [f"search {asked}"]
 
 
@@ -78,6 +81,7 @@ async def test_the_fields_are_the_request(session):
         (1, "fast", "Baud rates are 300"),
         (2, "G", "A mask has 8 digits with F for any"),
         (5, "0", "Primary addresses are two numbers from 0 to 250"),
+        (6, "x", "A longer wait is a number of ms from 0 to 2000"),
     ],
 )
 async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, text, sentence):
