@@ -30,6 +30,7 @@ def search_json(view: SearchView) -> dict[str, Any]:
         "probes": view.probes,
         "share": round(view.share, 4),
         "left_s": None if view.left_s is None else round(view.left_s, 1),
+        "at_least": view.at_least,
         "meters": [{**asdict(meter), "verdict": meter.verdict.value} for meter in view.meters],
         "troubles": list(view.troubles),
     }

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ from core.clock import Clock
 from core.errors import CmeError
 from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.effort import Costs, Pace
 from core.mbus.errors import LineDown, RateRefused
+from core.mbus.link import ProbeResult
 from core.mbus.medium import medium_name
 from core.mbus.search import Found, Search
 from core.mbus.transport import BAUD_RATES
@@ -55,6 +57,7 @@ class _Record:
     started_ms: int
     finished_ms: int | None = None
     saved: float = 0.0  # monotonic, s
+    pace: Pace = field(default_factory=Pace)
     view: SearchView | None = None
 
     def dump(self) -> str:
@@ -241,6 +244,7 @@ class Searches:
     async def _run(self, record: _Record) -> None:
         try:
             while ask := record.search.next():
+                began = time.monotonic()
                 await asyncio.sleep(ask.pause)
                 try:
                     async with self._line(record.line).master.session(ask.baud, ask.extra) as link:
@@ -253,6 +257,10 @@ class Searches:
                     record.search.refuse(f"{error} That part of the search was left out.")
                     continue
                 new = record.search.tell(probe)
+                costs = Costs.at(ask.baud, self._margin(record.line) + ask.extra)
+                foreseen = {ProbeResult.ONE: costs.one, ProbeResult.SEVERAL: costs.several}
+                usual = ask.pause + foreseen.get(probe.result, costs.nothing)
+                record.pace.note(time.monotonic() - began, usual)
                 self._change(record, SearchState.RUNNING)
                 if new or time.monotonic() - record.saved >= _SAVE_S:
                     await self._save(record)
@@ -292,7 +300,8 @@ class Searches:
             margin = self._margin(record.line)
         except CmeError:
             margin = MARGIN_S  # the line is gone
-        share, left_s = search.progress(margin)
+        progress = search.progress(margin)
+        left_s = None if progress.left_s is None else progress.left_s * record.pace.factor
         meters = judged(search.request, search.found, self._meters_on(record.line), ended=done)
         return SearchView(
             line=record.line,
@@ -303,8 +312,9 @@ class Searches:
             started_ms=record.started_ms,
             finished_ms=record.finished_ms,
             probes=search.probes,
-            share=1.0 if done else share,
+            share=1.0 if done else progress.share,
             left_s=0.0 if done else left_s,
+            at_least=progress.at_least and not done,
             meters=meters,
             troubles=search.troubles,
         )

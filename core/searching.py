@@ -99,5 +99,6 @@ class SearchView:
     probes: int
     share: float  # 0..1 of the way
     left_s: float | None  # None where it cannot be told
+    at_least: bool  # `left_s` is the least, since there may be meters that nobody knows of
     meters: tuple[FoundMeter, ...]  # as they come; the missing ones at the end of the search
     troubles: tuple[str, ...]  # sentences: what cannot be told apart, noise, a dead stretch

@@ -35,7 +35,8 @@ _JSON_HELP: Final = """\
   {"estimate": {"nobody_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
   {"meter": {"address", "identification", "manufacturer", "version", "medium", "primary", "baud", "verdict",
              "installed", "name", "note"}}   each; "verdict" is found, unexpected or missing
-  {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s", "troubles"}}   last
+  {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s",
+              "at_least", "troubles"}}   last
   {"installed": N}   after that, with --install
 """
 
@@ -154,7 +155,8 @@ class _Follower:
         return search
 
     def _progress(self, search: dict[str, Any]) -> None:
-        left = "" if search["left_s"] is None else f", {span(search['left_s'])} left"
+        about = "at least" if search["at_least"] else "about"
+        left = "" if search["left_s"] is None else f", {about} {span(search['left_s'])} left"
         state = f"waiting: {search['reason']}" if search["reason"] else search["step"]
         text = (
             f"{search['share']:4.0%}, {search['probes']} probes{left}, {len(search['meters'])} found; {state}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,10 @@ _PATIENCE: Final = sum(LATEST + tried * AGAIN_S + SLOW_S for tried in range(1, R
 """s of pauses and longer waits for which an empty tree takes more than its probes on the wire."""
 _ASSUMED: Final = 10
 """Meters of which an estimate is made where nothing is known."""
+_FAR: Final = 61_803_399
+"""Between numbers that have nothing in common."""
+_PACED_S: Final = 5.0
+"""Of probes, after which it is known how long they take."""
 _DELAY_BITS, _DELAY_S = 33, 0.03
 """After which a quick meter answers."""
 _TELEGRAM: Final = 100
@@ -116,18 +120,27 @@ class Effort:
 
     def estimate(self, legs: Sequence[tuple[Method, int]], margin: float) -> SearchEstimate:
         """How long all legs will take; `margin` in s as `Costs.at` has it."""
+
+        def seconds(probes: Callable[[tuple[Method, int]], Probes]) -> float:
+            return sum(Costs.at(leg[1], margin).of(probes(leg)) for leg in legs)
+
         likely = [self.likely(leg) for leg in legs]
-        costs = [Costs.at(baud, margin) for _, baud in legs]
-        likely_s = sum(cost.of(probes) for cost, probes in zip(costs, likely, strict=True))
-        nobody_s = sum(cost.of(self._least(leg)) for cost, leg in zip(costs, legs, strict=True))
+        likely_s, nobody_s = seconds(self.likely), seconds(self._least)
+        scattered_s = seconds(lambda leg: self.likely(leg, apart=_FAR))
         addresses = [parse_address(text) for text in self.known]
         primary = sum(isinstance(address, PrimaryAddress) for address in addresses)
         meters = max(primary, len(addresses) - primary) or _ASSUMED
-        sentence = f"about {span(likely_s)} for {meters} meter{'s' * (meters != 1)}; with nobody there {span(nobody_s)}"
+        about = f"{span(scattered_s)} to" if scattered_s < likely_s else "about"
+        likely_text = f"{about} {span(likely_s)} for {meters} meter{'s' * (meters != 1)}"
+        sentence = f"{likely_text}; with nobody there {span(nobody_s)}"
         return SearchEstimate(nobody_s, likely_s, sum(item.total for item in likely), sentence)
 
-    def likely(self, leg: tuple[Method, int]) -> Probes:
-        """What a leg that has not begun takes if the known meters are there, at the line's own rate."""
+    def likely(self, leg: tuple[Method, int], *, apart: int = 1) -> Probes:
+        """What a leg that has not begun takes if the known meters are there, at the line's own rate.
+
+        Where none is known, the numbers of those that are assumed are so far `apart`: of one delivery, next to each
+        other, which takes longest.
+        """
         method, baud = leg
         rates = self.request.bauds or (self.baud,)
         if baud != (self.baud if self.baud in rates else rates[0]):
@@ -138,7 +151,7 @@ class Effort:
             return Probes(nothing=numbers - there, one=there)
         known = self.identifications(self.known)
         tree = foreseen(
-            self.mask.identification, known or _spread(self.mask), hex_digits=self.request.hex_digits
+            self.mask.identification, known or _assumed(self.mask, apart), hex_digits=self.request.hex_digits
         )
         if len(known) < 2:
             return tree
@@ -176,10 +189,28 @@ def fits(digits: str, pattern: str) -> bool:
     return all(want in ("F", have) for have, want in zip(digits, fixed, strict=False))
 
 
-def _spread(mask: SecondaryAddress) -> list[str]:
-    """Identifications of meters of which nothing is known, far from each other."""
-    digits = (f"{number * 61_803_399 % 100_000_000:08d}" for number in range(1, _ASSUMED + 1))
+def _assumed(mask: SecondaryAddress, apart: int) -> list[str]:
+    """Identifications of meters of which nothing is known."""
+    digits = (f"{number * apart % 100_000_000:08d}" for number in range(1, _ASSUMED + 1))
     return [
         "".join(have if want == "F" else want for have, want in zip(item, mask.identification, strict=True))
         for item in digits
     ]
+
+
+class Pace:
+    """How long probes really take: meters differ, and readouts come between."""
+
+    def __init__(self) -> None:
+        self._taken = 0.0
+        self._foreseen = 0.0
+
+    def note(self, taken: float, foreseen: float) -> None:
+        """A probe took so many s, and was to take so many."""
+        self._taken += taken
+        self._foreseen += foreseen
+
+    @property
+    def factor(self) -> float:
+        """By which it takes longer than foreseen; 1 before enough was seen."""
+        return self._taken / self._foreseen if self._foreseen >= _PACED_S else 1.0

@@ -11,7 +11,7 @@ until they repeat themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
@@ -51,8 +51,6 @@ _MOST_HEARD: Final = 20
 _MOST_LISTED: Final = 8
 _HIGHEST_PRIMARY: Final = 250
 _LATE: Final = "answers late: give it or its line a longer time-out (margin_ms)"
-_UNFORESEEN: Final = 200
-"""Probes that a search is taken to have before it, at its begin, where nothing is known."""
 
 _Kind = Literal["tree", "known", "control", "alive", "wait", "recheck", "clash", "again"]
 _Heard = Literal["nothing", "one", "other", "several"]
@@ -83,6 +81,15 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search is."""
+
+    share: float  # of the way, 0..1, never less than it was
+    left_s: float | None  # s on the wire until the end; None for unknown
+    at_least: bool  # `left_s` is the least, since there may be meters that nobody knows of
+
+
 @dataclass(slots=True)
 class _Step:
     """Addresses to ask for one reason."""
@@ -93,8 +100,7 @@ class _Step:
     later: list[list[str]] = field(default_factory=list)  # parts to ask if these do not explain it
     found: list[str] = field(default_factory=list)  # meters below `of`; two are enough to know
     again: bool = False  # the second time
-    spent: int = 0  # probes for `of`
-    last: int = 1  # probes for the part that was done last, with all below it
+    size: int = 1  # parts in all
 
 
 class Search:
@@ -174,7 +180,7 @@ class Search:
             if not step.todo:
                 self._finish(step)
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
-                self._branch(step, 0)
+                self._branch(step)
             else:
                 slow = SLOW_S if self._slow or step.kind == "again" else 0.0
                 extra = max(slow, self._patience)
@@ -223,7 +229,7 @@ class Search:
         if outcome is None:
             return False
         disturbed = outcome == "nothing" and set(self._heard) != {"nothing"}
-        spent, self._heard = len(self._heard), []
+        self._heard = []
         if outcome != "nothing":
             if self._primary and not self._answered:
                 self._blind += self._silent
@@ -231,7 +237,7 @@ class Search:
         before = len(self.found)
         match step.kind:
             case "tree":
-                self._tell_tree(step, address, outcome, probe, spent)
+                self._tell_tree(step, address, outcome, probe)
             case "control":
                 step.todo.pop(0)
                 self._tell_control(outcome, disturbed)
@@ -442,42 +448,36 @@ class Search:
 
     # The tree ---------------------------------------------------------------------------------------------------
 
-    def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe, spent: int) -> None:
+    def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe) -> None:
         if isinstance(address, SecondaryAddress) and address.fabrication == NO_FABRICATION:
-            self._done(step, spent)
+            step.todo.pop(0)
             if outcome != "nothing":
                 step.todo.clear()
         elif outcome == "one":
-            self._done(step, spent)
+            step.todo.pop(0)
             self._credit([self._take(address, probe)])
         elif outcome == "nothing":
-            text = step.todo[0]
-            self._done(step, spent)
+            text = step.todo.pop(0)
             self._silent.append(text)
             if not self._doubt:
                 self._unsure.append(text)
             if len(self._silent) >= _CHECK_AFTER and self._answered:
                 self._check_alive()
         elif outcome == "other":
-            self._done(step, spent)
+            step.todo.pop(0)
             self._credit([f"{address} by another name"])
         elif self._parts(address):
-            self._branch(step, spent)
+            self._branch(step)
         else:
-            self._done(step, spent)
+            step.todo.pop(0)
             self._steps.append(_Step("clash", [str(CONTROL)], of=str(address)))
 
-    def _done(self, step: _Step, spent: int) -> None:
-        step.todo.pop(0)
-        step.last = spent
-        step.spent += spent
-
-    def _branch(self, step: _Step, spent: int) -> None:
+    def _branch(self, step: _Step) -> None:
         """Ask for the parts of the address that comes next."""
         root = self._is_root(step)
         address = parse_address(step.todo.pop(0))
         first, *later = self._parts(address)
-        self._steps.append(_Step("tree", first, str(address), later, spent=spent))
+        self._steps.append(_Step("tree", first, str(address), later, size=len(first)))
         if root:
             self._steps.append(_Step("control", [str(CONTROL)]))
             self._steps.append(_Step("known", self._known_here()))
@@ -558,9 +558,6 @@ class Search:
         """The parts of an address are through."""
         self._steps.remove(step)
         self._credit(step.found)
-        below = self._steps[-1]
-        below.last = step.spent
-        below.spent += step.spent
 
     def _tell_recheck(self, recheck: _Step, outcome: _Heard, probe: Probe) -> None:
         """Several had answered there, and fewer were found."""
@@ -721,25 +718,21 @@ class Search:
 
     # How far ----------------------------------------------------------------------------------------------------
 
-    def progress(self, margin: float) -> tuple[float, float | None]:
-        """The share of the way, 0..1, never less than it was, and s on the wire until the end; `None` for unknown.
-
-        `margin` in s as `Costs.at` has it.
-        """
+    def progress(self, margin: float) -> Progress:
+        """How far it is; `margin` in s as `Costs.at` has it."""
         if self._leg < 0 or not self._steps:
-            return self._share, None
-        left, certain = self._left_of_leg()
+            return Progress(self._share, None, at_least=False)
+        left, sure = self._left_of_leg(), self._primary or self._all_known
         spent = self.probes - self._began
-        ahead = left.total if certain else left.total + max(0, _UNFORESEEN - spent)
         weights = [Costs.at(baud, 0.0).nothing for _, baud in self._legs]
-        passed = sum(weights[: self._leg]) + weights[self._leg] * spent / (spent + ahead or 1)
+        share = spent / (spent + left.total or 1) if sure else self._place_in_tree
+        passed = sum(weights[: self._leg]) + weights[self._leg] * share
         self._share = max(self._share, passed / sum(weights))
-        if not certain and spent < _UNFORESEEN:
-            return self._share, None
         margin += self._patience
         later = self._legs[self._leg + 1 :]
         seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
-        return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
+        seconds += Costs.at(self._legs[self._leg][1], margin).of(left)
+        return Progress(self._share, seconds, at_least=not sure)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
@@ -749,27 +742,37 @@ class Search:
     def _effort(self) -> Effort:
         return Effort(self.request, self._known, self._mask, self._baud)
 
-    def _left_of_leg(self) -> tuple[Probes, bool]:
-        """What is to come at each address, and whether that stands on more than a guess.
-
-        It is as known meters have it, else less and less than at the neighbour.
-        """
+    def _left_of_leg(self) -> Probes:
+        """What is to come at each address, if nobody is there but those who are known."""
         known = [] if self._primary else self._known_below()
         total = Probes()
         for step in self._steps:
-            if step.kind != "tree":
+            if step.kind in ("known", "again"):
                 total += Probes(one=len(step.todo))
+            if step.kind != "tree":
                 continue
             below = [digits for digits in known if not step.of or fits(digits, step.of)]
-            usual = step.last if step.of else 1
             for text in step.todo:
-                usual //= 2
                 inside = [digits for digits in below if fits(digits, text)]
-                if inside:
-                    total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
-                else:
-                    total += Probes(nothing=max(1, usual // 2), one=usual // 2)
-        return total, bool(known) or self._primary
+                total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
+        # Each is asked for by itself first, and so nobody has to be asked whether there are several.
+        return replace(total, several=0)
+
+    @property
+    def _all_known(self) -> bool:
+        """Whether it is known which meters there are, as far as can be seen."""
+        known = self._effort.identifications(self._known)
+        return bool(known) and set(self._effort.identifications(self._answered)) <= set(known)
+
+    @property
+    def _place_in_tree(self) -> float:
+        """The share of all addresses that lies in front of the one that comes next, 0..1."""
+        place, width = 0.0, 1.0
+        for step in (step for step in self._steps if step.kind == "tree" and step.of):
+            # The part that is open below this step counts there.
+            place += width * max(0, step.size - len(step.todo) - 1) / step.size
+            width /= step.size
+        return place
 
     def _known_below(self) -> list[str]:
         """Identifications of meters of which the tree has to take account."""

@@ -12,9 +12,9 @@ import pytest
 from fast_loop import START, run_fast, wall_clock
 
 from core.mbus.address import SecondaryAddress, parse_address
-from core.mbus.effort import foreseen
+from core.mbus.effort import Pace, foreseen
 from core.mbus.link import Link, Probe, ProbeResult
-from core.mbus.search import CONTROL, Ask, Search
+from core.mbus.search import CONTROL, Ask, Progress, Search
 from core.mbus.simulator import (
     LineMisfortune,
     Misfortune,
@@ -343,28 +343,57 @@ def test_a_search_goes_on_from_any_point(seed: int, noise: float) -> None:
     assert any("disturbed" in trouble for trouble in once.troubles) == bool(noise)
 
 
-def test_progress_never_goes_back_and_ends_at_the_end() -> None:
-    """Where all meters are known of, the time left shrinks as well, from what was estimated."""
-    meters = fleet(serials(50))
-    shares: list[float] = []
-    left: list[float | None] = []
+def progress(meters: list[SimulatedMeter], known: Iterable[str] = ()) -> list[Progress]:
+    """How far a search is after each of its probes."""
+    seen: list[Progress] = []
 
     def look(done: Search, _bus: SimulatedBus) -> Search:
-        share, seconds = done.progress(0.1)
-        shares.append(share)
-        left.append(seconds)
+        seen.append(done.progress(0.1))
         return done
 
-    done = search(meters, known=names(meters), between=look)
+    search(meters, known=known, between=look)
+    return seen
+
+
+def test_progress_never_goes_back_and_ends_at_the_end() -> None:
+    """Where all meters are known of, the time left shrinks with each probe, from what was estimated."""
+    meters = fleet(serials(50))
+    seen = progress(meters, names(meters))
+    shares = [each.share for each in seen]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.1
     assert shares[-1] > 0.95
+    left = [each.left_s for each in seen if each.left_s is not None]
+    assert left == sorted(left, reverse=True)
+    assert not any(each.at_least for each in seen)
     estimate = Search(LINE, names(meters), baud=BAUD).estimate(0.1)
-    assert abs(estimate.probes - done.probes) <= 20
-    middle = left[len(left) // 2]
-    assert middle is not None
-    assert middle < estimate.likely_s
+    assert abs(estimate.probes - len(seen)) <= 20
+    assert left[0] < estimate.likely_s
+    assert estimate.sentence.startswith("about ")
     assert "50 meters" in estimate.sentence
+
+
+def test_the_time_left_among_strangers_is_told_as_the_least() -> None:
+    """Who is not known of takes longer than silence; the share is that of the addresses, which does not go back."""
+    meters = fleet(["11111111", "11111119", "5000000A", "E0000000"])
+    for known in ((), names(meters[:1])):
+        seen = progress(meters, known)
+        assert seen[-1].at_least
+        shares = [each.share for each in seen]
+        assert shares == sorted(shares)
+        assert any(0.05 < share < 0.15 for share in shares) or known
+        assert shares[-1] < 1
+    estimate = Search(LINE, (), baud=BAUD).estimate(0.1)
+    assert " to " in estimate.sentence
+
+
+def test_what_slows_a_search_down_counts_for_the_time_left() -> None:
+    """Readouts between the probes, once enough of them were seen."""
+    pace = Pace()
+    pace.note(9.0, 3.0)
+    assert pace.factor == 1.0
+    pace.note(9.0, 6.0)
+    assert pace.factor == 2.0
 
 
 def test_the_time_for_an_empty_line_is_what_it_takes() -> None:

@@ -169,7 +169,7 @@ async def test_a_running_search_tells_how_far_it_is(session):
         s.app.pull()
         title = s.lines("#search-title")
         assert "3 found" in title
-        assert "43 %, 349 probes, 2 min left" in title
+        assert "43 %, 349 probes, about 2 min left" in title
         assert "secondary addresses 12FFFFFF at 2400 baud" in title
         first = " ".join(rows(s)[0].split())
         assert first == "✓ found 92752244.HYD.29.07 HYD water 2400 water kitchen ● yes"
@@ -448,7 +448,7 @@ async def test_the_overview_tells_of_the_search(session):
     async with session(gateway) as s:
         s.gateway.play(0.43, 3)
         s.app.pull()
-        assert "searching ████████░░░░░░░░░░░░ 43 %, 3 found, 2 min left" in s.lines("#lines")
+        assert "searching ████████░░░░░░░░░░░░ 43 %, 3 found, about 2 min left" in s.lines("#lines")
         s.gateway.finish()
         s.app.pull()
         assert "search done 0 s ago: 6 meters to install, f on Meters (F6)" in s.lines("#lines")
