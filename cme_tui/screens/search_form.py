@@ -183,8 +183,8 @@ def _fields(line: LineView) -> list[Field]:
             wrong=_wrong_span,
         ),
         Field(
-            "patience", "Longer wait", "0",
-            "ms for which to wait longer for each answer. Finds meters that answer late, which a search by primary "
+            "patience", "Longer wait (ms)", "0",
+            "To wait so much longer for each answer. Finds meters that answer late, which a search by primary "
             "addresses else takes for missing.",
             ("0", "500", "1000", "2000"), wrong=_wrong_patience,
         ),
