@@ -752,6 +752,8 @@ class Search:
             if step.kind != "tree":
                 continue
             below = [digits for digits in known if not step.of or fits(digits, step.of)]
+            if step.of and "F" not in step.of[:8]:
+                below = []  # by maker, medium and version most of what is asked for is not there
             for text in step.todo:
                 inside = [digits for digits in below if fits(digits, text)]
                 total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)

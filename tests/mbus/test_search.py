@@ -12,7 +12,7 @@ import pytest
 from fast_loop import START, run_fast, wall_clock
 
 from core.mbus.address import SecondaryAddress, parse_address
-from core.mbus.effort import Pace, foreseen
+from core.mbus.effort import Costs, Pace, foreseen
 from core.mbus.link import Link, Probe, ProbeResult
 from core.mbus.search import CONTROL, Ask, Progress, Search
 from core.mbus.simulator import (
@@ -385,6 +385,15 @@ def test_the_time_left_among_strangers_is_told_as_the_least() -> None:
         assert shares[-1] < 1
     estimate = Search(LINE, (), baud=BAUD).estimate(0.1)
     assert " to " in estimate.sentence
+
+
+def test_meters_of_one_number_are_not_counted_for_each_version_that_is_asked() -> None:
+    """A few hundred versions that nobody has take a silence each."""
+    same = [SecondaryAddress("12345678", "KAM", version, 4) for version in (1, 2)]
+    seen = progress(fleet(same), ["12345678"])
+    costs = Costs.at(BAUD, 0.1)
+    digits = 8 * 15
+    assert max(each.left_s or 0.0 for each in seen) < (256 + digits) * costs.nothing
 
 
 def test_what_slows_a_search_down_counts_for_the_time_left() -> None:
