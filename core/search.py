@@ -17,9 +17,10 @@ from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.effort import Costs, Pace
 from core.mbus.errors import LineDown, RateRefused
+from core.mbus.finds import Found
 from core.mbus.link import ProbeResult
 from core.mbus.medium import medium_name
-from core.mbus.search import Found, Search
+from core.mbus.search import Search
 from core.mbus.transport import BAUD_RATES
 from core.meter import Meter
 from core.searching import (

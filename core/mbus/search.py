@@ -10,7 +10,7 @@ until they repeat themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -27,12 +27,10 @@ from core.mbus.effort import (
     foreseen,
 )
 from core.mbus.exchange import LATEST
+from core.mbus.finds import SURE, Finds, Found, listed
 from core.mbus.link import Probe, ProbeResult
-from core.mbus.narrowing import NO_FABRICATION, heard_address, stages
+from core.mbus.narrowing import CONTROL, NO_FABRICATION, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
-
-CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
-"""An address that no meter has."""
 
 LONGEST_WAIT: Final = 120
 """Questions to a line on which nobody answers any more, `WAIT_S` apart, before the search gives up."""
@@ -41,16 +39,12 @@ _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
-_SURE: Final = 3  # answers to the same question that prove something
 _CONTROLS: Final = 6  # answers to an address that no meter has, before it is certain that there is always one
 _MOST_DOUBT: Final = 2
 _MOST_FRUITLESS: Final = 10
 _MOST_CLASHES: Final = 15
 _MOST_DEATHS: Final = 100
 _MOST_HEARD: Final = 20
-_MOST_LISTED: Final = 8
-_HIGHEST_PRIMARY: Final = 250
-_LATE: Final = "answers late: give it or its line a longer time-out (margin_ms)"
 
 _Kind = Literal["tree", "known", "control", "alive", "wait", "recheck", "clash", "again"]
 _Heard = Literal["nothing", "one", "other", "several"]
@@ -66,19 +60,6 @@ class Ask:
     """s to wait before it."""
     extra: float = 0.0
     """s for which to wait longer for the answer."""
-
-
-@dataclass(slots=True)
-class Found:
-    """A meter that answered."""
-
-    address: str  # to read it by
-    identity: str  # its secondary address by its header, "" where that says nothing
-    primary: int | None
-    baud: int
-    leg: int
-    by_primary: bool
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +97,7 @@ class Search:
         """
         self.request = request
         self.probes = 0
-        self.found: list[Found] = []
-        self._clashes: dict[str, list[str]] = {}  # sentences by leg
-        self._troubles: list[str] = []
-        self._strangers: dict[
-            str, list[str]
-        ] = {}  # meter -> addresses at which it answered that are not its own
+        self.finds = Finds()
         mask = parse_address(request.mask)
         self._mask = mask if isinstance(mask, SecondaryAddress) else SecondaryAddress("FFFFFFFF")
         wanted = dict.fromkeys(parse_address(text) for text in (*request.expected, *known))
@@ -154,7 +130,7 @@ class Search:
         return {
             **state,
             "request": asdict(self.request),
-            "found": [asdict(meter) for meter in self.found],
+            "finds": asdict(self.finds),
             "steps": [asdict(step) for step in self._steps],
         }
 
@@ -167,7 +143,7 @@ class Search:
         for name in _PLAIN:
             setattr(search, name, state[name])
         search._legs = [(method, rate) for method, rate in state["_legs"]]
-        search.found = [Found(**meter) for meter in state["found"]]
+        search.finds = Finds.load(state["finds"])
         search._steps = [_Step(**step) for step in state["steps"]]
         return search
 
@@ -214,10 +190,14 @@ class Search:
         return f"{what} at {baud} baud"
 
     @property
+    def found(self) -> list[Found]:
+        """The meters that answered, as they came."""
+        return self.finds.found
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """Sentences: what could not be told apart or searched, and why."""
-        clashes = (sentence for leg in self._clashes.values() for sentence in leg)
-        return (*self._troubles, *clashes, *self._of_strangers())
+        return self.finds.sentences
 
     def tell(self, probe: Probe) -> bool:
         """What the probe of `next` gave; whether that is a meter that was not known of before. Ends no search."""
@@ -266,7 +246,7 @@ class Search:
     def refuse(self, reason: str) -> None:
         """The line cannot be searched at the rate of `next`: leave all of it out, with the sentence that says why."""
         refused = self._legs[self._leg][1]
-        self._troubles.append(reason)
+        self.finds.troubles.append(reason)
         self._steps.clear()
         self._heard.clear()
         self._legs = [leg for place, leg in enumerate(self._legs) if place <= self._leg or leg[1] != refused]
@@ -333,28 +313,11 @@ class Search:
 
     def _meet_stranger(self, address: Address, meter: str) -> _Heard:
         """A meter answered that is not at this address, or not by the name that it has in its telegrams."""
-        places = self._strangers.setdefault(meter, [])
-        if len(places) < _MOST_LISTED:
-            places.append(str(address))
+        self.finds.meet(meter, address)
         if isinstance(address, SecondaryAddress) and address != CONTROL and "F" not in address.identification:
             return "other"
         self._doubt_answers()
         return "nothing"
-
-    def _of_strangers(self) -> Iterator[str]:
-        there = {meter.identity for meter in self.found}
-        for meter, places in self._strangers.items():
-            whole = [place for place in places if "F" not in place[:8] and place != str(CONTROL)]
-            if meter not in there and len(whole) >= _SURE:
-                yield (
-                    f"The meter that is selected as {whole[0]} calls itself {meter} in its telegrams, so it cannot be "
-                    "read by secondary address: give it a primary address."
-                )
-            elif len(places) >= _SURE:
-                yield (
-                    f"Meter {meter} answered to addresses that are not its own, such as {places[0]}: it is late, "
-                    "talks unasked, or does not look whom a selection is for."
-                )
 
     def _decide(self, step: _Step, address: Address, *, late: bool) -> _Heard | None:
         """What all answers to this address come to; `None` where it has to be asked again."""
@@ -372,9 +335,9 @@ class Search:
         if step.kind in ("wait", "known"):
             needed = 1
         elif step.kind == "recheck" and whole:
-            needed = 2 * _SURE - 1
+            needed = 2 * SURE - 1
         elif "other" in heard or step.kind == "alive" or (step.kind == "tree" and not self._parts(address)):
-            needed = _SURE
+            needed = SURE
         else:
             needed = 1 + max(self._doubt, whole)
         believed = step.kind != "tree" or not self._doubt
@@ -400,7 +363,7 @@ class Search:
             return None
         self._slow = late
         if late:
-            self._troubles.append(
+            self.finds.troubles.append(
                 f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given more time: give the line a "
                 "longer time-out (margin_ms), too."
             )
@@ -435,7 +398,7 @@ class Search:
     def _doubt_answers(self, most: int = 1) -> None:
         """Something was heard that was no answer."""
         if not self._doubt:
-            self._troubles.append(
+            self.finds.troubles.append(
                 f"The line was disturbed at {self._legs[self._leg][1]} baud (noise, or a meter that talks unasked), so "
                 "what was heard and what was silent was asked again."
             )
@@ -498,7 +461,7 @@ class Search:
             self._steps.pop()
             if step.kind == "again" and not self._answered:
                 method, baud = self._legs[self._leg]
-                self._troubles.append(
+                self.finds.troubles.append(
                     f"No meter answered to a {method} address at {baud} baud: look at the cable and the level "
                     "converter, and try other baud rates and a longer wait for answers."
                 )
@@ -597,35 +560,19 @@ class Search:
     def _clash(self, text: str) -> None:
         """Several meters answer to an address that cannot be narrowed any more."""
         self._credit([f"{text} 1", f"{text} 2"])
-        if self._primary:
-            what = f"primary address {text}"
-            way_out = "search for their secondary addresses, and give each a primary address of its own"
-        else:
-            what = text.partition("+")[0]
-            way_out = (
-                "read one of them by its primary address, or take one off the line; others with this number may be "
-                "hidden behind them"
-            )
-        sentence = (
-            f"Two or more meters answer to {what} and cannot be told apart (or one, whose telegrams are broken each "
-            f"time): {way_out}."
-        )
-        clashes = self._clashes.setdefault(str(self._leg), [])
-        if sentence not in clashes:
-            clashes.append(sentence)
-        if len(clashes) > _MOST_CLASHES:
+        if self.finds.clash(text, self._leg, by_primary=self._primary) > _MOST_CLASHES:
             self._noise()
 
     def _noise(self) -> None:
         """Something answers to an address that no meter has, each time."""
-        self._clashes.pop(str(self._leg), None)
+        self.finds.clashes.pop(str(self._leg), None)
         self._give_up(
             "Something answers to every address, also to one that no meter has: look for noise, for a meter that "
             "chatters, and for a wrong baud rate"
         )
 
     def _unexplained(self, sentence: str) -> None:
-        self._troubles.append(sentence)
+        self.finds.troubles.append(sentence)
         self._doubt_answers()
         self._fruitless += 1
         self._bound()
@@ -638,8 +585,10 @@ class Search:
         """End this leg; say what is left undone."""
         method, baud = self._legs[self._leg]
         todo = [text for step in self._steps if step.kind == "tree" for text in step.todo]
-        rest = f"; not searched: {_listed(todo)}" if todo else ""
-        self._troubles.append(f"{reason}. The search by {method} address at {baud} baud was given up{rest}.")
+        rest = f"; not searched: {listed(todo)}" if todo else ""
+        self.finds.troubles.append(
+            f"{reason}. The search by {method} address at {baud} baud was given up{rest}."
+        )
         self._steps.clear()
 
     # A line on which nobody answers any more --------------------------------------------------------------------
@@ -652,7 +601,7 @@ class Search:
     def _begin_wait(self, witnesses: list[str], longest: int) -> None:
         """Ask these from time to time; then ask again what has been silent since somebody answered last."""
         if self._answered and not self._deaths:
-            self._troubles.append(
+            self.finds.troubles.append(
                 f"At {self._legs[self._leg][1]} baud nobody answered any more for a while, not even {witnesses[0]}, "
                 "which had answered before: look at the cable. What was asked meanwhile was asked again."
             )
@@ -676,45 +625,10 @@ class Search:
 
     def _take(self, address: Address, probe: Probe) -> str:
         """Note who answered at an address; its name."""
-        baud = self._legs[self._leg][1]
-        identity = "" if probe.found is None else str(probe.found)
-        by_primary = isinstance(address, PrimaryAddress)
-        primary = address.number if isinstance(address, PrimaryAddress) else _said(probe.frame)
-        own = str(address) if by_primary or not identity else identity
-        if isinstance(address, SecondaryAddress) and address.fabrication and identity:
-            own = f"{identity}+{address.fabrication}"
+        own = self.finds.take(address, probe, self._leg, self._legs[self._leg][1])
         if own not in self._answered:
             self._answered.append(own)
-        meter = self._same(own, identity, by_primary)
-        if meter is None:
-            twins = [other for other in self.found if identity and other.identity == identity]
-            self.found.append(Found(own, identity, primary, baud, self._leg, by_primary))
-            if twins and by_primary:
-                places = f"primary addresses {twins[0].primary} and {primary}"
-                self._troubles.append(f"The meters at {places} have the same secondary address {identity}.")
-        elif meter.leg != self._leg:
-            if meter.baud != baud:
-                meter.notes.append(f"answers at {baud} baud as well")
-            if by_primary and not meter.by_primary:
-                meter.primary = primary
-                meter.notes.append(f"answers at primary address {primary} as well")
-            elif meter.by_primary and not by_primary:
-                meter.notes.append("answers to its secondary address as well")
-            meter.leg = self._leg
-            meter.notes = list(dict.fromkeys(meter.notes))
-        if meter is None and probe.late:
-            self.found[-1].notes.append(_LATE)
         return own
-
-    def _same(self, own: str, identity: str, by_primary: bool) -> Found | None:
-        """The meter that was found before and is this one."""
-        for meter in self.found:
-            if meter.address == own:
-                return meter
-            # Meters may share an identity by mistake, but none has two primary addresses.
-            if identity and meter.identity == identity and meter.by_primary != by_primary:
-                return meter
-        return None
 
     # How far ----------------------------------------------------------------------------------------------------
 
@@ -786,17 +700,7 @@ class Search:
 
 
 _PLAIN: Final = (
-    "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
+    "probes", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
     "_answered", "_unsure", "_blind", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""
-
-
-def _said(frame: bytes) -> int | None:
-    """The primary address that a telegram has in its A field (EN 13757-2, 5.7.5); `None` where that is none."""
-    return frame[5] if len(frame) > 5 and frame[5] <= _HIGHEST_PRIMARY else None
-
-
-def _listed(texts: list[str]) -> str:
-    shown = ", ".join(texts[:_MOST_LISTED])
-    return f"{shown} and {len(texts) - _MOST_LISTED} more" if len(texts) > _MOST_LISTED else shown

@@ -14,7 +14,8 @@ from fast_loop import START, run_fast, wall_clock
 from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.effort import Costs, Pace, foreseen
 from core.mbus.link import Link, Probe, ProbeResult
-from core.mbus.search import CONTROL, Ask, Progress, Search
+from core.mbus.narrowing import CONTROL
+from core.mbus.search import Ask, Progress, Search
 from core.mbus.simulator import (
     LineMisfortune,
     Misfortune,
