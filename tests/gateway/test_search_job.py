@@ -286,7 +286,7 @@ def test_the_command_searches_a_serial_line_and_installs(
     listed = tmp_path / "expected.csv"
     listed.write_text(f"serial;name\n{serials(5)[0]};boiler\n55;lost\n")
     estimate = cme_tui(tmp_path, "--estimate")
-    assert (estimate.returncode, estimate.stdout.startswith("about ")) == (0, True)
+    assert (estimate.returncode, " for 10 meters; with nobody there " in estimate.stdout) == (0, True)
     done = cme_tui(tmp_path, "--mask", "7000000F", "--expected", str(listed), "--install", "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1, done.stderr
