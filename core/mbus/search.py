@@ -636,17 +636,18 @@ class Search:
         """How far it is; `margin` in s as `Costs.at` has it."""
         if self._leg < 0 or not self._steps:
             return Progress(self._share, None, at_least=False)
-        left, sure = self._left_of_leg(), self._primary or self._all_known
+        left, known = self._left_of_leg(), self._all_known
         spent = self.probes - self._began
         weights = [Costs.at(baud, 0.0).nothing for _, baud in self._legs]
-        share = spent / (spent + left.total or 1) if sure else self._place_in_tree
+        counted = known or self._primary
+        share = spent / (spent + left.total or 1) if counted else self._place_in_tree
         passed = sum(weights[: self._leg]) + weights[self._leg] * share
         self._share = max(self._share, passed / sum(weights))
         margin += self._patience
         later = self._legs[self._leg + 1 :]
         seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
         seconds += Costs.at(self._legs[self._leg][1], margin).of(left)
-        return Progress(self._share, seconds, at_least=not sure)
+        return Progress(self._share, seconds, at_least=not known)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
@@ -676,9 +677,13 @@ class Search:
 
     @property
     def _all_known(self) -> bool:
-        """Whether it is known which meters there are, as far as can be seen."""
+        """Whether it is known which meters will answer, as far as can be seen."""
         known = self._effort.identifications(self._known)
-        return bool(known) and set(self._effort.identifications(self._answered)) <= set(known)
+        return (
+            bool(known)
+            and not self._primary
+            and set(self._effort.identifications(self._answered)) <= set(known)
+        )
 
     @property
     def _place_in_tree(self) -> float:

@@ -344,7 +344,9 @@ def test_a_search_goes_on_from_any_point(seed: int, noise: float) -> None:
     assert any("disturbed" in trouble for trouble in once.troubles) == bool(noise)
 
 
-def progress(meters: list[SimulatedMeter], known: Iterable[str] = ()) -> list[Progress]:
+def progress(
+    meters: list[SimulatedMeter], known: Iterable[str] = (), request: SearchRequest = LINE
+) -> list[Progress]:
     """How far a search is after each of its probes."""
     seen: list[Progress] = []
 
@@ -352,7 +354,7 @@ def progress(meters: list[SimulatedMeter], known: Iterable[str] = ()) -> list[Pr
         seen.append(done.progress(0.1))
         return done
 
-    search(meters, known=known, between=look)
+    search(meters, request, known, between=look)
     return seen
 
 
@@ -384,6 +386,9 @@ def test_the_time_left_among_strangers_is_told_as_the_least() -> None:
         assert shares == sorted(shares)
         assert any(0.05 < share < 0.15 for share in shares) or known
         assert shares[-1] < 1
+    scan = progress(meters, request=SearchRequest("line", methods=("primary",), last=20))
+    assert all(each.at_least for each in scan[:-1])
+    assert scan[9].share == pytest.approx(0.5, abs=0.05)
     estimate = Search(LINE, (), baud=BAUD).estimate(0.1)
     assert " to " in estimate.sentence
 
