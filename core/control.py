@@ -33,7 +33,7 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "retry_notifications", "ids": [ID, ...] or null}`, `{"call": "cancel_notifications", "ids": [ID, ...]}`:
   tries now, or gives up; `{"notifications": N}`, how many of them waited.
 - `{"call": "estimate_search", "request": {"line": "cellar", "methods": ["secondary"], ...}}`, with the fields of
-  `core.searching.SearchRequest`: how long that search would take; `{"least_s", "likely_s", "probes", "sentence"}`.
+  `core.searching.SearchRequest`: how long that search would take; `{"nobody_s", "likely_s", "probes", "sentence"}`.
 - `{"call": "start_search", "request": {...}}`: begins it; `{"started": true}`. `pause_search`, `resume_search` and
   `stop_search` take "line" and give `{"paused": true}` and so on.
 - `{"call": "search", "line": "cellar"}`: the search on a line, `{"search": {...} or null}`, as `search_json` has it.

@@ -30,6 +30,7 @@ def search_json(view: SearchView) -> dict[str, Any]:
         "probes": view.probes,
         "share": round(view.share, 4),
         "left_s": None if view.left_s is None else round(view.left_s, 1),
+        "at_least": view.at_least,
         "meters": [{**asdict(meter), "verdict": meter.verdict.value} for meter in view.meters],
         "troubles": list(view.troubles),
     }
@@ -93,7 +94,7 @@ def _request(request: Mapping[str, Any]) -> SearchRequest:
                 raise CmeError(f'"{name}" of a search is a list of {"numbers" if kind is int else "texts"}.')
             values[name] = tuple(value)
         else:
-            kind = {"first": int, "last": int, "hex_digits": bool}.get(name, str)
+            kind = {"first": int, "last": int, "patience_ms": int, "hex_digits": bool}.get(name, str)
             if type(value) is not kind:
                 raise CmeError(f'"{name}" of a search is not {value!r}.')
             values[name] = value

@@ -463,7 +463,7 @@ def _loaded(case: Case) -> Finding | None:
         "",
         LOADED_LINE,
         "The line is at its limit: read meters less often, at a higher baud rate, or move some to another line.",
-        f"The wire was taken for {load:.0%} of the last minutes.",
+        f"The wire was taken for {load:.0%} of the last minutes, a search included.",
     )
 
 

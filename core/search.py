@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -15,12 +15,16 @@ from core.clock import Clock
 from core.errors import CmeError
 from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address
+from core.mbus.effort import Costs, Pace
 from core.mbus.errors import LineDown, RateRefused
+from core.mbus.finds import Found
+from core.mbus.link import ProbeResult
 from core.mbus.medium import medium_name
-from core.mbus.search import Found, Search
+from core.mbus.search import Search
 from core.mbus.transport import BAUD_RATES
 from core.meter import Meter
 from core.searching import (
+    MOST_PATIENCE_MS,
     FoundMeter,
     SearchEstimate,
     SearchRequest,
@@ -54,6 +58,7 @@ class _Record:
     started_ms: int
     finished_ms: int | None = None
     saved: float = 0.0  # monotonic, s
+    pace: Pace = field(default_factory=Pace)
     view: SearchView | None = None
 
     def dump(self) -> str:
@@ -122,14 +127,16 @@ class Searches:
     async def start(self, request: SearchRequest) -> None:
         """Begin a search in the place of the last one. Raises `CmeError`, also where one runs on that line."""
         search = self._plan(request)
-        if request.line in self._jobs:
+        last = self._records.get(request.line)
+        if last and last.state in _ACTIVE:
             raise CmeError(
                 f"A search runs on line {request.line} already: stop it first, or wait for its end."
             )
         record = _Record(request.line, search, SearchState.RUNNING, "", self._clock.now_ms())
         self._records[request.line] = record
-        await self._save(record)
+        # Before anything is waited for: whoever steers the search next finds its job.
         self._begin(record)
+        await self._save(record)
         self._show()
 
     async def pause(self, line: str) -> None:
@@ -142,14 +149,15 @@ class Searches:
 
     async def resume(self, line: str) -> None:
         """Go on with a search that rests or was stopped, also one of before a restart."""
-        record = self._records.get(line)
         self._line(line)
+        record = self._records.get(line)
         if record is None or record.state not in (SearchState.PAUSED, SearchState.STOPPED):
-            raise CmeError(f"No search rests on line {line}: start one.")
+            last = f"the last one is {record.state}" if record else "start one"
+            raise CmeError(f"No search rests on line {line}: {last}.")
         record.finished_ms = None
         self._change(record, SearchState.RUNNING)
-        await self._save(record)
         self._begin(record)
+        await self._save(record)
         self._show()
 
     def view(self, line: str) -> SearchView | None:
@@ -183,6 +191,10 @@ class Searches:
             raise CmeError(
                 f"The mask {request.mask!r} is no secondary address: write 12FFFFFF or 12FFFFFF.HYD."
             )
+        if not 0 <= request.patience_ms <= MOST_PATIENCE_MS:
+            raise CmeError(
+                f"A search cannot wait {request.patience_ms} ms longer for each answer: give 0 to {MOST_PATIENCE_MS}."
+            )
         if len(request.expected) > MOST_EXPECTED:
             raise CmeError(
                 f"A search can expect {MOST_EXPECTED} meters at most, not {len(request.expected)}."
@@ -205,18 +217,25 @@ class Searches:
     def _begin(self, record: _Record) -> None:
         job = asyncio.create_task(self._run(record), name=f"search {record.line}")
         self._jobs[record.line] = job
-        job.add_done_callback(lambda _: self._jobs.pop(record.line, None))
         self._on_change()
+
+        def forget(_: asyncio.Task[None]) -> None:
+            # The next one may have begun while this one was being saved.
+            if self._jobs.get(record.line) is job:
+                del self._jobs[record.line]
+
+        job.add_done_callback(forget)
 
     async def _halt(self, line: str, state: SearchState, among: Iterable[SearchState]) -> None:
         record = self._records.get(line)
         if record is None or record.state not in among:
-            raise CmeError(f"No search runs on line {line}.")
+            last = f": the last one is {record.state}" if record else ""
+            raise CmeError(f"No search runs on line {line}{last}.")
         if job := self._jobs.get(line):
             job.cancel()
             await asyncio.gather(job, return_exceptions=True)
-        if record.state is SearchState.DONE:
-            return  # it came to its end just now
+        if record.state not in among or record is not self._records[line]:
+            return  # it came to its end just now, or somebody else was quicker
         if state is SearchState.STOPPED:
             record.finished_ms = self._clock.now_ms()
         self._change(record, state)
@@ -226,6 +245,7 @@ class Searches:
     async def _run(self, record: _Record) -> None:
         try:
             while ask := record.search.next():
+                began = time.monotonic()
                 await asyncio.sleep(ask.pause)
                 try:
                     async with self._line(record.line).master.session(ask.baud, ask.extra) as link:
@@ -238,6 +258,10 @@ class Searches:
                     record.search.refuse(f"{error} That part of the search was left out.")
                     continue
                 new = record.search.tell(probe)
+                costs = Costs.at(ask.baud, self._margin(record.line) + ask.extra)
+                foreseen = {ProbeResult.ONE: costs.one, ProbeResult.SEVERAL: costs.several}
+                usual = ask.pause + foreseen.get(probe.result, costs.nothing)
+                record.pace.note(time.monotonic() - began, usual)
                 self._change(record, SearchState.RUNNING)
                 if new or time.monotonic() - record.saved >= _SAVE_S:
                     await self._save(record)
@@ -277,7 +301,8 @@ class Searches:
             margin = self._margin(record.line)
         except CmeError:
             margin = MARGIN_S  # the line is gone
-        share, left_s = search.progress(margin)
+        progress = search.progress(margin)
+        left_s = None if progress.left_s is None else progress.left_s * record.pace.factor
         meters = judged(search.request, search.found, self._meters_on(record.line), ended=done)
         return SearchView(
             line=record.line,
@@ -288,8 +313,9 @@ class Searches:
             started_ms=record.started_ms,
             finished_ms=record.finished_ms,
             probes=search.probes,
-            share=1.0 if done else share,
+            share=1.0 if done else progress.share,
             left_s=0.0 if done else left_s,
+            at_least=progress.at_least and not done,
             meters=meters,
             troubles=search.troubles,
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 Method = Literal["secondary", "primary"]
+
+MOST_PATIENCE_MS: Final = 2000
+"""No meter answers later than so much after its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,9 @@ class SearchRequest:
     """Highest primary address, 0..250."""
     hex_digits: bool = True
     """Also look for identifications with digits A to E."""
+    patience_ms: int = 0
+    """For which to wait longer for each answer than on that line else, 0..`MOST_PATIENCE_MS`. A search by secondary
+    addresses notices by itself that meters are late, one by primary addresses does not."""
     expected: tuple[str, ...] = ()
     """Identifications (8 digits) or whole secondary addresses of the meters that should be there; they are asked for
     first."""
@@ -38,7 +44,7 @@ class SearchRequest:
 class SearchEstimate:
     """How long a search takes; s."""
 
-    least_s: float  # nobody answers
+    nobody_s: float  # nobody answers, for which a line is waited for: perhaps more than `likely_s`
     likely_s: float  # with as many meters as are expected or installed
     probes: int  # of the likely case
     sentence: str  # "about 4 min for 12 meters; with nobody there 30 s"
@@ -93,5 +99,6 @@ class SearchView:
     probes: int
     share: float  # 0..1 of the way
     left_s: float | None  # None where it cannot be told
+    at_least: bool  # `left_s` is the least, since there may be meters that nobody knows of
     meters: tuple[FoundMeter, ...]  # as they come; the missing ones at the end of the search
     troubles: tuple[str, ...]  # sentences: what cannot be told apart, noise, a dead stretch

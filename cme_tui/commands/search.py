@@ -16,6 +16,7 @@ from core.errors import CmeError
 from core.mbus.address import AddressError, SecondaryAddress, parse_address
 from core.mbus.effort import span
 from core.mbus.transport import BAUD_RATES
+from core.searching import MOST_PATIENCE_MS
 from core.serials import parse_serials
 
 _LOOK_S: Final = 0.5
@@ -31,10 +32,11 @@ Exit code: 0 the search came to its end and every expected meter was found, 1 no
 """
 _JSON_HELP: Final = """\
 --json prints one object a line:
-  {"estimate": {"least_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
+  {"estimate": {"nobody_s", "likely_s", "probes", "sentence"}}   first, and with --estimate alone
   {"meter": {"address", "identification", "manufacturer", "version", "medium", "primary", "baud", "verdict",
              "installed", "name", "note"}}   each; "verdict" is found, unexpected or missing
-  {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s", "troubles"}}   last
+  {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s",
+              "at_least", "troubles"}}   last
   {"installed": N}   after that, with --install
 """
 
@@ -64,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mask", metavar="MASK", default="FFFFFFFF", help="12FFFFFF or 12FFFFFF.HYD, F for any digit"
     )
     parser.add_argument("--no-hex", action="store_true", help="identifications have no digits A to E")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="MS",
+        default=0,
+        help=f"wait longer for each answer, 0 to {MOST_PATIENCE_MS}: finds late meters also by primary address",
+    )
     parser.add_argument(
         "--expected", type=Path, metavar="FILE", help="CSV of the serials that should be there"
     )
@@ -140,7 +149,8 @@ class _Follower:
         return search
 
     def _progress(self, search: dict[str, Any]) -> None:
-        left = "" if search["left_s"] is None else f", {span(search['left_s'])} left"
+        about = "at least" if search["at_least"] else "about"
+        left = "" if search["left_s"] is None else f", {about} {span(search['left_s'])} left"
         state = f"waiting: {search['reason']}" if search["reason"] else search["step"]
         text = (
             f"{search['share']:4.0%}, {search['probes']} probes{left}, {len(search['meters'])} found; {state}"
@@ -222,6 +232,8 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
     if arguments.secondary or not arguments.primary:
         methods.append("secondary")
     first, _, last = arguments.range.partition("-")
+    if not 0 <= arguments.patience <= MOST_PATIENCE_MS:
+        raise ConfigError(f"--patience {arguments.patience}: write 0 to {MOST_PATIENCE_MS}.")
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 250):
         raise ConfigError(
             f"The range {arguments.range!r} is none of primary addresses: write 1-250, 0 to 250 at most."
@@ -240,6 +252,7 @@ def _request(arguments: argparse.Namespace, line: str) -> dict[str, Any]:
         "first": int(first),
         "last": int(last),
         "hex_digits": not arguments.no_hex,
+        "patience_ms": arguments.patience,
     }
     if arguments.expected:
         serials = parse_serials(_read(arguments.expected))

@@ -42,10 +42,10 @@ def share(view: SearchView) -> str:
 
 
 def left(view: SearchView, coarse: bool = False) -> str:
-    """The time left, ", 2 min left"; "" where it cannot be told or it is over."""
+    """The time left, ", about 2 min left"; "" where it cannot be told or it is over."""
     if view.left_s is None or view.state is SearchState.DONE:
         return ""
-    return f", {age(0, round(view.left_s * 1000), coarse)} left"
+    return f", {'at least' if view.at_least else 'about'} {age(0, round(view.left_s * 1000), coarse)} left"
 
 
 def progress(view: SearchView, width: int, coarse: bool = False) -> Line:

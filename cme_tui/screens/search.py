@@ -84,6 +84,7 @@ class SearchScreen(GatewayScreen):
         self._line = line
         self._marked: set[str] = set()
         self._names: dict[str, str] = {}  # of meters that are not installed yet, by address
+        self._busy = False  # what was told last is not done yet, so the view is an old one
 
     def body(self) -> ComposeResult:
         yield Lines(id="search-title")
@@ -200,7 +201,7 @@ class SearchScreen(GatewayScreen):
 
     def action_pause(self) -> None:
         view = self.view
-        if view is None or view.state is SearchState.DONE:
+        if view is None or view.state is SearchState.DONE or self._busy:
             return
         if view.state in RESTING:
             self._do(self.cme.gateway.resume_search(self._line), "Going on")
@@ -257,6 +258,8 @@ class SearchScreen(GatewayScreen):
 
     def action_install(self) -> None:
         view = self.view
+        if self._busy:
+            return
         every = installable(view) if view else []
         chosen = [meter for meter in every if not self._marked or meter.address in self._marked]
         if not chosen:
@@ -299,7 +302,10 @@ class SearchScreen(GatewayScreen):
             for meter in chosen
         ]
         future = self.cme.gateway.install_meters(meters)
-        if await self.cme.answer(future, f"Installing {count(len(meters), 'meter')}"):
+        self._busy = True
+        installed = await self.cme.answer(future, f"Installing {count(len(meters), 'meter')}")
+        self._busy = False
+        if installed:
             for meter in chosen:
                 self._names.pop(meter.address, None)
             self._marked.clear()
@@ -333,8 +339,11 @@ class SearchScreen(GatewayScreen):
         self.update_view()
 
     def _do(self, future: Future[Any], doing: str) -> None:
+        self._busy = True
+
         async def done() -> None:
             await self.cme.answer(future, doing)
+            self._busy = False
             self.cme.pull()
 
         self.run_worker(done())

@@ -18,7 +18,7 @@ from cme_tui.wording import count
 from core.errors import CmeError
 from core.mbus.address import PrimaryAddress, parse_address
 from core.mbus.transport import BAUD_RATES
-from core.searching import Method, SearchRequest
+from core.searching import MOST_PATIENCE_MS, Method, SearchRequest
 from core.serials import Serials
 from core.snapshot import LineView
 
@@ -39,7 +39,8 @@ class SearchFormScreen(FormScreen):
     HELP = (
         "What to look for on a line. A search by secondary addresses finds every meter that has one, also several with "
         "one primary address; it asks for 0 to 9 in each digit and goes on only where somebody answers. A search by "
-        "primary addresses asks each of 250. Readouts go on meanwhile.\n"
+        "primary addresses asks each of 250. Readouts go on meanwhile. The former notices meters that "
+        "answer late; the latter finds them with a longer wait.\n"
         "The mask narrows a secondary search: 12FFFFFF looks for identifications that begin with 12, FFFFFFFF.HYD for "
         "one manufacturer. With hex digits also identifications are found that have A to E in them, which some meters "
         "have by mistake; it takes longer.\n"
@@ -57,6 +58,7 @@ class SearchFormScreen(FormScreen):
         self._line = line.name
         self._expected = NOBODY
         self._started = started
+        self._starting = False
         self._estimate: Line = (" Estimating ...",)
 
     def heading(self) -> Line:
@@ -90,6 +92,7 @@ class SearchFormScreen(FormScreen):
             first=int(span[1]) if span else 1,
             last=int(span[2]) if span else 250,
             hex_digits=values["hex"] == YES,
+            patience_ms=int(values["patience"]),
             expected=expected.addresses,
             names=expected.names,
         )
@@ -125,12 +128,15 @@ class SearchFormScreen(FormScreen):
         return ""
 
     def action_start(self) -> None:
-        if self.complete() and (request := self.request):
+        if not self._starting and self.complete() and (request := self.request):
+            self._starting = True
             self.run_worker(self._start(request))
 
     async def _start(self, request: SearchRequest) -> None:
         future = self.cme.gateway.start_search(request)
-        if not await self.cme.answer(future, "Starting the search"):
+        answered = await self.cme.answer(future, "Starting the search")
+        self._starting = False
+        if not answered:
             self.refuse(future.exception())
         elif self.cme.screen is self:
             self.cme.pop_screen()
@@ -176,6 +182,12 @@ def _fields(line: LineView) -> list[Field]:
             "primary", "Primary addresses", "1-250", "For primary addresses: the lowest and the highest, 0 to 250.",
             wrong=_wrong_span,
         ),
+        Field(
+            "patience", "Longer wait (ms)", "0",
+            "To wait so much longer for each answer. Finds meters that answer late, which a search by primary "
+            "addresses else takes for missing.",
+            ("0", "500", "1000", "2000"), wrong=_wrong_patience,
+        ),
     ]  # fmt: skip
 
 
@@ -205,3 +217,9 @@ def _wrong_span(text: str) -> str:
     if span and int(span[1]) <= int(span[2]) <= 250:
         return ""
     return "Primary addresses are two numbers from 0 to 250, the lower one first: 1-250."
+
+
+def _wrong_patience(text: str) -> str:
+    if text.isdecimal() and int(text) <= MOST_PATIENCE_MS:
+        return ""
+    return f"A longer wait is a number of ms from 0 to {MOST_PATIENCE_MS}."

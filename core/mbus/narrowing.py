@@ -15,6 +15,8 @@ HEX: Final = "0123456789ABCDE"
 OPEN: Final = "F"
 NO_FABRICATION: Final = "EEEEEEEE"
 """A fabrication number that no meter has."""
+CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
+"""An address that no meter has."""
 
 
 def stages(

@@ -4,46 +4,47 @@ Secondary addresses are a tree: where several meters answer to a mask, the next 
 Three rules keep that true on lines as they are. Of two meters that answer together both must be found below, else the
 place is asked again. A silence counts only if a meter that was found before still answers afterwards, else what was
 asked meanwhile is asked again when it does; as are, in the end, primary addresses that were silent before any meter
-answered. Where something answers to an address that no meter has, answers are noise until they repeat themselves.
+answered, and a line on which nobody did. Where something answers to an address that no meter has, answers are noise
+until they repeat themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from core.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
-from core.mbus.effort import AGAIN_S, ROOT_TRIES, SLOW_S, Costs, Effort, Probes, fits, foreseen
+from core.mbus.effort import (
+    AGAIN_S,
+    ROOT_TRIES,
+    SLOW_S,
+    WAIT_S,
+    Costs,
+    Effort,
+    Probes,
+    fits,
+    foreseen,
+)
 from core.mbus.exchange import LATEST
+from core.mbus.finds import SURE, Finds, Found, listed
 from core.mbus.link import Probe, ProbeResult
-from core.mbus.narrowing import NO_FABRICATION, heard_address, stages
+from core.mbus.narrowing import CONTROL, NO_FABRICATION, heard_address, stages
 from core.searching import Method, SearchEstimate, SearchRequest
 
-CONTROL: Final = SecondaryAddress("EEEEEEEE", "ZZZ", 0xFE, 0xFE)
-"""An address that no meter has."""
-
-WAIT_S: Final = 5.0
-"""Between two questions to a line on which nobody answers any more."""
 LONGEST_WAIT: Final = 120
-"""Such questions before the search gives up."""
+"""Questions to a line on which nobody answers any more, `WAIT_S` apart, before the search gives up."""
 
 _BLIND_WAIT: Final = 6  # of them, where no meter was ever found
 _BLIND_WAITS: Final = 3
 _CHECK_AFTER: Final = 30  # silent addresses, after which a meter is asked that was found before
 _WITNESSES: Final = 3  # meters that must all be silent for the line to be dead
-_SURE: Final = 3  # answers to the same question that prove something
 _CONTROLS: Final = 6  # answers to an address that no meter has, before it is certain that there is always one
 _MOST_DOUBT: Final = 2
 _MOST_FRUITLESS: Final = 10
 _MOST_CLASHES: Final = 15
 _MOST_DEATHS: Final = 100
 _MOST_HEARD: Final = 20
-_MOST_LISTED: Final = 8
-_HIGHEST_PRIMARY: Final = 250
-_LATE: Final = "was silent at first: it may need a longer time-out (margin_ms)"
-_UNFORESEEN: Final = 200
-"""Probes that a search is taken to have before it, at its begin, where nothing is known."""
 
 _Kind = Literal["tree", "known", "control", "alive", "wait", "recheck", "clash", "again"]
 _Heard = Literal["nothing", "one", "other", "several"]
@@ -61,17 +62,13 @@ class Ask:
     """s for which to wait longer for the answer."""
 
 
-@dataclass(slots=True)
-class Found:
-    """A meter that answered."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search is."""
 
-    address: str  # to read it by
-    identity: str  # its secondary address by its header, "" where that says nothing
-    primary: int | None
-    baud: int
-    leg: int
-    by_primary: bool
-    notes: list[str] = field(default_factory=list)
+    share: float  # of the way, 0..1, never less than it was
+    left_s: float | None  # s on the wire until the end; None for unknown
+    at_least: bool  # `left_s` is the least, since there may be meters that nobody knows of
 
 
 @dataclass(slots=True)
@@ -84,8 +81,7 @@ class _Step:
     later: list[list[str]] = field(default_factory=list)  # parts to ask if these do not explain it
     found: list[str] = field(default_factory=list)  # meters below `of`; two are enough to know
     again: bool = False  # the second time
-    spent: int = 0  # probes for `of`
-    last: int = 1  # probes for the part that was done last, with all below it
+    size: int = 1  # parts in all
 
 
 class Search:
@@ -101,12 +97,7 @@ class Search:
         """
         self.request = request
         self.probes = 0
-        self.found: list[Found] = []
-        self._clashes: dict[str, list[str]] = {}  # sentences by leg
-        self._troubles: list[str] = []
-        self._strangers: dict[
-            str, list[str]
-        ] = {}  # meter -> addresses at which it answered that are not its own
+        self.finds = Finds()
         mask = parse_address(request.mask)
         self._mask = mask if isinstance(mask, SecondaryAddress) else SecondaryAddress("FFFFFFFF")
         wanted = dict.fromkeys(parse_address(text) for text in (*request.expected, *known))
@@ -139,7 +130,7 @@ class Search:
         return {
             **state,
             "request": asdict(self.request),
-            "found": [asdict(meter) for meter in self.found],
+            "finds": asdict(self.finds),
             "steps": [asdict(step) for step in self._steps],
         }
 
@@ -152,7 +143,7 @@ class Search:
         for name in _PLAIN:
             setattr(search, name, state[name])
         search._legs = [(method, rate) for method, rate in state["_legs"]]
-        search.found = [Found(**meter) for meter in state["found"]]
+        search.finds = Finds.load(state["finds"])
         search._steps = [_Step(**step) for step in state["steps"]]
         return search
 
@@ -165,14 +156,15 @@ class Search:
             if not step.todo:
                 self._finish(step)
             elif step.kind == "tree" and self._surely_several(step.todo[0]):
-                self._branch(step, 0)
+                self._branch(step)
             else:
-                extra = SLOW_S if self._slow or step.kind == "again" else 0.0
+                slow = SLOW_S if self._slow or step.kind == "again" else 0.0
+                extra = max(slow, self._patience)
                 return Ask(parse_address(step.todo[0]), self._legs[self._leg][1], self._pause(step), extra)
         return None
 
     def _pause(self, step: _Step) -> float:
-        if step.kind == "wait":
+        if step.kind == "wait" or (step.kind == "again" and step.todo[0] == str(self._mask)):
             return WAIT_S
         # The late answer to one question is none to the next.
         late = LATEST if self._heard and self._is_root(step) else 0.0
@@ -198,10 +190,14 @@ class Search:
         return f"{what} at {baud} baud"
 
     @property
+    def found(self) -> list[Found]:
+        """The meters that answered, as they came."""
+        return self.finds.found
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """Sentences: what could not be told apart or searched, and why."""
-        clashes = (sentence for leg in self._clashes.values() for sentence in leg)
-        return (*self._troubles, *clashes, *self._of_strangers())
+        return self.finds.sentences
 
     def tell(self, probe: Probe) -> bool:
         """What the probe of `next` gave; whether that is a meter that was not known of before. Ends no search."""
@@ -213,7 +209,7 @@ class Search:
         if outcome is None:
             return False
         disturbed = outcome == "nothing" and set(self._heard) != {"nothing"}
-        spent, self._heard = len(self._heard), []
+        self._heard = []
         if outcome != "nothing":
             if self._primary and not self._answered:
                 self._blind += self._silent
@@ -221,7 +217,7 @@ class Search:
         before = len(self.found)
         match step.kind:
             case "tree":
-                self._tell_tree(step, address, outcome, probe, spent)
+                self._tell_tree(step, address, outcome, probe)
             case "control":
                 step.todo.pop(0)
                 self._tell_control(outcome, disturbed)
@@ -238,20 +234,19 @@ class Search:
                     self._steps.pop()
             case "wait":
                 self._tell_wait(step, outcome)
-            case "known" | "again":
+            case "known":
                 step.todo.pop(0)
                 if outcome == "one":
                     self._take(address, probe)
-                    if step.kind == "again" and len(self._answered) == 1 and not self._primary:
-                        # Whoever was asked together with it was thought to be silent, too.
-                        self._slow = probe.late
-                        self._steps.append(_Step("tree", [str(self._mask)]))
+            case "again":
+                step.todo.pop(0)
+                self._tell_again(address, outcome, probe)
         return len(self.found) > before
 
     def refuse(self, reason: str) -> None:
         """The line cannot be searched at the rate of `next`: leave all of it out, with the sentence that says why."""
         refused = self._legs[self._leg][1]
-        self._troubles.append(reason)
+        self.finds.troubles.append(reason)
         self._steps.clear()
         self._heard.clear()
         self._legs = [leg for place, leg in enumerate(self._legs) if place <= self._leg or leg[1] != refused]
@@ -272,6 +267,10 @@ class Search:
             root = [str(self._mask)]
         self._steps = [_Step("again", []), _Step("tree", root)]
         return True
+
+    @property
+    def _patience(self) -> float:
+        return self.request.patience_ms / 1000
 
     @property
     def _primary(self) -> bool:
@@ -314,28 +313,11 @@ class Search:
 
     def _meet_stranger(self, address: Address, meter: str) -> _Heard:
         """A meter answered that is not at this address, or not by the name that it has in its telegrams."""
-        places = self._strangers.setdefault(meter, [])
-        if len(places) < _MOST_LISTED:
-            places.append(str(address))
+        self.finds.meet(meter, address)
         if isinstance(address, SecondaryAddress) and address != CONTROL and "F" not in address.identification:
             return "other"
         self._doubt_answers()
         return "nothing"
-
-    def _of_strangers(self) -> Iterator[str]:
-        there = {meter.identity for meter in self.found}
-        for meter, places in self._strangers.items():
-            whole = [place for place in places if "F" not in place[:8] and place != str(CONTROL)]
-            if meter not in there and len(whole) >= _SURE:
-                yield (
-                    f"The meter that is selected as {whole[0]} calls itself {meter} in its telegrams, so it cannot be "
-                    "read by secondary address: give it a primary address."
-                )
-            elif len(places) >= _SURE:
-                yield (
-                    f"Meter {meter} answered to addresses that are not its own, such as {places[0]}: it is late, "
-                    "talks unasked, or does not look whom a selection is for."
-                )
 
     def _decide(self, step: _Step, address: Address, *, late: bool) -> _Heard | None:
         """What all answers to this address come to; `None` where it has to be asked again."""
@@ -353,9 +335,9 @@ class Search:
         if step.kind in ("wait", "known"):
             needed = 1
         elif step.kind == "recheck" and whole:
-            needed = 2 * _SURE - 1
+            needed = 2 * SURE - 1
         elif "other" in heard or step.kind == "alive" or (step.kind == "tree" and not self._parts(address)):
-            needed = _SURE
+            needed = SURE
         else:
             needed = 1 + max(self._doubt, whole)
         believed = step.kind != "tree" or not self._doubt
@@ -381,9 +363,9 @@ class Search:
             return None
         self._slow = late
         if late:
-            self._troubles.append(
-                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given {SLOW_S:.0f} s more: "
-                "give the line a longer time-out (margin_ms), too."
+            self.finds.troubles.append(
+                f"Meters answer late at {self._legs[self._leg][1]} baud, so each was given more time: give the line a "
+                "longer time-out (margin_ms), too."
             )
         return "one" if self._heard[-1] == "one" else "several"
 
@@ -416,7 +398,7 @@ class Search:
     def _doubt_answers(self, most: int = 1) -> None:
         """Something was heard that was no answer."""
         if not self._doubt:
-            self._troubles.append(
+            self.finds.troubles.append(
                 f"The line was disturbed at {self._legs[self._leg][1]} baud (noise, or a meter that talks unasked), so "
                 "what was heard and what was silent was asked again."
             )
@@ -429,42 +411,36 @@ class Search:
 
     # The tree ---------------------------------------------------------------------------------------------------
 
-    def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe, spent: int) -> None:
+    def _tell_tree(self, step: _Step, address: Address, outcome: _Heard, probe: Probe) -> None:
         if isinstance(address, SecondaryAddress) and address.fabrication == NO_FABRICATION:
-            self._done(step, spent)
+            step.todo.pop(0)
             if outcome != "nothing":
                 step.todo.clear()
         elif outcome == "one":
-            self._done(step, spent)
+            step.todo.pop(0)
             self._credit([self._take(address, probe)])
         elif outcome == "nothing":
-            text = step.todo[0]
-            self._done(step, spent)
+            text = step.todo.pop(0)
             self._silent.append(text)
             if not self._doubt:
                 self._unsure.append(text)
             if len(self._silent) >= _CHECK_AFTER and self._answered:
                 self._check_alive()
         elif outcome == "other":
-            self._done(step, spent)
+            step.todo.pop(0)
             self._credit([f"{address} by another name"])
         elif self._parts(address):
-            self._branch(step, spent)
+            self._branch(step)
         else:
-            self._done(step, spent)
+            step.todo.pop(0)
             self._steps.append(_Step("clash", [str(CONTROL)], of=str(address)))
 
-    def _done(self, step: _Step, spent: int) -> None:
-        step.todo.pop(0)
-        step.last = spent
-        step.spent += spent
-
-    def _branch(self, step: _Step, spent: int) -> None:
+    def _branch(self, step: _Step) -> None:
         """Ask for the parts of the address that comes next."""
         root = self._is_root(step)
         address = parse_address(step.todo.pop(0))
         first, *later = self._parts(address)
-        self._steps.append(_Step("tree", first, str(address), later, spent=spent))
+        self._steps.append(_Step("tree", first, str(address), later, size=len(first)))
         if root:
             self._steps.append(_Step("control", [str(CONTROL)]))
             self._steps.append(_Step("known", self._known_here()))
@@ -485,7 +461,10 @@ class Search:
             self._steps.pop()
             if step.kind == "again" and not self._answered:
                 method, baud = self._legs[self._leg]
-                self._troubles.append(f"No meter answered to a {method} address at {baud} baud.")
+                self.finds.troubles.append(
+                    f"No meter answered to a {method} address at {baud} baud: look at the cable and the level "
+                    "converter, and try other baud rates and a longer wait for answers."
+                )
             return
         if not step.of:
             self._finish_root()
@@ -518,16 +497,30 @@ class Search:
             return
         step = self._steps.pop()
         self._credit(step.found)
-        if len(self._steps) == 1 and (self._answered or self._legs[self._leg][1] == self._baud):
-            self._steps[0].todo = self._known_here()
+        if len(self._steps) == 1 and not self._steps[0].again:
+            self._begin_again(self._steps[0])
+
+    def _begin_again(self, step: _Step) -> None:
+        """Who was silent may be late, or was not heard, and is asked once more, with more time."""
+        step.again = True
+        if self._answered or self._legs[self._leg][1] == self._baud:
+            step.todo = self._known_here()
+        if not self.found and not self._primary:
+            step.todo.append(str(self._mask))
+
+    def _tell_again(self, address: Address, outcome: _Heard, probe: Probe) -> None:
+        if outcome == "one":
+            self._take(address, probe)
+        # Whoever was asked together with the first that answers was thought to be silent, too.
+        first = len(self._answered) < 2 and not self._primary
+        if outcome == "several" or (outcome == "one" and first):
+            self._slow = probe.late
+            self._steps.append(_Step("tree", [str(self._mask if first else address)]))
 
     def _leave(self, step: _Step) -> None:
         """The parts of an address are through."""
         self._steps.remove(step)
         self._credit(step.found)
-        below = self._steps[-1]
-        below.last = step.spent
-        below.spent += step.spent
 
     def _tell_recheck(self, recheck: _Step, outcome: _Heard, probe: Probe) -> None:
         """Several had answered there, and fewer were found."""
@@ -567,35 +560,19 @@ class Search:
     def _clash(self, text: str) -> None:
         """Several meters answer to an address that cannot be narrowed any more."""
         self._credit([f"{text} 1", f"{text} 2"])
-        if self._primary:
-            what = f"primary address {text}"
-            way_out = "search for their secondary addresses, and give each a primary address of its own"
-        else:
-            what = text.partition("+")[0]
-            way_out = (
-                "read one of them by its primary address, or take one off the line; others with this number may be "
-                "hidden behind them"
-            )
-        sentence = (
-            f"Two or more meters answer to {what} and cannot be told apart (or one, whose telegrams are broken each "
-            f"time): {way_out}."
-        )
-        clashes = self._clashes.setdefault(str(self._leg), [])
-        if sentence not in clashes:
-            clashes.append(sentence)
-        if len(clashes) > _MOST_CLASHES:
+        if self.finds.clash(text, self._leg, by_primary=self._primary) > _MOST_CLASHES:
             self._noise()
 
     def _noise(self) -> None:
         """Something answers to an address that no meter has, each time."""
-        self._clashes.pop(str(self._leg), None)
+        self.finds.clashes.pop(str(self._leg), None)
         self._give_up(
             "Something answers to every address, also to one that no meter has: look for noise, for a meter that "
             "chatters, and for a wrong baud rate"
         )
 
     def _unexplained(self, sentence: str) -> None:
-        self._troubles.append(sentence)
+        self.finds.troubles.append(sentence)
         self._doubt_answers()
         self._fruitless += 1
         self._bound()
@@ -608,8 +585,10 @@ class Search:
         """End this leg; say what is left undone."""
         method, baud = self._legs[self._leg]
         todo = [text for step in self._steps if step.kind == "tree" for text in step.todo]
-        rest = f"; not searched: {_listed(todo)}" if todo else ""
-        self._troubles.append(f"{reason}. The search by {method} address at {baud} baud was given up{rest}.")
+        rest = f"; not searched: {listed(todo)}" if todo else ""
+        self.finds.troubles.append(
+            f"{reason}. The search by {method} address at {baud} baud was given up{rest}."
+        )
         self._steps.clear()
 
     # A line on which nobody answers any more --------------------------------------------------------------------
@@ -622,7 +601,7 @@ class Search:
     def _begin_wait(self, witnesses: list[str], longest: int) -> None:
         """Ask these from time to time; then ask again what has been silent since somebody answered last."""
         if self._answered and not self._deaths:
-            self._troubles.append(
+            self.finds.troubles.append(
                 f"At {self._legs[self._leg][1]} baud nobody answered any more for a while, not even {witnesses[0]}, "
                 "which had answered before: look at the cable. What was asked meanwhile was asked again."
             )
@@ -646,96 +625,75 @@ class Search:
 
     def _take(self, address: Address, probe: Probe) -> str:
         """Note who answered at an address; its name."""
-        baud = self._legs[self._leg][1]
-        identity = "" if probe.found is None else str(probe.found)
-        by_primary = isinstance(address, PrimaryAddress)
-        primary = address.number if isinstance(address, PrimaryAddress) else _said(probe.frame)
-        own = str(address) if by_primary or not identity else identity
-        if isinstance(address, SecondaryAddress) and address.fabrication and identity:
-            own = f"{identity}+{address.fabrication}"
+        own = self.finds.take(address, probe, self._leg, self._legs[self._leg][1])
         if own not in self._answered:
             self._answered.append(own)
-        meter = self._same(own, identity, by_primary)
-        if meter is None:
-            twins = [other for other in self.found if identity and other.identity == identity]
-            self.found.append(Found(own, identity, primary, baud, self._leg, by_primary))
-            if twins and by_primary:
-                places = f"primary addresses {twins[0].primary} and {primary}"
-                self._troubles.append(f"The meters at {places} have the same secondary address {identity}.")
-        elif meter.leg != self._leg:
-            if meter.baud != baud:
-                meter.notes.append(f"answers at {baud} baud as well")
-            if by_primary and not meter.by_primary:
-                meter.primary = primary
-                meter.notes.append(f"answers at primary address {primary} as well")
-            elif meter.by_primary and not by_primary:
-                meter.notes.append("answers to its secondary address as well")
-            meter.leg = self._leg
-            meter.notes = list(dict.fromkeys(meter.notes))
-        if meter is None and self._steps and self._steps[-1].kind == "again":
-            self.found[-1].notes.append(_LATE)
         return own
-
-    def _same(self, own: str, identity: str, by_primary: bool) -> Found | None:
-        """The meter that was found before and is this one."""
-        for meter in self.found:
-            if meter.address == own:
-                return meter
-            # Meters may share an identity by mistake, but none has two primary addresses.
-            if identity and meter.identity == identity and meter.by_primary != by_primary:
-                return meter
-        return None
 
     # How far ----------------------------------------------------------------------------------------------------
 
-    def progress(self, margin: float) -> tuple[float, float | None]:
-        """The share of the way, 0..1, never less than it was, and s on the wire until the end; `None` for unknown.
-
-        `margin` in s as `Costs.at` has it.
-        """
+    def progress(self, margin: float) -> Progress:
+        """How far it is; `margin` in s as `Costs.at` has it."""
         if self._leg < 0 or not self._steps:
-            return self._share, None
-        left, certain = self._left_of_leg()
+            return Progress(self._share, None, at_least=False)
+        left, known = self._left_of_leg(), self._all_known
         spent = self.probes - self._began
-        ahead = left.total if certain else left.total + max(0, _UNFORESEEN - spent)
         weights = [Costs.at(baud, 0.0).nothing for _, baud in self._legs]
-        passed = sum(weights[: self._leg]) + weights[self._leg] * spent / (spent + ahead or 1)
+        counted = known or self._primary
+        share = spent / (spent + left.total or 1) if counted else self._place_in_tree
+        passed = sum(weights[: self._leg]) + weights[self._leg] * share
         self._share = max(self._share, passed / sum(weights))
-        if not certain and spent < _UNFORESEEN:
-            return self._share, None
+        margin += self._patience
         later = self._legs[self._leg + 1 :]
         seconds = sum(Costs.at(leg[1], margin).of(self._effort.likely(leg)) for leg in later)
-        return self._share, seconds + Costs.at(self._legs[self._leg][1], margin).of(left)
+        seconds += Costs.at(self._legs[self._leg][1], margin).of(left)
+        return Progress(self._share, seconds, at_least=not known)
 
     def estimate(self, margin: float) -> SearchEstimate:
         """How long a search that has not begun will take; `margin` in s as `Costs.at` has it."""
-        return self._effort.estimate(self._legs, margin)
+        return self._effort.estimate(self._legs, margin + self._patience)
 
     @property
     def _effort(self) -> Effort:
         return Effort(self.request, self._known, self._mask, self._baud)
 
-    def _left_of_leg(self) -> tuple[Probes, bool]:
-        """What is to come at each address, and whether that stands on more than a guess.
-
-        It is as known meters have it, else less and less than at the neighbour.
-        """
+    def _left_of_leg(self) -> Probes:
+        """What is to come at each address, if nobody is there but those who are known."""
         known = [] if self._primary else self._known_below()
         total = Probes()
         for step in self._steps:
-            if step.kind != "tree":
+            if step.kind in ("known", "again"):
                 total += Probes(one=len(step.todo))
+            if step.kind != "tree":
                 continue
             below = [digits for digits in known if not step.of or fits(digits, step.of)]
-            usual = step.last if step.of else 1
+            if step.of and "F" not in step.of[:8]:
+                below = []  # by maker, medium and version most of what is asked for is not there
             for text in step.todo:
-                usual //= 2
                 inside = [digits for digits in below if fits(digits, text)]
-                if inside:
-                    total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
-                else:
-                    total += Probes(nothing=max(1, usual // 2), one=usual // 2)
-        return total, bool(known) or self._primary
+                total += foreseen(text[:8], inside, hex_digits=self.request.hex_digits)
+        # Each is asked for by itself first, and so nobody has to be asked whether there are several.
+        return replace(total, several=0)
+
+    @property
+    def _all_known(self) -> bool:
+        """Whether it is known which meters will answer, as far as can be seen."""
+        known = self._effort.identifications(self._known)
+        return (
+            bool(known)
+            and not self._primary
+            and set(self._effort.identifications(self._answered)) <= set(known)
+        )
+
+    @property
+    def _place_in_tree(self) -> float:
+        """The share of all addresses that lies in front of the one that comes next, 0..1."""
+        place, width = 0.0, 1.0
+        for step in (step for step in self._steps if step.kind == "tree" and step.of):
+            # The part that is open below this step counts there.
+            place += width * max(0, step.size - len(step.todo) - 1) / step.size
+            width /= step.size
+        return place
 
     def _known_below(self) -> list[str]:
         """Identifications of meters of which the tree has to take account."""
@@ -747,17 +705,7 @@ class Search:
 
 
 _PLAIN: Final = (
-    "probes", "_clashes", "_troubles", "_strangers", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
+    "probes", "_known", "_baud", "_legs", "_leg", "_heard", "_raw", "_silent",
     "_answered", "_unsure", "_blind", "_slow", "_doubt", "_fruitless", "_waits", "_deaths", "_began", "_share",
 )  # fmt: skip
 """Attributes that JSON can hold as they are."""
-
-
-def _said(frame: bytes) -> int | None:
-    """The primary address that a telegram has in its A field (EN 13757-2, 5.7.5); `None` where that is none."""
-    return frame[5] if len(frame) > 5 and frame[5] <= _HIGHEST_PRIMARY else None
-
-
-def _listed(texts: list[str]) -> str:
-    shown = ", ".join(texts[:_MOST_LISTED])
-    return f"{shown} and {len(texts) - _MOST_LISTED} more" if len(texts) > _MOST_LISTED else shown

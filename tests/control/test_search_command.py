@@ -47,7 +47,7 @@ def test_the_estimate_alone_starts_nothing(running: Path, capsys: pytest.Capture
     command = ["--state-dir", str(running), "meters", "search", "--baud", "300", "2400", "--json"]
     assert main([*command, "--estimate"]) == 0
     assert set(json.loads(capsys.readouterr().out)["estimate"]) == {
-        "least_s",
+        "nobody_s",
         "likely_s",
         "probes",
         "sentence",

@@ -6,14 +6,16 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from fast_loop import START, run_fast, wall_clock
 
 from core.mbus.address import SecondaryAddress, parse_address
-from core.mbus.effort import foreseen
+from core.mbus.effort import Costs, Pace, foreseen
 from core.mbus.link import Link, Probe, ProbeResult
-from core.mbus.search import CONTROL, Ask, Search
+from core.mbus.narrowing import CONTROL
+from core.mbus.search import Ask, Progress, Search
 from core.mbus.simulator import (
     LineMisfortune,
     Misfortune,
@@ -95,7 +97,7 @@ def test_no_probe_is_wasted_on_a_good_line() -> None:
     assert least <= search(fleet(numbers)).probes <= least + 10
     whole = names(fleet(numbers))
     assert search(fleet(numbers), known=whole).probes <= least + len(numbers)
-    assert search([]).probes == 3
+    assert search([]).probes == 4
 
 
 def test_known_meters_are_found_first() -> None:
@@ -205,6 +207,20 @@ def test_late_meters_are_found(late: float) -> None:
     assert identities(search(both, known=names(both))) == names(both)
 
 
+@pytest.mark.parametrize("late", [0.3, 1.0, 1.5])
+def test_late_meters_are_found_by_primary_address_where_more_time_is_given(late: float) -> None:
+    """And each of them is told of, since readouts will miss it; the others are not slower for it."""
+    meters = fleet(serials(8))
+    meters[2].misfortune = meters[7].misfortune = Misfortune(late=late)
+    request = SearchRequest("line", methods=("primary",), last=9, patience_ms=2000)
+    done = search(meters, request)
+    assert {meter.address for meter in done.found} == set("12345678")
+    assert [meter.address for meter in done.found if "late" in "".join(meter.notes)] == ["3", "8"]
+    hurried = Search(replace(request, patience_ms=0), (), baud=BAUD)
+    waited = Search(request, (), baud=BAUD)
+    assert waited.estimate(0.1).nobody_s == pytest.approx(hurried.estimate(0.1).nobody_s + 9 * 2)
+
+
 def test_a_lost_question_makes_no_meter_late() -> None:
     """Where the first one of a search is not answered, and the next one at once, no time is wasted on all others."""
 
@@ -221,7 +237,7 @@ def test_a_lost_question_makes_no_meter_late() -> None:
 
 def test_a_search_that_begins_on_a_broken_cable_finds_all_when_it_is_mended() -> None:
     """Primary addresses that were silent before anybody answered are asked again once; a known meter shows that the
-    tree must be asked again, and not to be slow for that."""
+    tree must be asked again, and not to be slow for that. Where none is known, all are asked once more in the end."""
 
     def mended(after: int) -> Between:
         def mend(done: Search, bus: SimulatedBus) -> Search:
@@ -236,9 +252,10 @@ def test_a_search_that_begins_on_a_broken_cable_finds_all_when_it_is_mended() ->
     scanned = search(meters, request, misfortune=cut, between=mended(7))
     assert [int(meter.address) for meter in scanned.found] == [8, 9, 10, 11, 12, *range(1, 8)]
     assert scanned.probes == 20 + 7 + 1  # whether those who answered still do, after the silence at the end
-    found = search(meters, known=sorted(names(meters))[:2], misfortune=cut, between=mended(4))
-    assert identities(found) == names(meters)
-    assert found.troubles == ()
+    for known in ((), sorted(names(meters))[:2]):
+        found = search(meters, known=known, misfortune=cut, between=mended(3 + len(known) // 2))
+        assert identities(found) == names(meters)
+        assert found.troubles == ()
 
 
 def test_the_mask_bounds_the_search() -> None:
@@ -327,29 +344,71 @@ def test_a_search_goes_on_from_any_point(seed: int, noise: float) -> None:
     assert any("disturbed" in trouble for trouble in once.troubles) == bool(noise)
 
 
-def test_progress_never_goes_back_and_ends_at_the_end() -> None:
-    """Where all meters are known of, the time left shrinks as well, from what was estimated."""
-    meters = fleet(serials(50))
-    shares: list[float] = []
-    left: list[float | None] = []
+def progress(
+    meters: list[SimulatedMeter], known: Iterable[str] = (), request: SearchRequest = LINE
+) -> list[Progress]:
+    """How far a search is after each of its probes."""
+    seen: list[Progress] = []
 
     def look(done: Search, _bus: SimulatedBus) -> Search:
-        share, seconds = done.progress(0.1)
-        shares.append(share)
-        left.append(seconds)
+        seen.append(done.progress(0.1))
         return done
 
-    done = search(meters, known=names(meters), between=look)
+    search(meters, request, known, between=look)
+    return seen
+
+
+def test_progress_never_goes_back_and_ends_at_the_end() -> None:
+    """Where all meters are known of, the time left shrinks with each probe, from what was estimated."""
+    meters = fleet(serials(50))
+    seen = progress(meters, names(meters))
+    shares = [each.share for each in seen]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.1
     assert shares[-1] > 0.95
+    left = [each.left_s for each in seen if each.left_s is not None]
+    assert left == sorted(left, reverse=True)
+    assert not any(each.at_least for each in seen)
     estimate = Search(LINE, names(meters), baud=BAUD).estimate(0.1)
-    assert abs(estimate.probes - done.probes) <= 20
-    assert estimate.least_s < estimate.likely_s
-    middle = left[len(left) // 2]
-    assert middle is not None
-    assert middle < estimate.likely_s
+    assert abs(estimate.probes - len(seen)) <= 20
+    assert left[0] < estimate.likely_s
+    assert estimate.sentence.startswith("about ")
     assert "50 meters" in estimate.sentence
+
+
+def test_the_time_left_among_strangers_is_told_as_the_least() -> None:
+    """Who is not known of takes longer than silence; the share is that of the addresses, which does not go back."""
+    meters = fleet(["11111111", "11111119", "5000000A", "E0000000"])
+    for known in ((), names(meters[:1])):
+        seen = progress(meters, known)
+        assert seen[-1].at_least
+        shares = [each.share for each in seen]
+        assert shares == sorted(shares)
+        assert any(0.05 < share < 0.15 for share in shares) or known
+        assert shares[-1] < 1
+    scan = progress(meters, request=SearchRequest("line", methods=("primary",), last=20))
+    assert all(each.at_least for each in scan[:-1])
+    assert scan[9].share == pytest.approx(0.5, abs=0.05)
+    estimate = Search(LINE, (), baud=BAUD).estimate(0.1)
+    assert " to " in estimate.sentence
+
+
+def test_meters_of_one_number_are_not_counted_for_each_version_that_is_asked() -> None:
+    """A few hundred versions that nobody has take a silence each."""
+    same = [SecondaryAddress("12345678", "KAM", version, 4) for version in (1, 2)]
+    seen = progress(fleet(same), ["12345678"])
+    costs = Costs.at(BAUD, 0.1)
+    digits = 8 * 15
+    assert max(each.left_s or 0.0 for each in seen) < (256 + digits) * costs.nothing
+
+
+def test_what_slows_a_search_down_counts_for_the_time_left() -> None:
+    """Readouts between the probes, once enough of them were seen."""
+    pace = Pace()
+    pace.note(9.0, 3.0)
+    assert pace.factor == 1.0
+    pace.note(9.0, 6.0)
+    assert pace.factor == 2.0
 
 
 def test_the_time_for_an_empty_line_is_what_it_takes() -> None:
@@ -363,7 +422,7 @@ def test_the_time_for_an_empty_line_is_what_it_takes() -> None:
 
     search([], request, between=look)
     estimate = Search(request, (), baud=BAUD).estimate(0.1)
-    assert estimate.least_s == pytest.approx(times[-1] - START, rel=0.05)
+    assert estimate.nobody_s == pytest.approx(times[-1] - START, rel=0.05)
 
 
 def test_the_address_that_no_meter_has_is_no_meter_of_a_fleet() -> None:

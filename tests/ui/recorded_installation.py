@@ -129,7 +129,19 @@ class RecordedInstallation:
             return tried(lambda: _fail(f"{request.line} is down; plug the converter in, then search."))
         step = "secondary addresses FFFFFFFF at 2400 baud"
         view = SearchView(
-            request.line, request, SearchState.RUNNING, step, "", NOW_MS - 42_000, None, 0, 0.0, None, (), ()
+            request.line,
+            request,
+            SearchState.RUNNING,
+            step,
+            "",
+            NOW_MS - 42_000,
+            None,
+            0,
+            0.0,
+            None,
+            False,
+            (),
+            (),
         )
         self.show_line(request.line, search=view)
         return tried(lambda: None)

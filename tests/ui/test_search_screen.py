@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from cme_tui.screens.overview import OverviewScreen
 from cme_tui.screens.search import SearchScreen
 from cme_tui.screens.search_form import SearchFormScreen
 from cme_tui.widgets.bars import KeyBar
+from core.errors import CmeError
 from core.mbus.commands import SetPrimaryAddress
 from core.searching import SearchRequest, SearchState
 from core.snapshot import LineState
@@ -63,9 +65,12 @@ async def test_the_fields_are_the_request(session):
     async with session() as s:
         await s.press("f6", "f", "right", "right", "down", "enter", *"300", "comma", *"9600", "enter")
         await s.press("down", "enter", *["backspace"] * 6, *"ffffff.hyd", "enter", "down", "space")
-        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter", "s")
+        await s.press("down", "down", "enter", *["backspace"] * 3, *"99", "enter")
+        await s.press("down", "right", "s")
         assert isinstance(s.screen, SearchScreen)
-        asked = SearchRequest("main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False)
+        asked = SearchRequest(
+            "main", ("secondary", "primary"), (300, 9600), "FFFFFFFF.HYD", 1, 99, False, 500
+        )
         assert s.gateway.commands == [f"search {asked}"]
 
 
@@ -76,6 +81,7 @@ async def test_the_fields_are_the_request(session):
         (1, "fast", "Baud rates are 300"),
         (2, "G", "A mask has 8 digits with F for any"),
         (5, "0", "Primary addresses are two numbers from 0 to 250"),
+        (6, "x", "A longer wait is a number of ms from 0 to 2000"),
     ],
 )
 async def test_a_field_that_cannot_be_says_so_and_keeps_its_text(session, row, text, sentence):
@@ -163,7 +169,7 @@ async def test_a_running_search_tells_how_far_it_is(session):
         s.app.pull()
         title = s.lines("#search-title")
         assert "3 found" in title
-        assert "43 %, 349 probes, 2 min left" in title
+        assert "43 %, 349 probes, about 2 min left" in title
         assert "secondary addresses 12FFFFFF at 2400 baud" in title
         first = " ".join(rows(s)[0].split())
         assert first == "✓ found 92752244.HYD.29.07 HYD water 2400 water kitchen ● yes"
@@ -332,6 +338,40 @@ async def test_pause_and_go_on(session):
         assert "● running" in s.lines("#search-title")
 
 
+async def test_a_key_pressed_twice_is_told_once(session):
+    """While the gateway has not done what it was told last, the screen shows the search as it was before."""
+    async with session() as s:
+        await begun(s, number=1)
+        tell, under_way = s.gateway.pause_search, Future()
+        s.gateway.pause_search = lambda line: under_way if tell(line) else None
+        for _ in range(3):
+            s.gateway.play(number=1, state=SearchState.RUNNING)
+            await s.pilot.press("p")
+        assert s.gateway.commands[-2:] == [s.gateway.commands[0], "pause main"]
+        s.gateway.play(number=1, state=SearchState.PAUSED)
+        under_way.set_result(None)
+        await s.settle()
+        assert "○ paused" in s.lines("#search-title")
+        await s.press("p")
+        assert s.gateway.commands[-1] == "resume main"
+
+
+async def test_a_search_is_started_once_however_often_the_key_is_pressed(session):
+    """And after a refusal it can be tried again."""
+    async with session() as s:
+        await s.press("f6", "f")
+        under_way = Future()
+        asked = []
+        s.gateway.start_search = lambda request: asked.append(request) or under_way
+        await s.pilot.press("s")
+        await s.pilot.press("s")
+        assert len(asked) == 1
+        under_way.set_exception(CmeError("main is down"))
+        await s.settle()
+        await s.press("s")
+        assert len(asked) == 2
+
+
 async def test_stop_asks_and_keeps_what_was_found(session):
     """And p goes on with it, also later."""
     async with session() as s:
@@ -408,7 +448,7 @@ async def test_the_overview_tells_of_the_search(session):
     async with session(gateway) as s:
         s.gateway.play(0.43, 3)
         s.app.pull()
-        assert "searching ████████░░░░░░░░░░░░ 43 %, 3 found, 2 min left" in s.lines("#lines")
+        assert "searching ████████░░░░░░░░░░░░ 43 %, 3 found, about 2 min left" in s.lines("#lines")
         s.gateway.finish()
         s.app.pull()
         assert "search done 0 s ago: 6 meters to install, f on Meters (F6)" in s.lines("#lines")
