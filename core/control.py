@@ -15,6 +15,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
 - `{"call": "install_meters", "meters": [{"line": "cellar", "address": 5}, ...]}`: adds [[meter]] tables with these
   keys, all or none; `{"installed": N}`.
+- `{"call": "misfits", "meters": [...]}` or `{"call": "misfits", "values": {...}}`: lines that could no longer keep
+  their schedule if these were installed or set; `{"misfits": [SENTENCE, ...]}`.
 - `{"call": "remove_meters", "logical_devices": [N, ...]}`: takes meters out; `{"removed": N}`.
 - `{"call": "command_meter", "line": "cellar", "address": "5", "command": "set-address", "value": 7}`: tells a meter
   something and checks that it was done, `core.control_meters` has the commands; `{"result": SENTENCE}`.
