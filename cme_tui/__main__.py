@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from cme_tui.commands import meters
 from core import VERSION
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 
 _YES_HELP = "also where that lowers authentication or policy"
 _STATE_DIR_HELP = "where configuration and data are kept"
@@ -122,21 +122,13 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except CmeError as error:
         print(f"cme-tui: {error}", file=sys.stderr)
-        return BAD_USAGE if _is_bad_input(error) else FAILURE
+        return BAD_USAGE if isinstance(error, BadInputError) else FAILURE
     except KeyboardInterrupt:
         return FAILURE
     except BrokenPipeError:
         # The reader went away ("cme-tui ... | head"); keep the interpreter from complaining when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-
-
-def _is_bad_input(error: CmeError) -> bool:
-    from core.config import ConfigError
-    from core.push.behaviour import BehaviourError
-    from core.serials import SerialsError
-
-    return isinstance(error, ConfigError | BehaviourError | SerialsError)
 
 
 def _parser() -> argparse.ArgumentParser:

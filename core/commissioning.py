@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from core.clock import Clock
 from core.config import LineConfig
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.events import EventCode, Events
 from core.fleet import Fleet
 from core.installation import Installation
@@ -168,7 +168,7 @@ class Commissioning:
         for line in self._lines:
             if line.config.name == name:
                 return line
-        raise CommandError(f'There is no line "{name}".')
+        raise BadInputError(f'There is no line "{name}".')
 
     async def _find(
         self, link: Link, line: LineConfig, address: Address, baud: int, installed: Meter | None

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
 from core.mbus.transport import BAUD_RATES
@@ -49,7 +49,7 @@ T = TypeVar("T")
 Check = Callable[[Any], Any]
 
 
-class ConfigError(CmeError):
+class ConfigError(BadInputError):
     """A setting that cannot be used; the sentence names file and key and says what is allowed."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from core.config import MeterConfig, parse_meter
 from core.config_tables import NewMeters
 from core.control_push import Call
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.facade import Gateway
 from core.mbus.commands import (
     ApplicationReset,
@@ -58,7 +58,9 @@ async def _remove(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, 
     keys = {meter.logical_device: meter.key for meter in gateway.snapshot().meters}
     missing = [device for device in wanted if device not in keys]
     if missing:
-        raise CmeError(f"No meter has the logical device {missing[0]!r}; 'cme-tui meters list' names them.")
+        raise BadInputError(
+            f"No meter has the logical device {missing[0]!r}; 'cme-tui meters list' names them."
+        )
     return {"removed": await asyncio.wrap_future(gateway.remove_meters([keys[device] for device in wanted]))}
 
 

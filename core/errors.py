@@ -3,3 +3,7 @@
 
 class CmeError(Exception):
     """Base of every error that the core raises on purpose; `str(error)` is a sentence for people."""
+
+
+class BadInputError(CmeError):
+    """What a person gave is wrong: a name, a number, a file. Commands end with another exit code for it."""

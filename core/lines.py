@@ -10,7 +10,7 @@ from typing import Protocol
 
 from core.clock import Clock
 from core.config import Config, LineConfig, MeterConfig, Place
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.fleet import NOWHERE
 from core.interval import Interval
 from core.mbus.address import parse_address
@@ -97,7 +97,7 @@ class Lines:
         """Who speaks on a line. Raises `CmeError` if it is gone."""
         line = self._lines.get(name)
         if line is None:
-            raise CmeError(f"There is no line {name}.")
+            raise BadInputError(f"There is no line {name}.")
         return line.master
 
     async def read(self, meter: Meter) -> None:
