@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from cme_tui.commands import meters
 from core import VERSION
-from core.errors import BadInputError, CmeError
+from core.errors import CmeError
 
 _YES_HELP = "also where that lowers authentication or policy"
 _STATE_DIR_HELP = "where configuration and data are kept"
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except CmeError as error:
         print(f"cme-tui: {error}", file=sys.stderr)
-        return BAD_USAGE if isinstance(error, BadInputError) else FAILURE
+        return BAD_USAGE if error.bad_input else FAILURE
     except KeyboardInterrupt:
         return FAILURE
     except BrokenPipeError:

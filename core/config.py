@@ -53,6 +53,12 @@ class ConfigError(BadInputError):
     """A setting that cannot be used; the sentence names file and key and says what is allowed."""
 
 
+class NotWrittenError(ConfigError):
+    """Nothing is wrong with what should be saved, but the disk or the rights on it do not allow it."""
+
+    bad_input = False
+
+
 class _WrongValueError(Exception):
     """What a value must be, to be completed with file, key and the value given."""
 

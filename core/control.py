@@ -201,7 +201,7 @@ class ControlServer:
             finally:
                 self._busy -= 1
         except CmeError as error:
-            wrong = {"bad_input": True} if isinstance(error, BadInputError) else {}
+            wrong = {"bad_input": True} if error.bad_input else {}
             await _send(writer, {"error": str(error), **wrong})
 
     def _call(
