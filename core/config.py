@@ -137,11 +137,23 @@ def _timezone(value: Any) -> str:
 
 def _line_url(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"serial:\S+|sim:\S*", value):
+        if value.startswith("sim:") and "?" in value:
+            _check_simulation(value.removeprefix("sim:"))
         return value
     found = re.fullmatch(r"(?:tcp|rfc2217):\S+:([0-9]{1,5})", value) if isinstance(value, str) else None
     if found and 1 <= int(found[1]) <= 65535:
         return found[0]
     raise _WrongValueError('"serial:/dev/ttyUSB0", "tcp:host:port", "rfc2217:host:port" or "sim:"')
+
+
+def _check_simulation(plan: str) -> None:
+    # Here, since it would double the start of every command.
+    from core.mbus.simulator import SimulationError, check_plan
+
+    try:
+        check_plan(plan)
+    except SimulationError as error:
+        raise _WrongValueError(f'"sim:" with what can be simulated ({str(error).rstrip(".")})') from error
 
 
 def _address(value: Any) -> int | str:

@@ -89,6 +89,7 @@ async def test_a_line_that_cannot_be_keeps_what_was_typed(session):
     ("row", "text", "sentence"),
     [
         (1, "x", "Connection must be"),
+        (1, "sim:?late:x&", "with what can be simulated"),
         (3, "1", ""),
         (3, "x", "must be a whole number"),
         (5, "123456", "65535"),
