@@ -45,10 +45,8 @@ log = logging.getLogger(__name__)
 _NEAR: Final = timedelta(minutes=2)
 """A clock that was just set is not further off: type F has no seconds, and the meter was read in between."""
 
-
 _ROUNDS: Final = 3
 """How often a meter with a new address is looked for at both: noise that hides it proves nothing."""
-
 
 _ADDRESS_FIELD: Final = 5  # of a telegram, behind 68 L L 68 C
 
@@ -231,19 +229,7 @@ class Commissioning:
             raise CommandError(f"A meter answers at primary address {number} already, so nothing was sent.")
         acknowledged = await _send(target, *user_data(command))
         await _require_at(target, wanted, acknowledged)
-        if isinstance(target.address, PrimaryAddress):
-            match (await link.probe(target.address)).result:
-                case ProbeResult.ONE:
-                    return (
-                        f"a meter answers at primary address {number} now, but one still does at {target.address}, "
-                        "too: there were two."
-                    )
-                case ProbeResult.SEVERAL:
-                    return (
-                        f"it answers at primary address {number} now; what is still heard at {target.address} is "
-                        "another meter, or noise."
-                    )
-        return f"it answers at primary address {number} now."
+        return f"it answers at primary address {number} now{await _left_behind(target)}."
 
     async def _switch_baud(self, target: _Target, command: SwitchBaud, baud: int) -> str:
         link = target.link
@@ -350,6 +336,22 @@ async def _require_at(target: _Target, wanted: PrimaryAddress, acknowledged: boo
         f"{target} {_said(acknowledged)} cannot be read any more, neither at primary address {wanted} nor at "
         f"{target.address}, which config.toml keeps; look for it at both when the line is quiet. {missing}"
     )
+
+
+async def _left_behind(target: _Target) -> str:
+    """What is still heard at the primary address that the meter had, to end a sentence."""
+    if not isinstance(target.address, PrimaryAddress):
+        return ""
+    try:
+        left = (await target.link.probe(target.address)).result
+    except MbusError:
+        return ""  # the meter was seen at its new address: that holds
+    match left:
+        case ProbeResult.ONE:
+            return f", but a meter still does at {target.address}, too: there were two"
+        case ProbeResult.SEVERAL:
+            return f"; what is still heard at {target.address} is another meter, or noise"
+    return ""
 
 
 async def _look(target: _Target, address: Address) -> tuple[MbusError | None, int | None]:
