@@ -59,21 +59,13 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except CmeError as error:
         print(f"cme-tui: {error}", file=sys.stderr)
-        return BAD_USAGE if _is_bad_input(error) else FAILURE
+        return BAD_USAGE if error.bad_input else FAILURE
     except KeyboardInterrupt:
         return FAILURE
     except BrokenPipeError:
         # The reader went away ("cme-tui ... | head"); keep the interpreter from complaining when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-
-
-def _is_bad_input(error: CmeError) -> bool:
-    from core.config import ConfigError
-    from core.push.behaviour import BehaviourError
-    from core.serials import SerialsError
-
-    return isinstance(error, ConfigError | BehaviourError | SerialsError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from core.control import short_path
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.statedir import StateDir
 
 LONGEST_LINE: Final = 64 << 20
@@ -23,6 +23,10 @@ ANSWER_S: Final = 60.0
 
 class ClientError(CmeError):
     """No gateway runs there, or it refused a call; the message is a sentence."""
+
+
+class RefusedError(ClientError, BadInputError):
+    """The gateway says that what it was asked for makes no sense."""
 
 
 class NoGatewayError(ClientError):
@@ -60,7 +64,8 @@ class Client:
                 while line := lines.readline(LONGEST_LINE):
                     answer = json.loads(line)
                     if "error" in answer:
-                        raise ClientError(answer["error"])
+                        kind = RefusedError if answer.get("bad_input") else ClientError
+                        raise kind(answer["error"])
                     came = True
                     yield answer
         except (OSError, ValueError) as error:

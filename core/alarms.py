@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from core.lines import Line, misfit
+from core.lines import Line
 from core.meter import Meter
 from core.push.courier import FAILING_AFTER
 from core.snapshot import LineState, MeterState, PushView
+from core.timing import misfit
 
 _REPLACED: Final = "If it was replaced, give its new secondary address in config.toml."
 _UNMAPPED: Final = (

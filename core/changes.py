@@ -117,8 +117,12 @@ class Changes:
     async def edit(self, edit: Edit, moved: Mapping[int, Place] = NOWHERE) -> None:
         """Save a change of lines or meters, and apply it; to be called by a change that is alone."""
         given = self._given()
-        config = await asyncio.to_thread(self._file.edited, edit, given, write=False)
+        config = await self.planned_edit(edit)
         await self._apply(config, save=lambda: self._file.edited(edit, given), moved=moved)
+
+    async def planned_edit(self, edit: Edit) -> Config:
+        """What config.toml would say after `edit`."""
+        return await asyncio.to_thread(self._file.edited, edit, self._given(), write=False)
 
     async def prepared(self) -> Config:
         """What config.toml says, with what the gateway gave itself."""

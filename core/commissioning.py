@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from core.clock import Clock
 from core.config import LineConfig
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.events import EventCode, Events
 from core.fleet import Fleet
 from core.installation import Installation
@@ -39,11 +40,22 @@ from core.mbus.telegram import Telegram, TelegramError
 from core.mbus.watch import Purpose
 from core.meter import Meter
 
+log = logging.getLogger(__name__)
+
 _NEAR: Final = timedelta(minutes=2)
 """A clock that was just set is not further off: type F has no seconds, and the meter was read in between."""
 
+_ROUNDS: Final = 3
+"""How often a meter with a new address is looked for at both: noise that hides it proves nothing."""
 
-@dataclass(frozen=True, slots=True)
+_ADDRESS_FIELD: Final = 5  # of a telegram, behind 68 L L 68 C
+
+
+class _NotDoneError(CommandError):
+    """The meter was told, and was seen to be as it was before."""
+
+
+@dataclass(slots=True)
 class _Target:
     """The one meter that is meant, while its line is held."""
 
@@ -55,6 +67,7 @@ class _Target:
     identity: SecondaryAddress | None  # who answered
     open: Callable[[bytes], Telegram]
     before: tuple[Telegram, ...] = ()  # none where it has no data
+    told: bool = False  # the command was sent, and may have been heard
 
     def __str__(self) -> str:
         return f"Meter {self.identity or self.address} on {self.line.name}"
@@ -116,16 +129,32 @@ class Commissioning:
         installed = next((meter for meter in self._fleet if meter.config.place == place), None)
         baud = (installed.config.baud if installed else None) or line.config.baud
         extra = installed.config.margin_ms / 1000 if installed else 0.0
-        async with line.master.session(baud, extra) as link:
-            target = await self._find(link, line.config, address, baud, installed)
-            result = await self._carry_out(target, command)
-        meter = target.installed
-        self._events.log(
-            EventCode.PARAMETERS_CHANGED, f"{target}: {result}", meter=meter.key if meter else None
-        )
-        if meter is not None:
-            result += await self._configure(target, meter, command)
+        try:
+            async with line.master.session(baud, extra) as link:
+                target = await self._find(link, line.config, address, baud, installed)
+                result = await self._traced(target, command)
+        except CmeError as error:
+            log.warning("%s for %s on %s failed: %s", command, address, name, error)
+            raise
+        log.info("%s for %s on %s: %s", command, address, name, result)
+        if target.installed is not None:
+            result += await self._configure(target, target.installed, command)
         return f"{target}: {result}"
+
+    async def _traced(self, target: _Target, command: Command) -> str:
+        """Carry out a command. There is an event of all that may have changed the meter, also where that failed."""
+        code = (
+            EventCode.METER_CLOCK_ADJUSTED if isinstance(command, SetClock) else EventCode.PARAMETERS_CHANGED
+        )
+        key = target.installed.key if target.installed else None
+        try:
+            result = await self._carry_out(target, command)
+        except CmeError as error:
+            if target.told and not isinstance(error, _NotDoneError):
+                self._events.log(code, f"Not sure: {error}", meter=key)
+            raise
+        self._events.log(code, f"{target}: {result}", meter=key)
+        return result
 
     def _known(self, line: str, identity: SecondaryAddress | None) -> Meter | None:
         """The installed meter with this identity, which may go by another address."""
@@ -137,7 +166,7 @@ class Commissioning:
         for line in self._lines:
             if line.config.name == name:
                 return line
-        raise CommandError(f'There is no line "{name}".')
+        raise BadInputError(f'There is no line "{name}".')
 
     async def _find(
         self, link: Link, line: LineConfig, address: Address, baud: int, installed: Meter | None
@@ -199,23 +228,8 @@ class Commissioning:
                 return f"it has primary address {number} already."
             raise CommandError(f"A meter answers at primary address {number} already, so nothing was sent.")
         acknowledged = await _send(target, *user_data(command))
-        try:
-            await link.read(wanted, target.identity)
-        except NoData:
-            pass
-        except MbusError as error:
-            await _read_again(target, acknowledged)
-            raise CommandError(
-                f"{target} still has its old address: {_refusal(acknowledged)} ({error})"
-            ) from error
-        if isinstance(target.address, PrimaryAddress):
-            left = await link.probe(target.address)
-            if left.result is not ProbeResult.NOTHING:
-                return (
-                    f"a meter answers at primary address {number} now, but one still does at {target.address}, too: "
-                    "there were two."
-                )
-        return f"it answers at primary address {number} now."
+        await _require_at(target, wanted, acknowledged)
+        return f"it answers at primary address {number} now{await _left_behind(target)}."
 
     async def _switch_baud(self, target: _Target, command: SwitchBaud, baud: int) -> str:
         link = target.link
@@ -233,7 +247,7 @@ class Commissioning:
         if await _answers(target, baud):
             return f"it speaks at {baud} baud now."
         if await _answers(target, target.baud):
-            raise CommandError(f"{target} still speaks at {target.baud} baud: {_refusal(acknowledged)}.")
+            raise _NotDoneError(f"{target} still speaks at {target.baud} baud: {_refusal(acknowledged)}.")
         for other in sorted(CI_BAUD, key=lambda rate: abs(rate - 2400)):
             if other not in (baud, target.baud) and await _answers(target, other):
                 raise CommandError(
@@ -283,6 +297,7 @@ class Commissioning:
 async def _send(target: _Target, ci: int, data: bytes) -> bool:
     """Send the command; whether the meter acknowledged. That proves nothing, nor does silence."""
     link, address = target.link, target.address
+    target.told = True
     if isinstance(address, PrimaryAddress):
         number, opening = address.number, snd_nke(address.number)
     else:
@@ -297,12 +312,64 @@ async def _send(target: _Target, ci: int, data: bytes) -> bool:
     return True
 
 
+async def _require_at(target: _Target, wanted: PrimaryAddress, acknowledged: bool) -> None:
+    """Make sure that the meter has this address now. Raises `CommandError` with what is known where that is not seen.
+
+    It is looked for at both addresses: either may be disturbed. By its secondary one it answers in either case, and
+    its telegram has its primary address, unless that is 253 as in the request.
+    """
+    for _ in range(_ROUNDS):
+        missing, _ = await _look(target, wanted)
+        if missing is None:
+            return
+        lost, shown = await _look(target, target.address)
+        if shown == wanted.number:
+            return
+        silent = isinstance(missing, NoAnswer)
+        if lost is None and (isinstance(target.address, PrimaryAddress) or silent or shown in range(251)):
+            raise _NotDoneError(f"{target} still has its old address: {_refusal(acknowledged)} ({missing})")
+    if lost is None:
+        raise CommandError(
+            f"{target} can be read, but whether it answers at primary address {wanted} cannot be told: {missing}"
+        )
+    raise CommandError(
+        f"{target} {_said(acknowledged)} cannot be read any more, neither at primary address {wanted} nor at "
+        f"{target.address}, which config.toml keeps; look for it at both when the line is quiet. {missing}"
+    )
+
+
+async def _left_behind(target: _Target) -> str:
+    """What is still heard at the primary address that the meter had, to end a sentence."""
+    if not isinstance(target.address, PrimaryAddress):
+        return ""
+    try:
+        left = (await target.link.probe(target.address)).result
+    except MbusError:
+        return ""  # the meter was seen at its new address: that holds
+    match left:
+        case ProbeResult.ONE:
+            return f", but a meter still does at {target.address}, too: there were two"
+        case ProbeResult.SEVERAL:
+            return f"; what is still heard at {target.address} is another meter, or noise"
+    return ""
+
+
+async def _look(target: _Target, address: Address) -> tuple[MbusError | None, int | None]:
+    """What keeps the meter from being read at an address, None where it answers; and the address in its telegram."""
+    try:
+        readout = await target.link.read(address, target.identity)
+    except NoData:
+        return None, None
+    except MbusError as error:
+        return error, None
+    return None, readout.frames[0][_ADDRESS_FIELD]
+
+
 async def _read_again(target: _Target, acknowledged: bool) -> Readout:
     try:
         return await target.link.read(target.address, target.identity)
     except MbusError as error:
-        told = "acknowledged, but" if acknowledged else "did not acknowledge, and"
-        raise CommandError(f"{target} {told} cannot be read any more: {error}") from error
+        raise CommandError(f"{target} {_said(acknowledged)} cannot be read any more: {error}") from error
 
 
 async def _answers(target: _Target, baud: int) -> bool:
@@ -315,6 +382,10 @@ async def _answers(target: _Target, baud: int) -> bool:
     except (NoAnswer, Garbled):
         return False
     return True
+
+
+def _said(acknowledged: bool) -> str:
+    return "acknowledged, but" if acknowledged else "did not acknowledge, and"
 
 
 def _refusal(acknowledged: bool) -> str:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.interval import PROFILE_INTERVALS, READOUT_INTERVALS, Interval
 from core.mbus.address import parse_address
 from core.mbus.transport import BAUD_RATES
@@ -49,8 +49,14 @@ T = TypeVar("T")
 Check = Callable[[Any], Any]
 
 
-class ConfigError(CmeError):
+class ConfigError(BadInputError):
     """A setting that cannot be used; the sentence names file and key and says what is allowed."""
+
+
+class NotWrittenError(ConfigError):
+    """Nothing is wrong with what should be saved, but the disk or the rights on it do not allow it."""
+
+    bad_input = False
 
 
 class _WrongValueError(Exception):
@@ -131,11 +137,23 @@ def _timezone(value: Any) -> str:
 
 def _line_url(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"serial:\S+|sim:\S*", value):
+        if value.startswith("sim:") and "?" in value:
+            _check_simulation(value.removeprefix("sim:"))
         return value
     found = re.fullmatch(r"(?:tcp|rfc2217):\S+:([0-9]{1,5})", value) if isinstance(value, str) else None
     if found and 1 <= int(found[1]) <= 65535:
         return found[0]
     raise _WrongValueError('"serial:/dev/ttyUSB0", "tcp:host:port", "rfc2217:host:port" or "sim:"')
+
+
+def _check_simulation(plan: str) -> None:
+    # Here, since it would double the start of every command.
+    from core.mbus.simulator import SimulationError, check_plan
+
+    try:
+        check_plan(plan)
+    except SimulationError as error:
+        raise _WrongValueError(f'"sim:" with what can be simulated ({str(error).rstrip(".")})') from error
 
 
 def _address(value: Any) -> int | str:

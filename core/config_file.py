@@ -26,6 +26,7 @@ from core.config import (
     SECTIONS,
     Config,
     ConfigError,
+    NotWrittenError,
     PushReportConfig,
     load_config,
     nearest,
@@ -241,8 +242,8 @@ def new_serial() -> str:
     return f"{_PRODUCT}{secrets.randbelow(1_000_000):06d}"
 
 
-def _not_writable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
+def _not_writable(path: Path, error: OSError) -> NotWrittenError:
+    return NotWrittenError(
         f"{path} cannot be written: {error.strerror}; free space there or give this user the right to."
     )
 

@@ -14,6 +14,32 @@ from core.config_file import Edit, append_table
 from core.interval import Interval
 from core.mbus.address import POINT_TO_POINT, PrimaryAddress, SecondaryAddress, parse_address
 
+
+@dataclass(frozen=True, slots=True)
+class NewMeters:
+    """Meters that are to be installed."""
+
+    meters: Collection[MeterConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterChange:
+    """Keys of the meter with this `key` in the store that are to be set, `None` for a default."""
+
+    key: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineChange:
+    """Keys of the line of this name that are to be set, `None` for a default; without a name, a line to be added."""
+
+    name: str | None
+    values: Mapping[str, Any]
+
+
+TableChange = NewMeters | MeterChange | LineChange
+
 _LONE: Final = ("0", str(POINT_TO_POINT))
 """Primary addresses at which more than one meter may answer."""
 

@@ -1,7 +1,8 @@
 """The control socket: how other programs of the same user talk to a running gateway.
 
 A Unix socket in the state directory. A client connects, sends one line with a JSON object, and gets one or more
-lines with a JSON object each; then the connection ends. What went wrong is a line `{"error": SENTENCE}`. The calls:
+lines with a JSON object each; then the connection ends. What went wrong is a line `{"error": SENTENCE}`, with
+`"bad_input": true` where what was asked for makes no sense. The calls:
 
 - `{"call": "status"}`: one line, the gateway as `status_json` has it.
 - `{"call": "associations"}`: one line, the clients that are connected and what happened lately.
@@ -15,6 +16,8 @@ lines with a JSON object each; then the connection ends. What went wrong is a li
 - `{"call": "read", "logical_device": N}`: reads a meter now; one line with its values.
 - `{"call": "install_meters", "meters": [{"line": "cellar", "address": 5}, ...]}`: adds [[meter]] tables with these
   keys, all or none; `{"installed": N}`.
+- `{"call": "misfits", "meters": [...]}` or `{"call": "misfits", "values": {...}}`: lines that could no longer keep
+  their schedule if these were installed or set; `{"misfits": [SENTENCE, ...]}`.
 - `{"call": "remove_meters", "logical_devices": [N, ...]}`: takes meters out; `{"removed": N}`.
 - `{"call": "command_meter", "line": "cellar", "address": "5", "command": "set-address", "value": 7}`: tells a meter
   something and checks that it was done, `core.control_meters` has the commands; `{"result": SENTENCE}`.
@@ -58,7 +61,7 @@ from typing import Any, Final
 from core import control_doctor, control_meters, control_push, control_search
 from core.clock import Clock, iso
 from core.control_push import Call
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.facade import Gateway
 from core.snapshot import (
     AssociationView,
@@ -198,7 +201,8 @@ class ControlServer:
             finally:
                 self._busy -= 1
         except CmeError as error:
-            await _send(writer, {"error": str(error)})
+            wrong = {"bad_input": True} if error.bad_input else {}
+            await _send(writer, {"error": str(error), **wrong})
 
     def _call(
         self, request: Mapping[str, Any], reader: asyncio.StreamReader
@@ -285,7 +289,9 @@ class ControlServer:
         meters = self._gateway.snapshot().meters
         key = next((meter.key for meter in meters if meter.logical_device == device), None)
         if key is None:
-            raise CmeError(f"No meter has the logical device {device!r}; 'cme-tui meters list' names them.")
+            raise BadInputError(
+                f"No meter has the logical device {device!r}; 'cme-tui meters list' names them."
+            )
         yield _detail(await asyncio.wrap_future(self._gateway.read_meter(key)))
 
     async def _one_line(self, call: Call, request: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from core.config import parse_meter
+from core.config import MeterConfig, parse_meter
+from core.config_tables import NewMeters
 from core.control_push import Call
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.facade import Gateway
 from core.mbus.commands import (
     ApplicationReset,
@@ -33,11 +34,21 @@ COMMANDS: Final[Mapping[str, Callable[[int], Command]]] = MappingProxyType(
 
 
 async def _install(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"installed": await asyncio.wrap_future(gateway.install_meters(_meters(request)))}
+
+
+async def _misfits(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    values = request.get("values")
+    change = values if isinstance(values, dict) else NewMeters(_meters(request))
+    misfits = await asyncio.wrap_future(gateway.misfits(change))
+    return {"misfits": list(misfits)}
+
+
+def _meters(request: Mapping[str, Any]) -> list[MeterConfig]:
     listed = request.get("meters")
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise CmeError('The call takes "meters", a list of objects with the keys of a [[meter]].')
-    meters = [parse_meter(item, f"Meter number {number}:") for number, item in enumerate(listed, 1)]
-    return {"installed": await asyncio.wrap_future(gateway.install_meters(meters))}
+    return [parse_meter(item, f"Meter number {number}:") for number, item in enumerate(listed, 1)]
 
 
 async def _remove(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,7 +58,9 @@ async def _remove(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, 
     keys = {meter.logical_device: meter.key for meter in gateway.snapshot().meters}
     missing = [device for device in wanted if device not in keys]
     if missing:
-        raise CmeError(f"No meter has the logical device {missing[0]!r}; 'cme-tui meters list' names them.")
+        raise BadInputError(
+            f"No meter has the logical device {missing[0]!r}; 'cme-tui meters list' names them."
+        )
     return {"removed": await asyncio.wrap_future(gateway.remove_meters([keys[device] for device in wanted]))}
 
 
@@ -63,5 +76,5 @@ async def _command(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str,
 
 
 CALLS: Final[Mapping[str, Call]] = MappingProxyType(
-    {"install_meters": _install, "remove_meters": _remove, "command_meter": _command}
+    {"install_meters": _install, "misfits": _misfits, "remove_meters": _remove, "command_meter": _command}
 )

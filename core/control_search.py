@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from core.clock import iso
 from core.control_push import Call
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.facade import Gateway
 from core.searching import SearchRequest, SearchView
 
@@ -41,7 +41,7 @@ async def _search(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, 
     for line in gateway.snapshot().lines:
         if line.name == wanted:
             return {"search": search_json(line.search) if line.search else None}
-    raise CmeError(f"There is no line {wanted!r}.")
+    raise BadInputError(f"There is no line {wanted!r}.")
 
 
 async def _estimate(gateway: Gateway, request: Mapping[str, Any]) -> Mapping[str, Any]:

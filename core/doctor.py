@@ -21,7 +21,7 @@ from core.diagnosis import (
     MeterDiagnosis,
     Severity,
 )
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.findings import GOOD, Case, Patient, diagnose, worst_first
 from core.mbus.address import SecondaryAddress
 from core.mbus.master import Master
@@ -163,7 +163,7 @@ class Doctor:
         file = self._files.get(line)
         if file is None:
             names = ", ".join(self._files) or "none"
-            raise CmeError(f"There is no line {line!r}; there are: {names}.")
+            raise BadInputError(f"There is no line {line!r}; there are: {names}.")
         return file
 
     async def _examine(self, file: CaseFile) -> LineDiagnosis:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.config import Config, MeterConfig, Report
+from core.config_tables import TableChange
 from core.diagnosis import LineDiagnosis, LineTraceEntry
 from core.events import EventPage
 from core.mapping.model import MappingFile
@@ -67,11 +68,12 @@ class Gateway(Protocol):
         Fails with `CmeError` as `configure` would; that a disk is full shows only there.
         """
 
-    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
-        """Lines that could no longer keep their schedule after `configure`, a sentence or two each.
+    def misfits(self, change: Mapping[str, Any] | TableChange) -> Future[tuple[str, ...]]:
+        """Lines that could no longer keep their schedule after a change, a sentence or two each.
 
-        "Line main: 15 min cycle, this line needs 17 min. Choose ..."; nothing where one could not before, and where
-        `check` fails it fails as well.
+        "Line main: 15 min cycle, this line needs 17 min. Choose ..."; nothing where it is just as it was. `change` is
+        what `configure`, `install_meters`, `change_meter` or `change_line` would do; where that fails this may fail
+        as well.
         """
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:

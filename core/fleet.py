@@ -154,8 +154,12 @@ class Fleet:
         stored = {(item.line, item.address): item for item in await store.meters()}
         gone = {record.key: record for place, record in stored.items() if place not in places}
         new = [place for place in places if place not in stored]
-        known = ((place, key) for key, place in moved.items())
-        for place, key in (*known, *_moved(new, gone.values())):
+        homes = {
+            **dict(_moved(new, gone.values())),
+            **dict(_moved_back(new, gone.values())),
+            **{place: key for key, place in moved.items()},
+        }
+        for place, key in homes.items():
             if gone.pop(key, None):
                 await store.move_meter(key, *place)
         await asyncio.gather(*(store.remove_meter(key, now) for key in gone))
@@ -208,6 +212,15 @@ def _moved(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[
             found = [key for address, key in known.get(wanted.identification, ()) if wanted.agrees(address)]
             if len(found) == 1:
                 yield place, found[0]
+
+
+def _moved_back(new: Iterable[Place], gone: Iterable[StoredMeter]) -> Iterable[tuple[Place, int]]:
+    """Places from which a meter was moved without config.toml saying so, and its key.
+
+    The store is changed first: a gateway that is killed before config.toml is leaves such a meter.
+    """
+    former = {(record.former_line, record.former_address): record.key for record in gone}
+    return [(place, former[place]) for place in new if place in former]
 
 
 def _opens(meter: Meter, reading: Reading) -> bool:

@@ -16,6 +16,7 @@ from core.changes import Changes
 from core.clock import Clock, ClockError, GatewayClock, set_system_clock
 from core.commissioning import Commissioning
 from core.config import Config, Place, system_title, system_zone
+from core.config_tables import LineChange, MeterChange, NewMeters, TableChange
 from core.cosem import dialect
 from core.cosem.base import Context, DataAccessError
 from core.cosem.devices import GatewayFacts
@@ -296,11 +297,14 @@ class Core:
         await self._port.check(config.dlms)
         return lowered(self._security.in_force(self._config), config)
 
-    async def misfits(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Lines that could no longer keep their schedule after `configure`, a sentence or two each."""
-        config = await self.changes.planned(values)
+    async def misfits(self, change: Mapping[str, Any] | TableChange) -> tuple[str, ...]:
+        """Lines that could no longer keep their schedule after a change, a sentence or two each."""
+        if isinstance(change, NewMeters | MeterChange | LineChange):
+            config, moved = await self.installation.planned(change)
+        else:
+            config, moved = await self.changes.planned(change), NOWHERE
         known = set(self._lines.misfits(self._config, self._fleet))
-        return tuple(text for text in self._lines.misfits(config, self._fleet) if text not in known)
+        return tuple(text for text in self._lines.misfits(config, self._fleet, moved) if text not in known)
 
     async def mappings(self) -> workshop.Mappings:
         """The active mapping files, and the meter types in use."""

@@ -13,6 +13,7 @@ from core import demo
 from core.clock import Clock, SystemClock
 from core.config import Config, MeterConfig, Report
 from core.config_file import ConfigFile, Given
+from core.config_tables import TableChange
 from core.control import ControlError, ControlServer
 from core.diagnosis import LineDiagnosis, LineTraceEntry
 from core.events import EventPage
@@ -69,8 +70,8 @@ class RunningGateway:
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return self._thread.submit(self._core.check(values))
 
-    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
-        return self._thread.submit(self._core.misfits(values))
+    def misfits(self, change: Mapping[str, Any] | TableChange) -> Future[tuple[str, ...]]:
+        return self._thread.submit(self._core.misfits(change))
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         return self._thread.submit(self._core.changes.configure(values))

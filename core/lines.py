@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from core.clock import Clock
-from core.config import Config, LineConfig, MeterConfig
-from core.errors import CmeError
+from core.config import Config, LineConfig, MeterConfig, Place
+from core.errors import BadInputError, CmeError
+from core.fleet import NOWHERE
 from core.interval import Interval
 from core.mbus.address import parse_address
 from core.mbus.errors import MbusError
@@ -22,7 +23,7 @@ from core.meter import Meter
 from core.reader import LineReader
 from core.searching import SearchView
 from core.snapshot import LineState, LineView, ScheduleView
-from core.timing import Demand, readout_s, schedule
+from core.timing import Demand, misfits, readout_s, schedule
 from core.transparent import TransparentPort
 
 
@@ -104,7 +105,7 @@ class Lines:
         """Who speaks on a line. Raises `CmeError` if it is gone."""
         line = self._lines.get(name)
         if line is None:
-            raise CmeError(f"There is no line {name}.")
+            raise BadInputError(f"There is no line {name}.")
         return line.master
 
     async def read(self, meter: Meter) -> None:
@@ -119,24 +120,16 @@ class Lines:
         for line in self:
             line.reader.sweep_now()
 
-    def misfits(self, config: Config, meters: Iterable[Meter]) -> Iterator[str]:
+    def misfits(
+        self, config: Config, meters: Iterable[Meter], moved: Mapping[int, Place] = NOWHERE
+    ) -> Iterator[str]:
         """Lines whose schedule does not fit with `config`, a sentence or two each.
 
-        `meters` are the installed ones: what they sent and what their readouts take says what they will cost.
+        `meters` are the installed ones: what they sent and what their readouts take says what they will cost, also
+        those of `moved`, which have another place in `config`.
         """
-        known = {(meter.config.line, str(meter.address)): meter for meter in meters}
-        for line in config.lines:
-            demands = [
-                Demand(
-                    item.interval or config.readout.interval,
-                    self._cost(line, item, known.get(item.place)),
-                )
-                for item in config.meters
-                if item.line == line.name and item.enabled
-            ]
-            view = schedule(demands)
-            if view and not view.fits:
-                yield misfit(line.name, view)
+        known = {moved.get(meter.key, meter.config.place): meter for meter in meters}
+        return misfits(config, lambda line, item: self._cost(line, item, known.get(item.place)))
 
     def weigh(self, line: Line, meters: Iterable[Meter], interval: Interval) -> None:
         """Work out what the schedule of a line costs that has these `meters`; `interval` is that of [readout]."""
@@ -196,11 +189,6 @@ class Lines:
         master.start()
         reader.start()
         return Line(config, master, reader, transparent)
-
-
-def misfit(name: str, view: ScheduleView) -> str:
-    """What is wrong with the schedule of a line, a sentence or two."""
-    return f"Line {name}: {view.sentence}"
 
 
 def line_view(line: Line, meters: int, search: SearchView | None, health: str) -> LineView:

@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any, Final
 
 from core.clock import Clock
-from core.errors import CmeError
+from core.errors import BadInputError, CmeError
 from core.lines import Line, Lines
 from core.mbus.address import SecondaryAddress, parse_address
 from core.mbus.effort import Costs, Pace
@@ -175,20 +175,20 @@ class Searches:
             record.view = None
 
     def _plan(self, request: SearchRequest) -> Search:
-        """Raises `CmeError` for a request that makes no sense."""
+        """Raises `BadInputError` for a request that makes no sense."""
         line = self._line(request.line)
         if not request.methods or not set(request.methods) <= {"secondary", "primary"}:
-            raise CmeError("A search is by secondary or by primary address: name one of them, or both.")
+            raise BadInputError("A search is by secondary or by primary address: name one of them, or both.")
         if wrong := [baud for baud in request.bauds if baud not in BAUD_RATES]:
             rates = ", ".join(map(str, BAUD_RATES))
-            raise CmeError(f"A line cannot be searched at {wrong[0]} baud; choose among {rates}.")
+            raise BadInputError(f"A line cannot be searched at {wrong[0]} baud; choose among {rates}.")
         if not 0 <= request.first <= request.last <= 250:
-            raise CmeError(
+            raise BadInputError(
                 f"Primary addresses {request.first} to {request.last} cannot be searched: give two numbers from 0 to "
                 "250, the lower one first."
             )
         if not isinstance(parse_address(request.mask), SecondaryAddress):
-            raise CmeError(
+            raise BadInputError(
                 f"The mask {request.mask!r} is no secondary address: write 12FFFFFF or 12FFFFFF.HYD."
             )
         if not 0 <= request.patience_ms <= MOST_PATIENCE_MS:
@@ -196,7 +196,7 @@ class Searches:
                 f"A search cannot wait {request.patience_ms} ms longer for each answer: give 0 to {MOST_PATIENCE_MS}."
             )
         if len(request.expected) > MOST_EXPECTED:
-            raise CmeError(
+            raise BadInputError(
                 f"A search can expect {MOST_EXPECTED} meters at most, not {len(request.expected)}."
             )
         known = [address for meter in self._meters_on(request.line) for address in _addresses(meter)]
@@ -206,7 +206,7 @@ class Searches:
         found = next((line for line in self._lines if line.config.name == name), None)
         if found is None:
             names = ", ".join(line.config.name for line in self._lines) or "none"
-            raise CmeError(f"There is no line {name!r}; lines: {names}.")
+            raise BadInputError(f"There is no line {name!r}; lines: {names}.")
         return found
 
     def _margin(self, name: str) -> float:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import tomli_w
 
-from core.config import ConfigError, nearest
+from core.config import ConfigError, NotWrittenError, nearest
 from core.statedir import write_atomically
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def save_secrets(path: Path, values: Secrets) -> None:
     try:
         write_atomically(path, tomli_w.dumps(content).encode(), 0o600)
     except OSError as error:
-        raise ConfigError(
+        raise NotWrittenError(
             f"{path} cannot be written: {error.strerror}; free space there or give this user the right to."
         ) from error
 

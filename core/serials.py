@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from core.errors import CmeError
+from core.errors import BadInputError
 from core.mbus.address import AddressError, parse_address
 
 MOST_BYTES: Final = 1 << 20
@@ -21,7 +21,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,8}")
 _NAME_HEADERS: Final = ("name", "label", "place", "location", "description", "designation")
 
 
-class SerialsError(CmeError):
+class SerialsError(BadInputError):
     """A list that cannot be used; each wrong line is named."""
 
 

@@ -7,10 +7,11 @@ between two exchanges are a limit that no master can beat (EN 13757-2, 5.5). All
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from core.config import Config, LineConfig, MeterConfig
 from core.interval import READOUT_INTERVALS, Interval
 from core.mbus.address import Address, SecondaryAddress
 from core.mbus.exchange import ANSWER_BITS, ANSWER_SECONDS, IDLE_BITS
@@ -85,6 +86,23 @@ def schedule(demands: Iterable[Demand], *, skipped: int = 0, late_s: float = 0.0
     fits = cost <= _length(shortest)
     sentence = "" if fits else f"{shortest} cycle, this line needs {_lasting(cost)}. {_way_out(cost)}"
     return ScheduleView(str(shortest), _length(shortest), cost, fits, sentence, skipped, late_s)
+
+
+def misfits(config: Config, cost_s: Callable[[LineConfig, MeterConfig], float]) -> Iterator[str]:
+    """Lines whose schedule does not fit with `config`, a sentence or two each; `cost_s` is that of one readout."""
+    for line in config.lines:
+        view = schedule(
+            Demand(meter.interval or config.readout.interval, cost_s(line, meter))
+            for meter in config.meters
+            if meter.line == line.name and meter.enabled
+        )
+        if view and not view.fits:
+            yield misfit(line.name, view)
+
+
+def misfit(name: str, view: ScheduleView) -> str:
+    """What is wrong with the schedule of a line, a sentence or two: "Line main: 15 min cycle, this line needs ..."."""
+    return f"Line {name}: {view.sentence}"
 
 
 def _length(interval: Interval) -> int:

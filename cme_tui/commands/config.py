@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from cme_tui.client import ask, change
 from cme_tui.commands.arguments import add_actions, misused, state_dir
+from cme_tui.commands.misfits import tell_misfits
 from core.config import Config, ConfigError, load_config, nearest
 from core.config_file import ConfigFile
 from core.cosem import dialect
@@ -154,6 +155,8 @@ def _change(
     sentences = lowered(old, new)
     if sentences and not lower:
         return _refuse(" ".join((*sentences, "To do it all the same, add --yes.")))
+    if old.readout != new.readout:
+        tell_misfits(state_dir, new, values=values)
     running = change(state_dir, stopped, call, **parameters)
     _report(state_dir, old, new)
     if not running:
@@ -161,8 +164,6 @@ def _change(
         return 0
     if old.dlms != new.dlms:
         _tell_of_another_place(state_dir, new)
-    if old.readout != new.readout:
-        _tell_of_misfits(state_dir)
     return 0
 
 
@@ -186,12 +187,6 @@ def _tell_of_another_place(state_dir: Path, config: Config) -> None:
             f"The gateway goes on listening on {dlms['host']}:{dlms['port']}, as its command line says "
             "(--dlms-host, --dlms-port); start it without to have it use the configured address."
         )
-
-
-def _tell_of_misfits(state_dir: Path) -> None:
-    for line in ask(state_dir, "status")["lines"]:
-        if line["schedule"] and line["schedule"]["sentence"]:
-            print(f"Line {line['name']}: {line['schedule']['sentence']}")
 
 
 def _dialect(state_dir: Path, config: Config) -> Dialect:

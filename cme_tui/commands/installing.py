@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cme_tui.client import change
+from cme_tui.commands.misfits import tell_misfits
 from cme_tui.commands.stored import fitting, installed_at
 from cme_tui.wording import count
-from core.config import ConfigError, MeterConfig, parse_meter
+from core.config import Config, ConfigError, MeterConfig, parse_meter
 from core.config_file import ConfigFile
 from core.config_tables import Addresses, InstalledAt, add_meters, meter_table, on_their_lines, remove_meters
 from core.meter_list import ListedMeter, plan_import, read_keys, read_meters, written
@@ -30,6 +32,7 @@ def add(state_dir: Path, address: str, values: Mapping[str, Any]) -> int:
     )
     (meter,) = on_their_lines([parse_meter({"address": typed, **given}, "The meter:")], config.lines)
     Addresses(installed).take(InstalledAt(meter))
+    _tell_misfits(state_dir, config, [meter])
     running = _install(state_dir, [meter])
     print(f"{meter.name or f'Meter {meter.address}'} is installed on {meter.line}.")
     if not running:
@@ -60,18 +63,21 @@ def import_file(state_dir: Path, path: Path, *, dry_run: bool, as_json: bool) ->
     plan = plan_import(listed, config, installed)
     keys = _named(listed.keys)
     _check_keys(state_dir, keys)
+    new = [meter.config for meter in plan.new]
+    misfits = _tell_misfits(state_dir, config, new) if new else []
     running = True
     if not dry_run:
         # Keys first: those of a meter that is not installed then do no harm.
         if keys:
             running = _save_keys(state_dir, keys)
-        if plan.new:
-            running = _install(state_dir, [meter.config for meter in plan.new])
+        if new:
+            running = _install(state_dir, new)
     if as_json:
         answer = {
             "installed": [_row(meter) for meter in plan.new],
             "present": [_row(meter) for meter in plan.present],
             "keys": len(keys),
+            "misfits": misfits,
             "dry_run": dry_run,
         }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -107,6 +113,11 @@ def import_keys(state_dir: Path, path: Path) -> int:
         print(_STOPPED)
     _hint(path, keys)
     return 0
+
+
+def _tell_misfits(state_dir: Path, config: Config, meters: Sequence[MeterConfig]) -> list[str]:
+    with_them = dataclasses.replace(config, meters=(*config.meters, *meters))
+    return tell_misfits(state_dir, with_them, meters=[meter_table(meter) for meter in meters])
 
 
 def _install(state_dir: Path, meters: Sequence[MeterConfig]) -> bool:

@@ -15,10 +15,11 @@ Installs the meters of a CSV file: one row a meter, below headings in any order.
 baud rate, addressing mode (primary or secondary), primary address, line, interval, and key (32 hex digits). Only an
 address is needed. Separators, byte order marks and zeros that a spreadsheet took away from an identification are
 dealt with. Meters that are installed already are told and left as they are. Where one row is wrong, all that is wrong
-is told, and nothing is installed.
+is told, and nothing is installed. A line that could not keep its schedule with them is told on stderr.
 """
 _IMPORT_JSON = """\
---json prints {"installed": [{"row", "line", "address", "name"}], "present": [the same], "keys": N, "dry_run"}.
+--json prints {"installed": [{"row", "line", "address", "name"}], "present": [the same], "keys": N,
+"misfits": [SENTENCE, ...], "dry_run"}.
 """
 _KEYS_HELP = """\
 Saves the keys of encrypted meters out of a CSV file: identification (8 digits) and key (32 hex digits). They are not

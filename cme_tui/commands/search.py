@@ -37,7 +37,7 @@ _JSON_HELP: Final = """\
              "installed", "name", "note"}}   each; "verdict" is found, unexpected or missing
   {"search": {"line", "state", "step", "reason", "started", "finished", "probes", "share", "left_s",
               "at_least", "troubles"}}   last
-  {"installed": N}   after that, with --install
+  {"installed": N, "misfits": [SENTENCE, ...]}   after that, with --install; lines that cannot keep their schedule then
 """
 
 
@@ -183,9 +183,14 @@ class _Follower:
 
     def _install(self, meters: list[dict[str, Any]]) -> None:
         tables = [self._table(meter) for meter in meters]
-        count = ask(self._state_dir, "install_meters", meters=tables)["installed"] if tables else 0
+        count, misfits = 0, list[str]()
+        if tables:
+            misfits = ask(self._state_dir, "misfits", meters=tables)["misfits"]
+            for sentence in misfits:
+                print(sentence, file=sys.stderr)
+            count = ask(self._state_dir, "install_meters", meters=tables)["installed"]
         if self._json:
-            _print_json(installed=count)
+            _print_json(installed=count, misfits=misfits)
         else:
             print(f"{count} installed.", file=sys.stderr)
 

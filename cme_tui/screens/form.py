@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from rich.cells import cell_len
 from textual import events
@@ -16,9 +16,11 @@ from textual.widgets import Input
 
 from cme_tui.screens.ask import anything
 from cme_tui.screens.base import GatewayScreen
+from cme_tui.screens.confirm import ConfirmScreen
 from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import count
+from core.config_tables import TableChange
 from core.snapshot import Snapshot
 
 YES: Final = "yes"
@@ -108,6 +110,21 @@ class FormScreen(GatewayScreen):
             self._refusal = ""
             self.changed()
         self.update_view()
+
+    async def save_weighed(self, change: TableChange, save: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Save, after a question where a line could not keep its schedule then."""
+        misfits = self.cme.gateway.misfits(change)
+        if not await self.cme.answer(misfits, "Checking"):
+            self.refuse(misfits.exception())
+        elif not misfits.result():
+            await save()
+        elif self.cme.screen is self:
+
+            def decided(yes: bool | None) -> None:
+                if yes:
+                    self.run_worker(save())
+
+            self.cme.push_screen(ConfirmScreen(" ".join(misfits.result()), "Save"), decided)
 
     def saved(self) -> None:
         """Go back: what was typed is saved."""

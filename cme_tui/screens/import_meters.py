@@ -17,6 +17,7 @@ from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import count
 from core.config import MeterConfig
+from core.config_tables import NewMeters
 from core.errors import CmeError
 from core.meter_list import ListedMeter
 from core.secrets import shown_fingerprint
@@ -113,12 +114,19 @@ class ImportScreen(GatewayScreen):
         plan = self._planned
         if plan.problems or self._empty:
             return  # the screen says so
+        self.run_worker(self._ask(plan))
+
+    async def _ask(self, plan: Import) -> None:
+        misfits = self.cme.gateway.misfits(NewMeters([meter.config for meter in plan.new]))
+        if not await self.cme.answer(misfits, "Checking") or self.cme.screen is not self:
+            return
 
         def decided(yes: bool | None) -> None:
             if yes:
                 self.run_worker(self._import(plan))
 
-        self.cme.push_screen(ConfirmScreen(_question(plan), "Import"), decided)
+        question = " ".join((*misfits.result(), _question(plan)))
+        self.cme.push_screen(ConfirmScreen(question, "Import"), decided)
 
     def _heading(self) -> Line:
         plan = self._planned

@@ -14,6 +14,7 @@ from cme_tui.screens.form import FormScreen
 from cme_tui.widgets.lines import Line
 from cme_tui.wording import SYMBOLS, count
 from core.config import LineConfig
+from core.config_tables import LineChange
 
 
 class LineScreen(FormScreen):
@@ -57,16 +58,18 @@ class LineScreen(FormScreen):
         return lines + [((f"   {text}", "warn"),) for text in wrap(view.reason, max(20, self.size.width - 4))]
 
     def action_save(self) -> None:
-        if self.complete():
-            self.run_worker(self._save())
-
-    async def _save(self) -> None:
+        if not self.complete():
+            return
         name = self.values["name"] or self._called
         texts = self.differing if self._line is not None else {**self.values, "name": name}
         if self._line is not None and not texts:
             self.cme.say("Nothing is changed; Esc goes back")
             return
-        future = self.cme.gateway.change_line(self._line, typed_values(texts))
+        change = LineChange(self._line, typed_values(texts))
+        self.run_worker(self.save_weighed(change, lambda: self._save(change, name)))
+
+    async def _save(self, change: LineChange, name: str) -> None:
+        future = self.cme.gateway.change_line(change.name, change.values)
         if not await self.cme.answer(future, "Saving"):
             self.refuse(future.exception())
             return

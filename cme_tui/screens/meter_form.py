@@ -12,6 +12,7 @@ from cme_tui.meters.fields import meter_fields, typed_values
 from cme_tui.screens.form import FormScreen
 from cme_tui.widgets.lines import Line
 from core.config import LineConfig, MeterConfig, parse_meter
+from core.config_tables import MeterChange, NewMeters
 from core.secrets import shown_fingerprint
 from core.snapshot import MeterView
 
@@ -61,14 +62,20 @@ class MeterFormScreen(FormScreen):
         return [((" Decryption key ", "faint"), said)]
 
     def action_save(self) -> None:
-        if self.complete():
-            self.run_worker(self._save())
-
-    async def _save(self) -> None:
+        if not self.complete():
+            return
         if self._meter is not None and not self.differing:
             self.cme.say("Nothing is changed; Esc goes back")
             return
-        future = self._future()
+        change = self._change()
+        self.run_worker(self.save_weighed(change, lambda: self._save(change)))
+
+    async def _save(self, change: NewMeters | MeterChange) -> None:
+        future: Future[Any]
+        if isinstance(change, MeterChange):
+            future = self.cme.gateway.change_meter(change.key, change.values)
+        else:
+            future = self.cme.gateway.install_meters(change.meters)
         if not await self.cme.answer(future, "Saving"):
             self.refuse(future.exception())
             return
@@ -78,8 +85,8 @@ class MeterFormScreen(FormScreen):
         self.cme.pull()
         self.cme.say(f"● {name} {does}", "good")
 
-    def _future(self) -> Future[Any]:
+    def _change(self) -> NewMeters | MeterChange:
         if self._meter is not None:
-            return self.cme.gateway.change_meter(self._meter.key, typed_values(self.differing))
+            return MeterChange(self._meter.key, typed_values(self.differing))
         values = {key: value for key, value in typed_values(self.values).items() if value is not None}
-        return self.cme.gateway.install_meters([parse_meter(values, "The meter:")])
+        return NewMeters([parse_meter(values, "The meter:")])

@@ -21,6 +21,7 @@ from cme_tui.widgets.lines import Line, Lines
 from cme_tui.widgets.table import Column, Row, Table
 from cme_tui.wording import age, count
 from core.config import MeterConfig, wanted_instead
+from core.config_tables import NewMeters
 from core.searching import FoundMeter, SearchState, SearchView, Verdict
 from core.snapshot import LineView, Snapshot
 
@@ -267,12 +268,20 @@ class SearchScreen(GatewayScreen):
                 f"There is nothing to install: all that {'is marked' if self._marked else 'was found'} is installed"
             )
             return
+        self.run_worker(self._ask(chosen))
+
+    async def _ask(self, chosen: Sequence[FoundMeter]) -> None:
+        meters = self._configs(chosen)
+        misfits = self.cme.gateway.misfits(NewMeters(meters))
+        if not await self.cme.answer(misfits, "Checking") or self.cme.screen is not self:
+            return
 
         def decided(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._install(chosen))
+                self.run_worker(self._install(meters))
 
-        self.cme.push_screen(ConfirmScreen(self._question(chosen), "Install"), decided)
+        question = " ".join((*misfits.result(), self._question(chosen)))
+        self.cme.push_screen(ConfirmScreen(question, "Install"), decided)
 
     def _question(self, chosen: Sequence[FoundMeter]) -> str:
         named = ", ".join(self._called(meter) or meter.address for meter in chosen[:MOST_NAMES])
@@ -287,10 +296,10 @@ class SearchScreen(GatewayScreen):
         many = count(len(chosen), "meter")
         return f"Install {many} on {self._line}: {named}{more}?{unexpected} Readouts begin, and they get {devices}."
 
-    async def _install(self, chosen: Sequence[FoundMeter]) -> None:
+    def _configs(self, chosen: Sequence[FoundMeter]) -> list[MeterConfig]:
         line = self._line_view
         baud = line.baud if line else None
-        meters = [
+        return [
             MeterConfig(
                 line=self._line,
                 address=int(meter.address)
@@ -301,13 +310,15 @@ class SearchScreen(GatewayScreen):
             )
             for meter in chosen
         ]
+
+    async def _install(self, meters: Sequence[MeterConfig]) -> None:
         future = self.cme.gateway.install_meters(meters)
         self._busy = True
         installed = await self.cme.answer(future, f"Installing {count(len(meters), 'meter')}")
         self._busy = False
         if installed:
-            for meter in chosen:
-                self._names.pop(meter.address, None)
+            for meter in meters:
+                self._names.pop(str(meter.address), None)
             self._marked.clear()
             self.cme.say(
                 f"● {count(future.result(), 'meter')} installed; R on Meters (F6) reads all now", "good"

@@ -141,7 +141,10 @@ _MEANINGS: Final = {
         "Replace the battery, or the meter, before it stops.",
     ),
     103: _never("A meter reports tampering."),
-    104: _never("The clock of a meter was set."),
+    104: Meaning(
+        "The clock of the meter was set by this gateway, as a person told it to; the message says what it shows since.",
+        "Nothing, if it was meant.",
+    ),
     105: Meaning(
         "The meter has been in the configuration from this time on; the message is its address.",
         "Nothing, if it was meant. See that it is read (F6) and that a mapping fits.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core.errors import CmeError
+from core.errors import BadInputError
 
 SELECTED = 253
 """Primary address FDh: whichever meter was selected by its secondary address (EN 13757-3, 11.3)."""
@@ -24,7 +24,7 @@ _MANUFACTURER = re.compile(r"[A-Z]{3}")
 _HEX_BYTE = re.compile(r"[0-9A-F]{2}")
 
 
-class AddressError(CmeError):
+class AddressError(BadInputError):
     """A text or number that is no M-Bus address."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from core.errors import CmeError
+from core.errors import BadInputError
 
 
 class Kind(StrEnum):
@@ -41,7 +41,7 @@ class Behaviour(NamedTuple):
     """Seconds (delay, refuse) or bytes (half)."""
 
 
-class BehaviourError(CmeError):
+class BehaviourError(BadInputError):
     """A text that names no behaviour."""
 
 

@@ -73,7 +73,10 @@ class StoreChanges:
 
     def move_meter(self, key: int, line: str, address: str) -> None:
         """Note that a meter is now on another line or addressed in another way."""
-        self._connection.execute("UPDATE meter SET line = ?, address = ? WHERE key = ?", (line, address, key))
+        self._connection.execute(
+            "UPDATE meter SET former_line = line, former_address = address, line = ?, address = ? WHERE key = ?",
+            (line, address, key),
+        )
 
     def remove_meter(self, key: int, now_ms: int) -> None:
         """Take a meter out; its readings stay."""

@@ -58,7 +58,7 @@ class StoreReader:
         where = "" if removed else "WHERE removed_ms IS NULL"
         rows = self._connection.execute(
             "SELECT key, line, address, identification, manufacturer, version, medium, installed_ms, "
-            f"removed_ms, logical_device FROM meter {where} ORDER BY key"
+            f"removed_ms, logical_device, former_line, former_address FROM meter {where} ORDER BY key"
         )
         return [StoredMeter(*row) for row in rows]
 

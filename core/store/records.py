@@ -61,6 +61,9 @@ class StoredMeter:
     removed_ms: int | None
     logical_device: int | None = None
     """The address that it had when the gateway ran last."""
+    former_line: str | None = None
+    """Where it was before it was moved, None where it never was; the next one as well."""
+    former_address: str | None = None
 
     @property
     def identity(self) -> SecondaryAddress | None:

@@ -24,7 +24,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
             removed_ms INTEGER,
-            logical_device INTEGER
+            logical_device INTEGER,
+            former_line TEXT,
+            former_address TEXT
         ) STRICT""",
         # One row: what the gateway knows of itself and of its last run.
         """CREATE TABLE gateway (

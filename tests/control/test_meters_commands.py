@@ -187,3 +187,34 @@ async def test_a_meter_is_told_its_address(site: Site) -> None:
         assert (await site.meters(*wrong, "--yes")).returncode == 2
     refused = await site.meters("set-baud", "heat", "300", "--yes")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+async def test_bad_input_is_told_from_a_failure(site: Site) -> None:
+    """Exit 2 for names, addresses and files that are none, 1 for what could not be done; one line on stderr."""
+    await site.run()
+    await site.done_meters("add", "99", "--name", "silent")
+    bad = (
+        ("doctor", "attic"),
+        ("doctor", "attic", "--trace"),
+        ("doctor", "attic", "--probe"),
+        ("doctor", "attic", "--reset"),
+        ("doctor", "attic", "--record", str(site.path / "file")),
+        ("search", "--line", "attic"),
+        ("search", "--pause", "--line", "attic"),
+        ("search", "--range", "9-1"),
+        ("search", "--mask", "12"),
+        ("search", "--expected", "missing.csv"),
+        ("add", "5", "--line", "attic"),
+        ("read", "nobody"),
+        ("remove", "nobody"),
+        ("import", "missing.csv"),
+        ("keys", "missing.csv"),
+        ("reset", "nobody", "--yes"),
+        ("reset", "5", "--line", "attic", "--yes"),
+        ("reset", "nonsense", "--line", "cellar", "--yes"),
+    )
+    failed = (("read", "silent"), ("reset", "silent", "--yes"), ("search", "--stop"), ("search", "--resume"))
+    for code, calls in ((2, bad), (1, failed)):
+        for call in calls:
+            done = await site.meters(*call)
+            assert (done.returncode, done.stderr.count("\n")) == (code, 1), (call, done.stderr)

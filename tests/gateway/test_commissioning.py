@@ -14,6 +14,7 @@ from test_core import Site, port_of, serve, simulated
 
 from core.config import load_config
 from core.errors import CmeError
+from core.events import EventCode
 from core.mbus.commands import (
     ApplicationReset,
     Command,
@@ -76,6 +77,25 @@ class Plant:
         with pytest.raises(CmeError, match=sentence):
             await self.tell(address, command)
         assert self.config.read_text() == text
+
+    async def events(self, key: int | None) -> list[tuple[int, str]]:
+        page = await asyncio.wrap_future(self.site.gateway.events(origin=Origin(key, Log.STANDARD)))
+        return [(event.code, event.message) for event in page.events]
+
+    def disturb(self, answers: int, to: int | None = None) -> None:
+        """Once the water meter has address 42, so many answers, to requests to `to` or all, are noise."""
+        respond = self.bus.respond
+        left = answers
+
+        def noisy(frame: Frame) -> Answer | None:
+            nonlocal left
+            answer = respond(frame)
+            if answer is None or self.water.address != 42 or to not in (None, frame.address) or not left:
+                return answer
+            left -= 1
+            return Answer(b"\x00\xff\x68")
+
+        self.bus.respond = noisy  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -186,6 +206,51 @@ async def test_a_meter_that_acknowledges_and_does_nothing_is_found_out(plant: Pl
     await plant.refused("5", SwitchBaud(300), "still speaks at 2400 baud: it acknowledged")
     await plant.refused("5", SetClock(1_000_000_000_000), "not 2001-09-09 01:46: it acknowledged")
     assert "which cannot be told" in await plant.tell("5", SelectApplication(0x20))
+
+
+@pytest.mark.parametrize("address", ["5", FALCON], ids=["primary", "secondary"])
+async def test_a_meter_that_took_its_address_is_found_through_noise(plant: Plant, address: str) -> None:
+    """The acknowledgement and the first readouts at the new address are lost; config.toml follows all the same."""
+    await plant.start("5", "6")
+    plant.disturb(3 if address == "5" else 100, to=None if address == "5" else 42)
+    assert "answers at primary address 42 now" in await plant.tell(address, SetPrimaryAddress(42))
+    assert load_config(plant.config).meters[0].address == 42
+
+
+async def test_a_meter_that_noise_hides_is_not_called_done(plant: Plant) -> None:
+    """It is looked for at both addresses, and the event log says that it was told; one that refused has no event."""
+    await plant.start("5", "6")
+    (water, heat) = (meter.key for meter in plant.site.gateway.snapshot().meters)
+    plant.disturb(1000)
+    before = await plant.events(water)
+    await plant.refused(
+        "5", SetPrimaryAddress(42), "neither at primary address 42 nor at 5, which config.toml keeps"
+    )
+    ((code, message),) = (await plant.events(water))[len(before) :]
+    assert code == EventCode.PARAMETERS_CHANGED
+    assert message.startswith("Not sure: Meter 70112345.ELS.0A.07 on cellar did not acknowledge")
+    plant.water.address = 9  # quiet again
+    plant.heat.told = lambda _: None
+    before = await plant.events(heat)
+    await plant.refused("6", SetPrimaryAddress(43), "still has its old address")
+    assert await plant.events(heat) == before
+
+
+async def test_what_a_meter_is_told_stands_in_the_log(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it does it or not; that its clock was set is an event of its own."""
+    caplog.set_level("INFO", "core.commissioning")
+    await plant.start("5")
+    await plant.tell("5", SetClock(1_709_208_000_000))
+    await plant.refused("77", ApplicationReset(), "No meter answers")
+    done, failed = caplog.records[-2:]
+    assert done.getMessage().startswith(
+        "SetClock(time_ms=1709208000000) for 5 on cellar: its clock shows 2024"
+    )
+    assert failed.getMessage().startswith("ApplicationReset() for 77 on cellar failed: No meter answers")
+    assert failed.levelname == "WARNING"
+    code, message = (await plant.events(plant.site.gateway.snapshot().meters[0].key))[-1]
+    assert code == EventCode.METER_CLOCK_ADJUSTED
+    assert "its clock shows 2024-02-29" in message
 
 
 async def test_a_meter_at_another_rate_than_it_was_told_is_looked_for(plant: Plant) -> None:

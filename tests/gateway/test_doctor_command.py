@@ -114,7 +114,7 @@ def test_a_healthy_line_is_said_to_be_healthy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("attic",), 1, "There is no line 'attic'; there are: cellar."),
+        (("attic",), 2, "There is no line 'attic'; there are: cellar."),
         (("--record", "/"), 1, "There is a file / already"),
         (("--record", "/proc/x.rec"), 1, "/proc/x.rec cannot be written"),
         (("--trace", "--reset"), 2, "not allowed with argument"),

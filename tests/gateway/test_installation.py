@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_process import LIMIT
 from test_core import Site, port_of, serve, simulated
 
 from core.config import MeterConfig, load_config
@@ -19,6 +23,23 @@ from core.store import open_readonly
 
 FALCON = "70112345.ELS.0A.07"
 HEAT = "06855817.KAM.08.04"
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from core.facade import RunOptions
+from core.launch import open_gateway
+from core.security import Security
+gateway = open_gateway(RunOptions(Path(sys.argv[1]), dlms_port=0))
+async def killed(self, save, secrets):
+    if sys.argv[4] == "after":
+        save()
+    os.kill(os.getpid(), signal.SIGKILL)
+Security.reload = killed
+gateway.change_meter(int(sys.argv[2]), {"address": int(sys.argv[3])}).result()
+"""
+"""A gateway that is killed while it gives a meter another address: before or after config.toml is written."""
 
 
 class Plant:
@@ -139,6 +160,26 @@ async def test_an_address_change_that_cannot_be_saved_leaves_the_history_where_i
     await plant.refused(plant.change(meter.key, address=77), "not valid TOML")
     with open_readonly(plant.site.state_dir / "gateway.db") as store:
         assert [(item.key, item.address) for item in store.meters()] == [(meter.key, "5")]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_meter_keeps_its_history_where_the_gateway_is_killed_amid_an_address_change(
+    plant: Plant, moment: str
+) -> None:
+    """Store and config.toml agree at the next start, on either address."""
+    await plant.start("5", "6")
+    water, heat = plant.site.gateway.snapshot().meters
+    await asyncio.to_thread(plant.site.gateway.stop)
+    command = [sys.executable, "-c", _KILLED, str(plant.site.state_dir), str(water.key), "42", moment]
+    killed = await asyncio.to_thread(subprocess.run, command, timeout=LIMIT)
+    assert killed.returncode == -signal.SIGKILL
+    with open_readonly(plant.site.state_dir / "gateway.db") as store:
+        assert [meter.address for meter in store.meters()] == ["42", "6"]
+    await asyncio.to_thread(plant.site.start)
+    kept = 5 if moment == "before" else 42
+    found = {meter.key: meter.address for meter in plant.site.gateway.snapshot().meters}
+    assert found == {water.key: f"primary {kept}", heat.key: "primary 6"}
+    assert (await asyncio.wrap_future(plant.site.gateway.meter(water.key))).readings >= 1
 
 
 async def test_a_meter_that_was_read_does_not_become_another_one(plant: Plant) -> None:

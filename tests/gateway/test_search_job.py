@@ -294,7 +294,7 @@ def test_the_command_searches_a_serial_line_and_installs(
     assert sorted(verdicts) == ["found", "missing", "unexpected", "unexpected", "unexpected", "unexpected"]
     assert lines[0].keys() == {"estimate"}
     assert lines[-2]["search"]["state"] == "done"
-    assert lines[-1] == {"installed": 5}
+    assert lines[-1] == {"installed": 5, "misfits": []}
     assert "lost zeros" in done.stderr
     again = cme_tui(tmp_path, "--mask", "7000000F")
     assert again.returncode == 0

@@ -15,6 +15,7 @@ from recorded_lines import RecordedLines
 from recorded_push import RecordedPush
 
 from core.config import Config, parse_config
+from core.config_tables import TableChange
 from core.cosem import dialect
 from core.dlms.describe import describe
 from core.errors import CmeError
@@ -198,8 +199,9 @@ class RecordedGateway(RecordedInstallation, RecordedPush, RecordedLines):
     def check(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
         return tried(lambda: self._lowered(values))
 
-    def misfits(self, values: Mapping[str, Any]) -> Future[tuple[str, ...]]:
-        return _answer(self.misfit if "readout.interval" in values else ())
+    def misfits(self, change: Mapping[str, Any] | TableChange) -> Future[tuple[str, ...]]:
+        matters = not isinstance(change, Mapping) or "readout.interval" in change
+        return _answer(self.misfit if matters else ())
 
     def configure(self, values: Mapping[str, Any]) -> Future[None]:
         self.commands.append(f"configure {dict(values)}")

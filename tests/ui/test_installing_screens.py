@@ -101,6 +101,7 @@ async def test_a_message_goes_with_the_screen_that_said_it(session):
     ("row", "text", "sentence"),
     [
         (1, "x", "Connection must be"),
+        (1, "sim:?late:x&", "with what can be simulated"),
         (3, "1", ""),
         (3, "x", "must be a whole number"),
         (5, "123456", "65535"),
@@ -235,6 +236,37 @@ async def test_every_key_that_the_lines_show_works(session):
             assert isinstance(s.screen, screen)
             await s.press("escape")
             assert isinstance(s.screen, LinesScreen)
+
+
+MISFIT = (
+    "Line main: 15 min cycle, this line needs 17 min. Choose a readout interval of 30 min, a higher baud rate, or a "
+    "second line for some of its meters."
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "command"),
+    [
+        (["l", "enter", "down", "down", "left", "s"], "change line main {'baud': 1200}"),
+        (["f6", "a", "down", "enter", *"42", "enter", "s"], "install 42"),
+        (
+            ["f6", "end", "c", "down", "down", "down", "down", "right", "s"],
+            "change meter 1 {'interval': '5 min'}",
+        ),
+    ],
+    ids=["line", "new meter", "meter"],
+)
+async def test_a_schedule_that_would_not_fit_is_told_before_the_save(session, keys, command):
+    """n leaves what was typed, y saves it all the same."""
+    gateway = RecordedGateway()
+    gateway.misfit = (MISFIT,)
+    async with session(gateway) as s:
+        await s.press(*keys)
+        assert MISFIT in question(s)
+        await s.press("n")
+        assert gateway.commands == []
+        await s.press("s", "y")
+        assert gateway.commands == [command]
 
 
 # Overview
@@ -488,6 +520,21 @@ async def test_a_list_of_meters_is_shown_before_it_is_imported(session, tmp_path
         assert "There is nothing to do" in s.status
         await s.press("s")
         assert isinstance(s.screen, ImportScreen)
+
+
+async def test_an_import_that_would_not_fit_says_so_in_its_question(session, tmp_path):
+    """Before the user confirms."""
+    path = tmp_path / "meters.csv"
+    path.write_text(LIST)
+    path.chmod(0o600)
+    gateway = RecordedGateway()
+    gateway.misfit = (MISFIT,)
+    async with session(gateway) as s:
+        await picked(s, path)
+        await s.press("s")
+        assert question(s).startswith(f"{MISFIT} Install 3 meters?")
+        await s.press("y")
+        assert "3 meters installed" in s.status
 
 
 async def test_a_list_with_mistakes_does_nothing(session, tmp_path):

@@ -231,6 +231,15 @@ async def test_one_key_installs_all_that_was_found(session):
         assert "i" not in keys(s)
 
 
+async def test_what_the_line_cannot_keep_up_with_is_told_in_the_question(session):
+    """Before the user confirms."""
+    async with session() as s:
+        s.gateway.misfit = ("Line main: 15 min cycle, this line needs 17 min.",)
+        await begun(s, share=0.6, number=5)
+        await s.press("i")
+        assert question(s).startswith("Line main: 15 min cycle, this line needs 17 min. Install ")
+
+
 async def test_space_marks_what_is_to_be_installed(session):
     """Then i installs only that; an installed meter cannot be marked."""
     async with session() as s:

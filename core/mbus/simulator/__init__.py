@@ -4,7 +4,7 @@ from core.mbus.simulator.bus import Answer, SimulatedBus
 from core.mbus.simulator.fleet import fleet, serials, training_key
 from core.mbus.simulator.meter import SimulatedMeter, load_meters, read_telegrams
 from core.mbus.simulator.misfortune import LineMisfortune, Misfortune, SimulationError
-from core.mbus.simulator.plan import arrange, make_fleet, planned_bus
+from core.mbus.simulator.plan import arrange, check_plan, make_fleet, planned_bus
 from core.mbus.simulator.serving import SimulatedPty, open_simulated, serve_tcp
 from core.mbus.simulator.shaping import Encryption
 
@@ -18,6 +18,7 @@ __all__ = [
     "SimulatedPty",
     "SimulationError",
     "arrange",
+    "check_plan",
     "fleet",
     "load_meters",
     "make_fleet",

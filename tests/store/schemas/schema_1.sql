@@ -41,9 +41,11 @@ CREATE TABLE meter (
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
             removed_ms INTEGER,
-            logical_device INTEGER
+            logical_device INTEGER,
+            former_line TEXT,
+            former_address TEXT
         ) STRICT;
-INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16);
+INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16,NULL,NULL);
 CREATE TABLE meter_field (
             id INTEGER PRIMARY KEY,
             meter INTEGER NOT NULL,
