@@ -52,7 +52,8 @@ class DoctorScreen(FilteredScreen):
         "disturbed (noise, broken off, unexpected), and how long it took to begin its answer in ms. s changes the "
         "order: trouble first, name, slowest first, most tries first.\n"
         "a asks every meter a few times, one after the other between the readouts, so that there is something to judge "
-        "by; a again ends that. t shows the requests and answers as they come, l goes to the next line, z counts from "
+        "by; a again ends that. Do that after a repair, too: a fault is forgotten once enough good answers came. "
+        "t shows the requests and answers as they come, l goes to the next line, z counts from "
         "now."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
