@@ -249,7 +249,7 @@ def _counted(each: Statistics) -> str:
     parts = [
         count(each.tries, "request"),
         count(each.timeouts, "time-out"),
-        f"{each.checksum_errors} wrong checksum",
+        count(each.checksum_errors, "wrong checksum"),
         count(each.collisions, "collision"),
     ]
     if each.echoes:
@@ -275,7 +275,7 @@ def _finding_row(finding: Finding) -> Row:
 def _meter_row(meter: MeterDiagnosis) -> Row:
     each = meter.statistics
     worst = meter.findings[0].severity if meter.findings else Severity.GOOD
-    word, tone = SEVERITIES[worst]
+    word, tone = SEVERITIES[worst] if each.tries else ("-", "faint")
     other = each.noise + each.cut + each.unexpected + each.late
     return (
         (word[0], tone),
