@@ -7,7 +7,6 @@ from typing import Final
 from core.casefile import CaseFile
 from core.diagnosis import CheckView
 from core.errors import CmeError
-from core.findings import SILENT
 from core.mbus.address import SELECTED, PrimaryAddress
 from core.mbus.answer import is_ack, is_answer_of
 from core.mbus.errors import LineDown, MbusError, RateRefused
@@ -18,6 +17,7 @@ from core.mbus.master import Master
 from core.mbus.transport import BAUD_RATES
 from core.mbus.watch import Purpose
 from core.meter import Meter
+from core.symptoms import SILENT
 
 READOUTS: Final = 3
 """Of each meter: enough for the rules to judge it."""

@@ -22,11 +22,12 @@ from core.diagnosis import (
     Severity,
 )
 from core.errors import BadInputError, CmeError
-from core.findings import GOOD, Case, Patient, diagnose, worst_first
+from core.findings import diagnose, worst_first
 from core.mbus.address import SecondaryAddress
 from core.mbus.master import Master
 from core.mbus.watch import Try
 from core.meter import Meter
+from core.symptoms import GOOD, Case, Patient
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,13 @@ _HELP = """\
 Prints for each line a verdict, what is wrong with its evidence, and the meters that something is wrong with. The
 counters begin with the gateway, or with --reset; verdicts look at the last requests only.
 
+A fault is forgotten once so many good answers came that it must be cured, at the latest after a check (--probe); an
+FCB fault seen in readouts and a loose contact (for 6 h) until --reset.
+
 --trace prints every request and its answer, in words, from the last 500 on. --record writes them to a new file, until
 Ctrl+C; 'cme-tui simulate --replay FILE' plays it. A recording has the telegrams of the meters as they came, with what
-these have counted, but no keys and no passwords.
+these have counted, but no keys and no passwords. It goes on when the configuration of its line changes; played, what
+came at random moments (noise) may meet other requests than it did.
 
 --probe asks every meter a few times first, between the readouts, waits longer for answers than these do, and looks for
 silent meters at other baud rates where the line can be switched. Ctrl+C stops it.

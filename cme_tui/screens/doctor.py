@@ -52,7 +52,8 @@ class DoctorScreen(FilteredScreen):
         "disturbed (noise, broken off, unexpected), and how long it took to begin its answer in ms. s changes the "
         "order: trouble first, name, slowest first, most tries first.\n"
         "a asks every meter a few times, one after the other between the readouts, so that there is something to judge "
-        "by; a again ends that. t shows the requests and answers as they come, l goes to the next line, z counts from "
+        "by; a again ends that. Do that after a repair, too: a fault is forgotten once enough good answers came. "
+        "t shows the requests and answers as they come, l goes to the next line, z counts from "
         "now."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -248,7 +249,7 @@ def _counted(each: Statistics) -> str:
     parts = [
         count(each.tries, "request"),
         count(each.timeouts, "time-out"),
-        f"{each.checksum_errors} wrong checksum",
+        count(each.checksum_errors, "wrong checksum"),
         count(each.collisions, "collision"),
     ]
     if each.echoes:
@@ -274,7 +275,7 @@ def _finding_row(finding: Finding) -> Row:
 def _meter_row(meter: MeterDiagnosis) -> Row:
     each = meter.statistics
     worst = meter.findings[0].severity if meter.findings else Severity.GOOD
-    word, tone = SEVERITIES[worst]
+    word, tone = SEVERITIES[worst] if each.tries else ("-", "faint")
     other = each.noise + each.cut + each.unexpected + each.late
     return (
         (word[0], tone),

@@ -185,6 +185,9 @@ class RecordedBus(SimulatedBus):
     count bit as well, because a recording may begin in the middle of a conversation. What came unasked before a
     request comes late after the one before it. It has no meters; the line may get an echo, noise on the idle line or a
     broken cable.
+
+    It plays what was heard in the order of the requests, not by the clock: what came at random moments, such as noise
+    or a chatty meter's telegrams, may meet other requests than it did, so that others of them have to be repeated.
     """
 
     def __init__(self, tries: Iterable[Try]) -> None:

@@ -220,9 +220,8 @@ class LineTally:
         """When meters that had answered fell silent together, and the line came back, ms."""
         self._fallen: set[str] = set()  # addresses of meters that fell silent since the last answer of any
         self._silent = 0  # requests since then
-        self._slices: deque[list[float]] = (
-            deque()
-        )  # start in ms, busy s, of which foreign, of which on demand
+        self._slices: deque[list[float]] = deque()
+        """Start in ms; s in which the wire was taken: at all, by other software, by what somebody wanted at once."""
         self._last: Try | None = None
         self._unanswered: Try | None = None
         """The latest request that got no answer."""
@@ -273,8 +272,8 @@ class LineTally:
         # Behind a telegram nobody acknowledges anything.
         if item.fault is Fault.LATE or (len(item.received) > 1 and item.received.endswith(ACK)):
             self._mark_late(asked.address)
-        other = self.tally(asked.address)
-        return other.silent <= _DEAD or any(sample.late for sample in other.samples)
+        other = self.meters.get(asked.address)
+        return other is not None and (other.silent <= _DEAD or any(sample.late for sample in other.samples))
 
     def _watch_blackouts(self, item: Try) -> None:
         if item.fault is Fault.SILENCE:

@@ -84,6 +84,7 @@ async def test_counting_from_now_is_asked_for_first(session):
         await s.press("z", "y")
         assert "reset main" in s.gateway.commands
         assert "Nothing was asked on this line yet" in s.lines("#doctor")
+        assert all(row.startswith("- ") for row in rows(s, "#meters"))
         assert rows(s, "#findings") == []
         assert "Tab" not in keys(s)
 
