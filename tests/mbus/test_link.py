@@ -439,6 +439,18 @@ async def test_bytes_that_changed_under_a_right_checksum_are_not_stored() -> Non
 
 
 @fast
+async def test_telegram_with_noise_around_it_is_asked_for_twice() -> None:
+    """It may be changed as well, though its checksum is right."""
+    async with running("garbage:0033@5") as line:
+        line.bus.instead = lambda frame: (
+            Answer(ACK) if frame.control == SND_NKE else SimulatedBus.respond(line.bus, frame)
+        )
+        readout = await line.master.read(WATER, telegrams=1)
+        assert identification(readout.frames) == ["12345678"]
+        assert line.bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
+
+
+@fast
 @pytest.mark.parametrize("counts", [True, False])
 async def test_meter_that_makes_a_new_telegram_for_every_request_is_read_on_a_disturbed_line(
     counts: bool,
@@ -541,7 +553,7 @@ async def test_page_of_another_meter_in_the_middle_is_refused() -> None:
     pages = [recorded("svm_f22_telegram1"), recorded("Elster-F2")]
     async with running(meters=[SimulatedMeter(pages, address=7)]) as line:
         for address in (PAIR, PAIR_ID):
-            with pytest.raises(WrongMeter, match="00802657.* answers amid the telegrams of 01006089"):
+            with pytest.raises(WrongMeter, match=r"00802657.* answers amid the telegrams of 01006089"):
                 await line.master.read(address)
 
 
