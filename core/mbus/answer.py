@@ -72,7 +72,12 @@ def verify(
     found = identity_of(answer)
     if found is None:
         return
-    if isinstance(address, SecondaryAddress) and not matches(answer, address):
+    if first and not matches(answer, SecondaryAddress(first.identification, first.manufacturer)):
+        what = (
+            f"Meter {found} answers amid the telegrams of {first} at address {address}: look for two meters with "
+            "the same address, and give one of them another."
+        )
+    elif isinstance(address, SecondaryAddress) and not matches(answer, address):
         what = (
             f"Meter {found} answers when {address} is selected. If {address} names itself so in its telegrams, give "
             f"its primary address instead; else {found} stays selected although it should not: take it off the line."
@@ -81,11 +86,6 @@ def verify(
         what = (
             f"Meter {found} answers at address {address}, where {expected} is expected: was the meter replaced, or "
             "its address changed? Compare the number on the meter, and correct the list of meters."
-        )
-    elif first and not matches(answer, SecondaryAddress(first.identification, first.manufacturer)):
-        what = (
-            f"Meter {found} answers amid the telegrams of {first} at address {address}: look for two meters with "
-            "the same address, and give one of them another."
         )
     else:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -120,6 +122,7 @@ class Link:
         self._counts: dict[Address, int] = {}  # telegrams in the last readout
         self._doubtful: dict[Address, int] = {}  # readouts for which every telegram is asked for twice
         self._deselected = False
+        self._missed = -math.inf  # loop time at which an answer was last given up
         self._noisy = 0  # tries for which silence is not taken for the absence of a meter
         self._tries = 1
         self._repeated = False  # the last request
@@ -176,10 +179,7 @@ class Link:
         started = self._now()
         for _ in range(_BEGINNINGS):
             try:
-                if isinstance(address, PrimaryAddress):
-                    frames = await self._read_primary(address, expected)
-                else:
-                    frames = await self._read_secondary(address, expected)
+                frames = await self._read_once(address, expected)
             except _Doubted as doubted:
                 singles += bool(doubted.single)
                 # So it is each time with a meter that makes a new telegram for every request: it must not be lost.
@@ -200,10 +200,7 @@ class Link:
         if fault := self._fcb_faults.get(address):
             what = f"has an FCB fault, so that telegrams are missing wherever a request is repeated: {fault}"
         else:
-            what = (
-                f"was read {_BEGINNINGS} times, each time with repeated requests, after which telegrams may be "
-                "missing"
-            )
+            what = f"was read {_BEGINNINGS} times, but each time telegrams may be missing or changed on their way"
         advice = "Look for a loose or badly shielded wire, or give the meter a larger margin_ms if it answers late."
         return Incomplete(f"Meter {address} {what}. {advice}", (), Fault.FCB if fault else None)
 
@@ -276,13 +273,18 @@ class Link:
         except (Silence, Disturbance) as outcome:
             log.debug("deselect: %r", outcome)
 
+    async def _read_once(self, address: Address, expected: SecondaryAddress | None) -> list[bytes]:
+        if isinstance(address, PrimaryAddress):
+            return await self._read_primary(address, expected)
+        return await self._read_secondary(address, expected)
+
     async def _read_primary(self, address: PrimaryAddress, expected: SecondaryAddress | None) -> list[bytes]:
         link = self._links.setdefault((self.baud, address.number), _SlaveLink())
         # Taken out for as long as the outcome is open: after a failure or a cancellation the link is reset.
         known, link.fcb = link.fcb, None
         fcb = True if known is None else known
         if known is None:
-            await self.ask(snd_nke(address.number), is_ack, address)
+            await self._reset(address)
         frames = await self._read_telegrams(address, address.number, fcb, expected)
         unchanged = frames[0] in link.telegrams
         if unchanged and not link.unchanging:
@@ -290,7 +292,7 @@ class Link:
             # since what it sent unasked, or the late acknowledgement of another one, was taken for its answer.
             sure = known is not None and not self._repeated and frames[0] == link.telegrams[0]
             fcb, old = True, frames[0]
-            await self.ask(snd_nke(address.number), is_ack, address)
+            await self._reset(address)
             frames = await self._read_telegrams(address, address.number, fcb, expected, old if sure else b"")
             unchanged = frames[0] == old
             if sure and not unchanged:
@@ -302,6 +304,14 @@ class Link:
         if not unchanged and self._more_follows(frames[0]) is False and address not in self._fcb_faults:
             link.fcb = not fcb
         return frames
+
+    async def _reset(self, address: PrimaryAddress) -> None:
+        """Have a meter begin anew. After somebody did not answer, an acknowledgement may be his, late, once."""
+        request = snd_nke(address.number)
+        await self.ask(request, is_ack, address)
+        if asyncio.get_running_loop().time() < self._missed + LATEST:
+            self._exchange.distrust()
+            await self.ask(request, is_ack, address)
 
     async def _read_secondary(
         self, address: SecondaryAddress, expected: SecondaryAddress | None
@@ -438,10 +448,8 @@ class Link:
         again = await self.ask(request, accept, address, remark=moved)
         self._repeated = True
         surplus = FrameReader().feed(bytes(self._exchange.heard.before))  # late answers to the same request
-        others = [
-            each for each in surplus if each.raw != answer.raw and isinstance(each, Frame) and accept(each)
-        ]
-        if again.raw != answer.raw or others:
+        telegrams = [again, *(each for each in surplus if isinstance(each, Frame) and accept(each))]
+        if any(each.raw != answer.raw for each in telegrams):
             if moved(again):
                 self._note_skipping(address)
             raise _Doubted(answer.raw if single else b"")
@@ -492,6 +500,7 @@ class Link:
             return answer
         # An answer may still come, and must not be taken for that to another request.
         self._exchange.distrust()
+        self._missed = asyncio.get_running_loop().time()
         tries = f"{self._repeats + 1} tries" if self._repeats else "1 try"
         if disturbances:
             raise garbled(address, disturbances, tries)

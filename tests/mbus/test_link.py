@@ -21,19 +21,25 @@ from line_rig import (
     running,
 )
 
-from core.mbus.address import Address, PrimaryAddress, SecondaryAddress
+from core.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
+from core.mbus.answer import moved_on
 from core.mbus.errors import Garbled, Incomplete, MbusError, NoAnswer, NoData, RateRefused, WrongMeter
 from core.mbus.exchange import LATEST
-from core.mbus.frame import ACK, SND_NKE, Frame, Kind, req_ud2, select, snd_nke
+from core.mbus.frame import ACK, SND_NKE, Frame, Kind, long_frame, req_ud2, select, snd_nke
 from core.mbus.link import Link
 from core.mbus.master import Master
 from core.mbus.simulator import Answer, SimulatedBus, SimulatedMeter, arrange, open_simulated
 from core.mbus.simulator.bus import overlay
 from core.mbus.simulator.misfortune import UNHARMED
-from core.mbus.simulator.shaping import lengthened, renamed
+from core.mbus.simulator.shaping import lengthened, renamed, summed
 from core.mbus.telegram import decode
 from core.mbus.transport import Transport
 from core.mbus.watch import Fault
+
+
+def three_pages() -> list[bytes]:
+    first = recorded("svm_f22_telegram1")
+    return [first, of_meter(recorded("Elster-F2"), first), of_meter(recorded("frame2"), first)]
 
 
 def cure(line: Line) -> None:
@@ -192,9 +198,9 @@ async def test_however_late_answers_come_nobody_gets_anothers() -> None:
 async def test_late_answers_are_told_to_those_who_watch() -> None:
     """What comes before a request, and the late answer that takes the place of the right one."""
     async with running("late:1.5@5") as line:
-        for _ in range(3):
+        for address in (WATER_ID, WATER) * 2:
             with contextlib.suppress(MbusError):
-                await line.master.read(WATER)
+                await line.master.read(address)
         assert Fault.LATE in line.faults
         assert any(each.before for each in line.tries)
 
@@ -283,6 +289,29 @@ async def test_reset_that_the_meter_did_not_hear_brings_no_old_telegram() -> Non
 
 
 @fast
+async def test_late_acknowledgement_of_another_meter_is_no_reset() -> None:
+    """Else a meter that was asked with the same bit before would send its old telegram to a new master."""
+
+    async def opened(_url: str, baud: int) -> Transport:
+        return open_simulated(line.bus, baud)
+
+    def late(frame: Frame) -> Answer | None:
+        line.bus.instead = None
+        return Answer(ACK)
+
+    async with running() as line:
+        old = (await line.master.read(WATER)).frames
+        await asyncio.sleep(300)
+        master = Master("sim:", 2400, open_line=opened, now=wall_clock)
+        master.start()
+        with pytest.raises(NoAnswer):
+            await master.read(PrimaryAddress(99))
+        line.bus.instead = late
+        assert (await master.read(WATER)).frames != old
+        await master.close()
+
+
+@fast
 @pytest.mark.parametrize("address", [PAIR, PAIR_ID])
 async def test_last_telegram_of_several_is_never_taken_for_all_of_them(address: Address) -> None:
     """The first one got lost, and the meter, which ignores the frame count bit, sent the next when asked again."""
@@ -301,6 +330,146 @@ async def test_last_telegram_of_several_is_never_taken_for_all_of_them(address: 
     async with running("fcb@7") as line:  # a new connection, of which only the last readout is known
         line.bus.instead = lose
         assert len((await line.master.read(address, telegrams=2)).frames) == 2
+    async with running("fcb@7") as line:  # a meter that was never read
+        line.bus.instead = lose
+        assert len((await line.master.read(address)).frames) == 2
+
+
+@fast
+async def test_telegram_in_the_middle_is_never_skipped() -> None:
+    """The second of three got lost, and the third came in its place: the readout is begun anew."""
+    pages = three_pages()
+    requests = 0
+
+    def lose_second(frame: Frame) -> Answer | None:
+        nonlocal requests
+        answer = SimulatedBus.respond(line.bus, frame)
+        requests += frame.kind is Kind.SHORT and frame.control != SND_NKE
+        return None if requests == 2 else answer
+
+    for address in (PAIR, PAIR_ID):
+        requests = 0
+        async with running("fcb@7", meters=[SimulatedMeter(pages, address=7)]) as line:
+            line.bus.instead = lose_second
+            readout = await line.master.read(address)
+            assert [len(frame) for frame in readout.frames] == [len(page) for page in pages]
+            assert "next telegram" in readout.fcb_fault
+
+
+@fast
+async def test_repetition_is_believed_of_who_follows_the_frame_count_bit() -> None:
+    """Whether a meter does is found out by asking once more, the first time that a request has to be repeated."""
+    lost = 0
+
+    def lose(frame: Frame) -> Answer | None:
+        nonlocal lost
+        answer = SimulatedBus.respond(line.bus, frame)
+        if not lost and frame.raw == req_ud2(7, False):
+            lost = 1
+            return None
+        return answer
+
+    async with running(meters=[SimulatedMeter(three_pages(), address=7)]) as line:
+        line.bus.instead = lose
+        for asked in (3, 2):
+            lost = 0
+            line.bus.heard.clear()
+            assert len((await line.master.read(PAIR)).frames) == 3
+            assert line.bus.heard.count(req_ud2(7, False)) == asked
+            assert line.bus.heard.count(snd_nke(7)) == 1
+
+
+@fast
+async def test_other_number_of_telegrams_is_believed_when_it_comes_twice() -> None:
+    """Fewer or more: what a meter sends may be changed, but the readout could as well lack one."""
+    async with running() as line:
+        for telegrams in (1, 3, 2):
+            line.bus.heard.clear()
+            assert len((await line.master.read(PAIR, telegrams=telegrams)).frames) == 2
+            assert line.bus.heard.count(req_ud2(7, True)) == (1 if telegrams == 2 else 2)
+
+
+@fast
+@pytest.mark.parametrize("known", [0, 1, 2])
+async def test_meter_that_acknowledges_instead_of_its_next_telegram(known: int) -> None:
+    """It is read anew, and once more if need be; one that does so each time is not lost, nor read twice for ever."""
+
+    def acknowledge(frame: Frame) -> Answer | None:
+        return Answer(ACK) if frame.raw == req_ud2(7, False) else SimulatedBus.respond(line.bus, frame)
+
+    def once(frame: Frame) -> Answer | None:
+        line.bus.instead = once if line.bus.heard.count(req_ud2(7, False)) < 2 else None
+        return acknowledge(frame)
+
+    async with running() as line:
+        line.bus.instead = once
+        assert len((await line.master.read(PAIR, telegrams=2)).frames) == 2
+        line.bus.instead = acknowledge
+        for resets in (1 if known == 1 else 2, 1):
+            line.bus.heard.clear()
+            assert len((await line.master.read(PAIR, telegrams=known)).frames) == 1
+            known = 1
+            assert line.bus.heard.count(snd_nke(7)) == resets
+
+
+@fast
+async def test_bytes_that_changed_under_a_right_checksum_are_not_stored() -> None:
+    """One in 256 disturbed telegrams has one: of who was disturbed of late every telegram is asked for twice."""
+    heard: list[bytes] = []
+
+    def disturb(frame: Frame) -> Answer | None:
+        answer = SimulatedBus.respond(line.bus, frame)
+        if not answer or answer.data == ACK or frame.address not in (5, SELECTED):
+            return answer
+        heard.append(answer.data)
+        wrong = answer.data[:20] + bytes((answer.data[20] ^ 4,)) + answer.data[21:]
+        return Answer({1: wrong, 4: summed(wrong)}.get(len(heard), answer.data))
+
+    for address in (WATER, WATER_ID):
+        heard.clear()
+        async with running() as line:
+            line.bus.instead = disturb
+            for requests in (3, 7, 9):
+                readout = await line.master.read(address, telegrams=1)
+                assert readout.frames == (heard[-1],)
+                assert len(heard) == requests
+            neighbour = len(line.bus.heard)
+            await line.master.read(HEAT, telegrams=1)
+            assert line.bus.heard[neighbour:] == [snd_nke(6), req_ud2(6, True)]
+
+
+@fast
+async def test_telegram_with_noise_around_it_is_asked_for_twice() -> None:
+    """It may be changed as well, though its checksum is right."""
+    async with running("garbage:0033@5") as line:
+        line.bus.instead = lambda frame: (
+            Answer(ACK) if frame.control == SND_NKE else SimulatedBus.respond(line.bus, frame)
+        )
+        readout = await line.master.read(WATER, telegrams=1)
+        assert identification(readout.frames) == ["12345678"]
+        assert line.bus.heard == [snd_nke(5), req_ud2(5, True), req_ud2(5, True)]
+
+
+@fast
+@pytest.mark.parametrize("counts", [True, False])
+async def test_meter_that_makes_a_new_telegram_for_every_request_is_read_on_a_disturbed_line(
+    counts: bool,
+) -> None:
+    """Its telegram never comes twice; where its access number stands still as well, it is not even told to do so."""
+    number = 0
+
+    def answer(frame: Frame) -> Answer | None:
+        nonlocal number
+        if frame.control == SND_NKE:
+            return Answer(ACK)
+        number += 1
+        raw = line.bus.meters[0].telegram_at(wall_clock() + 86_400 * number, access=number if counts else 7)
+        return Answer(raw[:-2] + bytes((raw[-2] ^ 1,)) + raw[-1:] if number == 1 else raw)
+
+    async with running() as line:
+        line.bus.instead = answer
+        for _ in range(3):
+            assert bool((await line.master.read(WATER, telegrams=1)).fcb_fault) is counts
 
 
 @fast
@@ -384,8 +553,40 @@ async def test_page_of_another_meter_in_the_middle_is_refused() -> None:
     pages = [recorded("svm_f22_telegram1"), recorded("Elster-F2")]
     async with running(meters=[SimulatedMeter(pages, address=7)]) as line:
         for address in (PAIR, PAIR_ID):
-            with pytest.raises(WrongMeter, match="00802657"):
+            with pytest.raises(WrongMeter, match=r"00802657.* answers amid the telegrams of 01006089"):
                 await line.master.read(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected", "sentence"),
+    [
+        (
+            WATER,
+            HEAT_ID,
+            "12345678.* answers at address 5, where 44950146 is expected: was the meter replaced",
+        ),
+        (SecondaryAddress("1234567F"), WATER_ID, "12345679.* answers at address 1234567F, where 12345678"),
+        (WATER_ID, WATER_ID, "12345679.* answers when 12345678.* is selected.* give its primary address"),
+    ],
+)
+def test_wrong_meter_is_named_with_the_likely_cause(
+    address: Address, expected: SecondaryAddress, sentence: str
+) -> None:
+    """It differs: who is known to be at an address, and who says when it is selected that it is another."""
+
+    @fast
+    async def read() -> None:
+        async with running(*([] if address == WATER else ["impostor@5"])) as line:
+            with pytest.raises(WrongMeter, match=sentence):
+                await line.master.read(address, expected=expected)
+
+    read()
+
+
+def test_telegram_without_a_header_shows_no_access_number() -> None:
+    """Disturbed and repeated it is the same, and ends nothing."""
+    assert not moved_on(*[long_frame(8, 5, 0x72)] * 2)
+    assert moved_on(long_frame(8, 5, 0x7A, b"\x01"), long_frame(8, 5, 0x7A, b"\x02"))
 
 
 @fast
