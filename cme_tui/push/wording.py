@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
-from cme_tui.widgets.lines import Line
 from cme_tui.wording import age, count, until
 from core.config import Report
 from core.interval import Interval
 from core.push.completeness import DayState
 from core.snapshot import DestinationView, PushReportView, PushView
 from core.store.outbox import Notification, NotificationState
+
+if TYPE_CHECKING:  # commands speak of pushes too, and they do without Textual
+    from cme_tui.widgets.lines import Line
 
 REPORTS: Final[tuple[Report, ...]] = get_args(Report)
 """All types, configured or not, in the order in which they are listed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from dlms_wire import Wire, aarq, get
 from gateway_process import LIMIT, GatewayProcess, Process
+
+from tests.conftest import TELEGRAMS
 
 NAME = get(1, bytes((0, 0, 42, 0, 0, 255)), 2)
 
@@ -118,3 +121,18 @@ async def test_trace_as_json_ends_after_the_first_answer(demo: GatewayProcess) -
     finally:
         trace.process.kill()
         others.process.kill()
+
+
+def test_each_command_loads_by_itself_and_only_when_it_is_given() -> None:
+    """In a Python that has loaded nothing else, each says what it takes; `decode` loads no database."""
+    listed = re.findall(r"^ {4}(\w+) ", cme_tui("--help").stdout, re.MULTILINE)
+    assert {"decode", "meters", "push", "screenshots"} < set(listed)
+    for command in listed:
+        done = cme_tui(command, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"usage: cme-tui {command} ")
+    loading = [sys.executable, "-X", "importtime", "-m", "cme_tui", "decode", str(TELEGRAMS / "frame2.hex")]
+    done = subprocess.run(loading, capture_output=True, text=True, timeout=LIMIT)
+    loaded = set(re.findall(r"\S+$", done.stderr, re.MULTILINE))
+    assert (done.returncode, "core.mbus.telegram" in loaded) == (0, True)
+    assert not loaded & {"sqlite3", "asyncio", "textual", "cme_tui.commands.push"}

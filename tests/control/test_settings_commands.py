@@ -117,15 +117,15 @@ def test_a_gateway_with_a_port_on_its_command_line_says_so(place: Place) -> None
 def test_a_stopped_gateway_has_it_from_its_next_start_on(place: Place) -> None:
     """Comments stay, nothing is left over, and the start uses it."""
     place.path.mkdir(mode=0o700)
-    place.state.config.write_text("# Kellerweg 4\n[dlms]\nport = 4059  # agreed with the HES\n")
-    port = free_port()
+    before, port = free_port(), free_port()
+    place.state.config.write_text(f"# Kellerweg 4\n[dlms]\nport = {before}  # agreed with the HES\n")
     text = place.done("dlms.port", str(port), "dlms.host", "127.0.0.1", "gateway.name", "Keller 4")
     assert "this holds from the next start on" in text
     assert f"port = {port}  # agreed with the HES" in place.state.config.read_text()
     assert not [each for each in place.path.iterdir() if each.name.startswith(".")]
     assert any(line.endswith(f"127.0.0.1:{port}") for line in place.start().lines)
     assert place.config("--undo").returncode == 0
-    assert load_config(place.state.config).dlms.port == 4059
+    assert load_config(place.state.config).dlms.port == before
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
@@ -287,8 +287,9 @@ def without_override() -> None:
 
 async def test_a_read_only_directory_changes_nothing(place: Place) -> None:
     """Neither settings nor secrets, on disk nor in the gateway; the sentence says what to do."""
+    place.done("dlms.host", "127.0.0.1", "dlms.port", str(free_port()))
     port = free_port()
-    place.done("dlms.host", "127.0.0.1", "dlms.port", str(port), "dlms.authentication", "low", "--yes")
+    place.done("dlms.port", str(port), "dlms.authentication", "low", "--yes")
     place.start(before=without_override)
     password = load_secrets(place.state.secrets).lls_password
     before = {path.name: path.read_bytes() for path in place.path.glob("*.toml*")}

@@ -228,6 +228,12 @@ class Plant:
         self.note = axdr.octet_string(value.content)
 
 
+def last_error(server: DlmsServer) -> str:
+    """What was wrong with the last request of the only client."""
+    (session,) = server.sessions()
+    return session.last_error
+
+
 async def serve(port: int, rows: int, width: int) -> None:
     plant = Plant(rows, width)
     plant.release_slow.set()

@@ -17,6 +17,12 @@ AARQ_LLS = bytes.fromhex(
     "6036a1090607608574050801018a0207808b0760857405080201ac0a80083132333435363738"
     "be10040e01000000065f1f0400007e1f04b0"
 )
+
+# Exception responses: state error and service error.
+MALFORMED = bytes.fromhex("d80203")
+NOT_POSSIBLE = bytes.fromhex("d80101")
+NOT_NEGOTIATED = bytes.fromhex("d80102")
+TOO_LONG = bytes.fromhex("d80104")
 RLRQ = bytes.fromhex("6203800100")
 CLIENT_TITLE = bytes.fromhex("4D4D4D0000000001")  # client and keys of the Green Book's examples
 ENCRYPTION_KEY = bytes(range(16))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from dlms_actor import (
@@ -20,8 +19,19 @@ from dlms_actor import (
     cut,
     method,
 )
-from dlms_plant import NAME, PASSWORD, SLOW, VOLUME, Plant
-from dlms_wire import AARQ_LLS, AARQ_NONE, Wire, aarq, fetch, get
+from dlms_plant import NAME, PASSWORD, SLOW, VOLUME, Plant, last_error
+from dlms_wire import (
+    AARQ_LLS,
+    AARQ_NONE,
+    MALFORMED,
+    NOT_NEGOTIATED,
+    NOT_POSSIBLE,
+    TOO_LONG,
+    Wire,
+    aarq,
+    fetch,
+    get,
+)
 
 from core.dlms import axdr
 from core.dlms.limits import ServerLimits
@@ -29,29 +39,8 @@ from core.dlms.server import DlmsServer
 
 FIRST, NEXT, LIST_FIRST = b"\xc3\x04\xc1", b"\xc3\x06\xc1", b"\xc3\x05\xc1"
 WITHOUT_BLOCKS = 0x000211  # get, action, lists
-MALFORMED = bytes.fromhex("d80203")
-NOT_POSSIBLE = bytes.fromhex("d80101")
-NOT_NEGOTIATED = bytes.fromhex("d80102")
-TOO_LONG = bytes.fromhex("d80104")
 NO_LONG_ACTION = bytes.fromhex("c701c1 10 00")
 ABORTED = bytes.fromhex("c701c1 0f 00")
-
-
-@pytest.fixture
-def actor(plant: Plant) -> Actor:
-    return Actor.in_plant(plant)
-
-
-@pytest.fixture
-async def wire(actor: Actor, server: DlmsServer) -> AsyncIterator[Wire]:
-    async with Wire(server.port) as wire:
-        await wire.ask(AARQ_LLS)
-        yield wire
-
-
-def error(server: DlmsServer) -> str:
-    (session,) = server.sessions()
-    return session.last_error
 
 
 async def next_pblock(wire: Wire, number: int) -> bytes:
@@ -106,8 +95,8 @@ async def test_what_cannot_be_invoked_gets_its_result_code(
 ) -> None:
     """As the Green Book numbers them, and in words for the technician."""
     assert await wire.ask(request_) == bytes((0xC7, 1, 0xC1, result, 0))
-    assert error(server).startswith("action ")
-    assert error(server).endswith(text)
+    assert last_error(server).startswith("action ")
+    assert last_error(server).endswith(text)
 
 
 async def test_the_public_client_invokes_nothing(server: DlmsServer, actor: Actor) -> None:
@@ -149,7 +138,7 @@ async def test_an_action_that_takes_too_long_is_a_temporary_failure_and_done_nev
 ) -> None:
     """After the limit; the association goes on."""
     assert await wire.ask(act(SLOW_ECHO, axdr.octet_string(b"late"))) == bytes.fromhex("c701c1 02 00")
-    assert error(server) == "action 70 0.0.96.3.10.255 method 3: temporary failure"
+    assert last_error(server) == "action 70 0.0.96.3.10.255 method 3: temporary failure"
     actor.release.set()
     async with asyncio.timeout(5):
         while actor.done != [b"late"]:
@@ -246,7 +235,7 @@ async def test_without_blocks_a_client_hears_that_the_method_was_invoked(
     async with Wire(server.port) as wire:
         await wire.ask(aarq(PASSWORD, pdu=64, conformance=WITHOUT_BLOCKS))
         assert await wire.ask(act(ECHO, axdr.octet_string(bytes(100)))) == bytes.fromhex("c701c1 00 01 01 0e")
-        assert error(server) == "action answer: data block unavailable"
+        assert last_error(server) == "action answer: data block unavailable"
         short, long = axdr.octet_string(b"ab"), axdr.octet_string(bytes(60))
         answer = await wire.ask(
             act_list((ECHO, short), (ECHO, long), (PLAIN, long), (DENIED, long), (ECHO, short))
@@ -307,9 +296,9 @@ async def test_a_wrong_block_number_ends_a_long_parameter(
     """With long-action-aborted; what comes after finds no transfer."""
     await wire.ask(FIRST + method(PLAIN) + block(False, 1, b"\x09\x04ab"))
     assert await wire.ask(NEXT + block(True, number, b"cd")) == ABORTED
-    assert error(server) == f"action block {number}: long action aborted"
+    assert last_error(server) == f"action block {number}: long action aborted"
     assert await wire.ask(NEXT + block(True, 2, b"cd")) == NO_LONG_ACTION
-    assert error(server) == "action block 2: no long action in progress"
+    assert last_error(server) == "action block 2: no long action in progress"
     assert actor.done == []
 
 
@@ -359,7 +348,7 @@ async def test_blocks_that_are_no_parameter_together_are_malformed(
     """And nothing is invoked."""
     assert await wire.ask(FIRST + method(PLAIN) + block(True, 1, data)) == MALFORMED
     assert await wire.ask(LIST_FIRST + b"\x01" + method(PLAIN) + block(True, 1, data)) == MALFORMED
-    assert error(server) == "action malformed APDU"
+    assert last_error(server) == "action malformed APDU"
     assert actor.done == []
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from dlms_actor import ACTOR, Actor, attribute, block, cut
-from dlms_plant import NAME, NOTE, PASSWORD, Plant
-from dlms_wire import AARQ_LLS, Wire, aarq, fetch, get, set_
+from dlms_plant import NAME, NOTE, PASSWORD, Plant, last_error
+from dlms_wire import (
+    AARQ_LLS,
+    MALFORMED,
+    NOT_NEGOTIATED,
+    NOT_POSSIBLE,
+    TOO_LONG,
+    Wire,
+    aarq,
+    fetch,
+    get,
+    set_,
+)
 
 from core.dlms import axdr, xdlms
 from core.dlms.limits import ServerLimits
@@ -17,27 +27,6 @@ from core.dlms.services import SERVED
 from core.dlms.xdlms import DataBlock
 
 FIRST, NEXT, LIST_FIRST = b"\xc1\x02\xc1", b"\xc1\x03\xc1", b"\xc1\x05\xc1"
-MALFORMED = bytes.fromhex("d80203")
-NOT_POSSIBLE = bytes.fromhex("d80101")
-NOT_NEGOTIATED = bytes.fromhex("d80102")
-TOO_LONG = bytes.fromhex("d80104")
-
-
-@pytest.fixture
-def actor(plant: Plant) -> Actor:
-    return Actor.in_plant(plant)
-
-
-@pytest.fixture
-async def wire(actor: Actor, server: DlmsServer) -> AsyncIterator[Wire]:
-    async with Wire(server.port) as wire:
-        await wire.ask(AARQ_LLS)
-        yield wire
-
-
-def error(server: DlmsServer) -> str:
-    (session,) = server.sessions()
-    return session.last_error
 
 
 def test_conformance_tells_the_truth() -> None:
@@ -102,9 +91,9 @@ async def test_a_wrong_block_number_ends_a_long_set(
     await wire.ask(FIRST + attribute(2) + block(False, 1, b"\x09\x04ab"))
     answer = await wire.ask(NEXT + block(True, number, b"cd"))
     assert answer == b"\xc5\x03\xc1\x13" + number.to_bytes(4, "big")
-    assert error(server) == f"set block {number}: data block number invalid"
+    assert last_error(server) == f"set block {number}: data block number invalid"
     assert await wire.ask(NEXT + block(True, 2, b"cd")) == bytes.fromhex("c503c1 12 00000002")
-    assert error(server) == "set block 2: no long set in progress"
+    assert last_error(server) == "set block 2: no long set in progress"
     assert actor.done == []
 
 
@@ -206,7 +195,7 @@ async def test_what_was_not_negotiated_is_refused(server: DlmsServer, actor: Act
         first = FIRST + attribute(2) + block(True, 1, b"\x00")
         assert await wire.ask(first) == NOT_NEGOTIATED
         assert await wire.ask(NEXT + block(True, 2, b"")) == NOT_NEGOTIATED
-        assert error(server) == "set request that was not negotiated"
+        assert last_error(server) == "set request that was not negotiated"
         assert await wire.ask(aarq(PASSWORD, conformance=0x000818)) != b""
         assert (await wire.ask(first))[3] == 0
         listed = LIST_FIRST + b"\x01" + attribute(2) + block(True, 1, b"\x01\x00")
@@ -231,7 +220,7 @@ async def test_a_list_whose_results_would_not_fit_is_refused_as_a_whole(
         in_blocks = LIST_FIRST + axdr.length(count) + attribute(2) * count
         assert await wire.ask(in_blocks + block(False, 1, b"\x00")) == TOO_LONG
         assert len(actor.done) == count
-        assert error(server) == "set list whose answer would be too long"
+        assert last_error(server) == "set list whose answer would be too long"
 
 
 def set_list(count: int) -> bytes:
@@ -270,7 +259,7 @@ async def test_what_takes_too_long_is_answered_as_a_failure_and_done_nevertheles
     """A write that has begun is never left half done; the rest of its list follows."""
     references, values = attribute(3) + attribute(2), b"\x02" + axdr.unsigned(1) + axdr.unsigned(2)
     assert await wire.ask(b"\xc1\x04\xc1\x02" + references + values) == bytes.fromhex("c505c1020202")
-    assert error(server) == "set 70 0.0.96.3.10.255/2: temporary failure"
+    assert last_error(server) == "set 70 0.0.96.3.10.255/2: temporary failure"
     assert actor.done == []
     actor.release.set()
     async with asyncio.timeout(5):

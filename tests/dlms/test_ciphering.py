@@ -28,6 +28,8 @@ from dlms_wire import (
     CLIENT_TITLE,
     CTOS,
     INITIATE,
+    MALFORMED,
+    NOT_POSSIBLE,
     RLRQ,
     CipheredWire,
     Wire,
@@ -52,9 +54,7 @@ from core.dlms.wrapper import frame
 FORMS = (GLO, DED, GENERAL_GLO, GENERAL_DED)
 QUICK = ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02)
 DEDICATED = bytes(range(0x20, 0x30))
-NOT_POSSIBLE = bytes.fromhex("d80101")
 NOT_DECIPHERED = bytes.fromhex("d80105")
-MALFORMED = bytes.fromhex("d80203")
 NAMED = bytes.fromhex("c401c100") + axdr.octet_string(b"HYD123456780725")
 OTHER_KEYS = Keys(bytes(range(0x40, 0x50)), bytes(range(0x50, 0x60)))
 

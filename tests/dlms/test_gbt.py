@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from dlms_actor import ECHO, Actor, act
 from dlms_plant import NAME, PASSWORD, PROFILE, VOLUME, Plant
-from dlms_wire import Wire, aarq, fetch, get
+from dlms_wire import MALFORMED, NOT_NEGOTIATED, Wire, aarq, fetch, get
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +19,6 @@ from core.dlms.limits import ServerLimits
 from core.dlms.server import DlmsServer
 
 ALL_SERVICES = 0x207E1F  # general block transfer, too
-MALFORMED = bytes.fromhex("d80203")
-NOT_NEGOTIATED = bytes.fromhex("d80102")
 LIMITS = ServerLimits(request=5000, answer=100_000)
 
 

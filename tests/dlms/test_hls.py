@@ -6,7 +6,19 @@ import asyncio
 
 import pytest
 from dlms_plant import NAME, PASSWORD, TITLE, VOLUME, Plant
-from dlms_wire import AARQ_LLS, CLIENT_TITLE, CTOS, RLRQ, CipheredWire, Wire, aarq_of, ber, get, reply_to_hls
+from dlms_wire import (
+    AARQ_LLS,
+    CLIENT_TITLE,
+    CTOS,
+    NOT_POSSIBLE,
+    RLRQ,
+    CipheredWire,
+    Wire,
+    aarq_of,
+    ber,
+    get,
+    reply_to_hls,
+)
 from test_associations import ACCEPTED, Diary, refused
 
 from core.dlms import axdr
@@ -17,7 +29,6 @@ from core.dlms.server import DlmsServer
 
 QUICK = ServerLimits(rejection=0.01, slowdown=0.01, slowdown_most=0.02)
 CHALLENGED = bytes.fromhex("a203020100a305a10302010e")  # accepted, authentication required
-NOT_POSSIBLE = bytes.fromhex("d80101")
 DENIED = bytes.fromhex("c701c10300")
 PROVEN = bytes.fromhex("c701c1000100 0911")
 NAMED = bytes.fromhex("c401c100") + axdr.octet_string(b"HYD123456780725")

@@ -28,7 +28,7 @@ from dlms_plant import (
     Device,
     Plant,
 )
-from dlms_wire import AARQ_LLS, Wire, aarq, fetch, get, set_
+from dlms_wire import AARQ_LLS, MALFORMED, Wire, aarq, fetch, get, set_
 
 from core.cosem import datetime as cosem_time
 from core.cosem.objects import Data
@@ -36,7 +36,6 @@ from core.dlms import axdr
 from core.dlms.limits import ServerLimits
 from core.dlms.server import DlmsServer
 
-MALFORMED = bytes.fromhex("d80203")
 UNKNOWN = bytes.fromhex("d80202")
 
 

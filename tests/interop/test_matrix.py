@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -73,19 +73,6 @@ CANNOT: Final[dict[str, set[str]]] = {
 NOT_DECIPHERED: Final = [1, 5, None]  # state, service, counter of the exception response
 
 _titles = (b"HES" + number.to_bytes(5, "big") for number in itertools.count(1))
-
-
-@pytest.fixture(scope="module")
-def libraries() -> Iterator[dict[str, Library]]:
-    libraries = {name: Library(name) for name in LIBRARIES}
-    yield libraries
-    for library in libraries.values():
-        library.stop()
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest, libraries: dict[str, Library]) -> Library:
-    return libraries[request.param]
 
 
 @pytest.fixture

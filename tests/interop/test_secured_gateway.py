@@ -54,19 +54,6 @@ OTHER_REASON, READ_WRITE_DENIED = 250, 3
 
 
 @pytest.fixture(scope="module")
-def libraries() -> Iterator[dict[str, Library]]:
-    libraries = {name: Library(name) for name in LIBRARIES}
-    yield libraries
-    for library in libraries.values():
-        library.stop()
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest, libraries: dict[str, Library]) -> Library:
-    return libraries[request.param]
-
-
-@pytest.fixture(scope="module")
 def signature() -> bytes:
     """Of the program that the gateway runs, taken before it starts."""
     return package_signature()

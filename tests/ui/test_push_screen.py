@@ -22,6 +22,7 @@ from cme_tui.widgets.bars import KeyBar
 from cme_tui.widgets.hexview import HexView
 from core.config import PushReportConfig
 from core.interval import Interval
+from core.store import StoreError
 from core.store.outbox import NotificationState
 
 MIDNIGHT = NOW_MS - DAY // 2
@@ -141,6 +142,21 @@ async def test_the_ledger_is_asked_for_only_where_something_happened(session):
         s.app.pull()
         assert s.gateway.ledgers == asked + 1
         assert s.table("#ledger").row_count == 8
+
+
+async def test_a_ledger_that_cannot_be_read_is_told_until_it_can(session):
+    """Above the list, which stays as it was."""
+    async with session() as s:
+        await s.press("f5")
+        reads, broken = s.gateway.ledger, Future()
+        broken.set_exception(StoreError("The database is locked."))
+        s.gateway.ledger = lambda: broken
+        s.gateway.notifications = s.gateway.notifications[1:]
+        s.app.pull()
+        assert s.lines("#count") == " Ledger 9  ✗ The database is locked."
+        s.gateway.ledger = reads
+        await s.press("y")
+        assert s.lines("#count") == " Ledger 8  newest first"
 
 
 async def test_send_test_and_retry(session):
