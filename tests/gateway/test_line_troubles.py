@@ -142,9 +142,9 @@ async def test_meter_that_answers_with_the_identification_of_another(begin: Begi
     await plant.shows(MeterState.WRONG_METER)
     assert plant.meter.headline
     assert plant.meter.headline.cosem.startswith(f"register {before} ")
-    assert "instead of 70112345" in await plant.event(EventCode.METER_LOST)
+    assert "when 70112345" in await plant.event(EventCode.METER_LOST)
     async with plant.screens() as look:
-        await look.until("the alarm", lambda: "instead of 70112345" in look.text("#alarms"))
+        await look.until("the alarm", lambda: "when 70112345" in look.text("#alarms"))
         assert look.row("#meters", 0).startswith("! wrong meter water")
     water.misfortune = UNHARMED
     assert await plant.volume() == plant.on_the_meter() > before
