@@ -24,9 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
             removed_ms INTEGER,
-            logical_device INTEGER,
-            former_line TEXT,
-            former_address TEXT
+            logical_device INTEGER
         ) STRICT""",
         # One row: what the gateway knows of itself and of its last run.
         """CREATE TABLE gateway (
@@ -163,15 +161,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             INSERT INTO outbox (report, count, stored) VALUES (NEW.report, 1, NEW.stored)
             ON CONFLICT DO UPDATE SET count = count + 1, stored = stored + NEW.stored;
         END""",
+        """CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
+        WHEN OLD.state = 'waiting' AND NEW.state <> 'waiting' BEGIN
+            UPDATE outbox SET count = count - 1, stored = stored - OLD.stored WHERE report = OLD.report;
+        END""",
+    ),
+    (
+        # Where a meter was before it was moved.
+        "ALTER TABLE meter ADD COLUMN former_line TEXT",
+        "ALTER TABLE meter ADD COLUMN former_address TEXT",
         # The last search on each line, as core.search goes on with it.
         """CREATE TABLE search (
             line TEXT PRIMARY KEY,
             state TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
-        """CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
-        WHEN OLD.state = 'waiting' AND NEW.state <> 'waiting' BEGIN
-            UPDATE outbox SET count = count - 1, stored = stored - OLD.stored WHERE report = OLD.report;
-        END""",
     ),
 )
 """Statements that lead from schema n to n + 1."""

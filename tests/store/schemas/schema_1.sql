@@ -41,11 +41,9 @@ CREATE TABLE meter (
             medium INTEGER,
             installed_ms INTEGER NOT NULL,
             removed_ms INTEGER,
-            logical_device INTEGER,
-            former_line TEXT,
-            former_address TEXT
+            logical_device INTEGER
         ) STRICT;
-INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16,NULL,NULL);
+INSERT INTO "meter" VALUES(1,'cellar','5','12345678','HYD',37,7,1,NULL,16);
 CREATE TABLE meter_field (
             id INTEGER PRIMARY KEY,
             meter INTEGER NOT NULL,
@@ -154,11 +152,6 @@ CREATE TRIGGER notification_goes AFTER UPDATE OF state ON notification
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('meter',1);
 INSERT INTO "sqlite_sequence" VALUES('event',2);
-CREATE TABLE search (
-            line TEXT PRIMARY KEY,
-            state TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID;
-INSERT INTO "search" VALUES('cellar','{}');
 INSERT INTO "sqlite_sequence" VALUES('profile_series',1);
 INSERT INTO "sqlite_sequence" VALUES('reading',2);
 INSERT INTO "sqlite_sequence" VALUES('notification',1);
