@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("--fingerprints", action="store_true", help="only what tells them from others")
     replacing = action("set", help="change one; its value is asked for, and never on the command line")
     replacing.add_argument("name", metavar="NAME", help="lls_password, ..._key, or meter_keys.12345678")
+    replacing.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # else argparse would repeat it on stderr
     replacing.add_argument("--stdin", action="store_true", help="the value is the first line of stdin")
     making = action("generate", help="make new ones at random")
     making.add_argument("names", metavar="NAME", nargs="*", default=[])
@@ -50,6 +51,12 @@ def main(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "show":
             return show(place, as_json=arguments.json, fingerprints=arguments.fingerprints)
+        case "set" if arguments.value:
+            return misused(
+                "cme-tui secrets set",
+                "the value is asked for, or comes with --stdin: here every user of this machine could read it, so take "
+                "another one",
+            )
         case "set":
             return set_value(place, arguments.name, from_stdin=arguments.stdin)
     if arguments.all == bool(arguments.names):

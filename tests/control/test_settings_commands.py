@@ -355,6 +355,15 @@ async def test_secrets_are_set_and_made_anew_without_being_shown(place: Place) -
         assert value.lower() not in told
 
 
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated(place: Place) -> None:
+    """Other users see the arguments of a command, and logs keep what it prints."""
+    done = place.secrets("set", "master_key", SECRET)
+    assert done.returncode == 2
+    assert "the value is asked for" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert not place.state.secrets.exists()
+
+
 def test_secrets_of_a_stopped_gateway_are_those_of_its_next_start(place: Place) -> None:
     """Also before the first one."""
     done = place.secrets("set", "master_key", "--stdin", given=SECRET)
