@@ -162,6 +162,8 @@ class Fleet:
         for place, key in homes.items():
             if gone.pop(key, None):
                 await store.move_meter(key, *place)
+        confirmed = [item.key for place, item in stored.items() if item.former_line and place in places]
+        await asyncio.gather(*(store.confirm_place(key) for key in confirmed))
         await asyncio.gather(*(store.remove_meter(key, now) for key in gone))
         await asyncio.gather(*(store.install_meter(*place, now) for place in new))
         return {(item.line, item.address): item for item in await store.meters()} if new else stored

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("--fingerprints", action="store_true", help="only what tells them from others")
     replacing = action("set", help="change one; its value is asked for, and never on the command line")
     replacing.add_argument("name", metavar="NAME", help="lls_password, ..._key, or meter_keys.12345678")
-    replacing.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # else argparse would repeat it on stderr
+    replacing.add_argument(
+        "value", nargs="*", help=argparse.SUPPRESS
+    )  # else argparse would repeat it on stderr
     replacing.add_argument("--stdin", action="store_true", help="the value is the first line of stdin")
     making = action("generate", help="make new ones at random")
     making.add_argument("names", metavar="NAME", nargs="*", default=[])

@@ -78,6 +78,12 @@ class StoreChanges:
             (line, address, key),
         )
 
+    def confirm_place(self, key: int) -> None:
+        """Forget where a meter was before it was moved."""
+        self._connection.execute(
+            "UPDATE meter SET former_line = NULL, former_address = NULL WHERE key = ?", (key,)
+        )
+
     def remove_meter(self, key: int, now_ms: int) -> None:
         """Take a meter out; its readings stay."""
         self._connection.execute(

@@ -62,7 +62,7 @@ class StoredMeter:
     logical_device: int | None = None
     """The address that it had when the gateway ran last."""
     former_line: str | None = None
-    """Where it was before it was moved, None where it never was; the next one as well."""
+    """Where it was before it was moved, until config.toml is seen to have its new place; the next one as well."""
     former_address: str | None = None
 
     @property

@@ -73,6 +73,10 @@ class Store:
         """Note that a meter is now on another line or addressed in another way; its history goes with it."""
         await self._writer.do(lambda changes: changes.move_meter(key, line, address))
 
+    async def confirm_place(self, key: int) -> None:
+        """Forget where a meter was before it was moved: config.toml has its new place."""
+        await self._writer.do(lambda changes: changes.confirm_place(key))
+
     async def remove_meter(self, key: int, now_ms: int) -> None:
         """Take a meter out; its readings stay."""
         await self._writer.do(lambda changes: changes.remove_meter(key, now_ms))

@@ -182,6 +182,23 @@ async def test_a_meter_keeps_its_history_where_the_gateway_is_killed_amid_an_add
     assert (await asyncio.wrap_future(plant.site.gateway.meter(water.key))).readings >= 1
 
 
+async def test_an_address_that_a_meter_had_long_ago_belongs_to_whoever_is_installed_there(
+    plant: Plant,
+) -> None:
+    """Where config.toml was seen to have its new one, another meter at the old one begins a history of its own."""
+    await plant.start("5", "6")
+    water = plant.site.gateway.snapshot().meters[0]
+    await asyncio.wrap_future(plant.site.gateway.change_meter(water.key, {"address": 42}))
+    await asyncio.to_thread(plant.site.gateway.stop)
+    await asyncio.to_thread(plant.site.start)
+    await asyncio.to_thread(plant.site.gateway.stop)
+    config = plant.site.state_dir / "config.toml"
+    config.write_text(config.read_text().replace("address = 42", "address = 5"))
+    await asyncio.to_thread(plant.site.start)
+    found = {meter.address: meter.key for meter in plant.site.gateway.snapshot().meters}
+    assert found["primary 5"] != water.key
+
+
 async def test_a_meter_that_was_read_does_not_become_another_one(plant: Plant) -> None:
     """Its rows would be shown as those of the other."""
     await plant.start("5")
