@@ -94,7 +94,9 @@ async def test_a_line_with_a_fifth_of_its_meters_dead_reads_the_others_in_time(t
         meter.misfortune = Misfortune(dead=True)
     async with plant(tmp_path) as line:
         line.buses["sim:a"] = SimulatedBus(meters, wall_clock)
-        await line.until(next_boundary(line.clock.now_ms(), QUARTER))  # so that the first sweep ends before the next
+        await line.until(
+            next_boundary(line.clock.now_ms(), QUARTER)
+        )  # so that the first sweep ends before the next
         await line.install(
             [LineConfig(name="a", url="sim:a", baud=2400)], installed("a", meters, secondary=False)
         )

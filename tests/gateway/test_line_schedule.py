@@ -102,7 +102,7 @@ async def test_read_all_and_who_asks_try_a_silent_meter_without_making_it_rarer(
 
 @fast
 async def test_what_noise_spoiled_is_tried_once_more_when_the_others_are_read(tmp_path: Path) -> None:
-    """A meter of which a telegram is spoilt in each sweep has its reading in every interval; the sweep counts it once."""
+    """A meter of which each sweep spoils a telegram has its reading in every interval; the sweep counts it once."""
     async with plant(tmp_path) as line:
         start = await begin(line, 4, replace(LINE, repeats=0))
         await line.until(start - 1)
