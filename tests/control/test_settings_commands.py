@@ -214,9 +214,12 @@ def test_a_stopped_gateway_whose_dialect_is_gone_is_put_right(place: Place) -> N
     own.write_text('about = "Ours."\n')
     place.done("--undo")
     own.unlink()
-    for arguments in (("config", "check"), ("config", "get"), ("--headless",)):
-        done = cme_tui(*arguments, "--state-dir", str(place.path))
+    for action in ("check", "get"):
+        done = cme_tui("config", action, "--state-dir", str(place.path))
         assert (done.returncode, f"there is no file {own}" in done.stderr) == (2, True)
+    gateway = Process("--headless", "--state-dir", str(place.path))
+    gateway.wait_for(f"there is no file {re.escape(str(own))}")
+    assert gateway.process.wait(LIMIT) == 2
     assert place.done("dlms.dialect", "en13757").startswith("dlms.dialect = en13757 (was mine)\n")
     assert cme_tui("config", "check", "--state-dir", str(place.path)).returncode == 0
     place.start("--dlms-port", "0")

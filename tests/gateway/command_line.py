@@ -14,7 +14,11 @@ _alone = threading.Lock()
 
 
 def cme_tui(*arguments: str, given: str | None = None) -> CompletedProcess[str]:
-    """Run a command that comes to its end by itself, with `given` on stdin; from any thread, one at a time."""
+    """Run a command that comes to its end by itself, with `given` on stdin; from any thread, one at a time.
+
+    Not for a gateway, which would keep its signals blocked in the tests' process and all that this starts.
+    """
+    assert "--headless" not in arguments
     out, err = io.StringIO(), io.StringIO()
     source = io.TextIOWrapper(io.BytesIO((given or "").encode()), "utf-8")
     with _alone, redirect_stdout(out), redirect_stderr(err), patch("sys.stdin", source):
