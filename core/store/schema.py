@@ -170,8 +170,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Where a meter was before it was moved.
         "ALTER TABLE meter ADD COLUMN former_line TEXT",
         "ALTER TABLE meter ADD COLUMN former_address TEXT",
-        # The last search on each line, as core.search goes on with it.
-        """CREATE TABLE search (
+        # The last search on each line, as core.search goes on with it; versions in between had it in schema 1.
+        """CREATE TABLE IF NOT EXISTS search (
             line TEXT PRIMARY KEY,
             state TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
