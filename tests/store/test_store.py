@@ -598,6 +598,20 @@ async def test_a_database_of_each_earlier_schema_still_opens(tmp_path: Path) -> 
         await store.close()
 
 
+async def test_a_search_that_was_kept_between_two_schemas_is_still_there(tmp_path: Path) -> None:
+    """Before schema 2 there were databases of schema 1 that had its table already."""
+    path = tmp_path / "gateway.db"
+    with sqlite3.connect(path) as old:
+        old.executescript((Path(__file__).parent / "schemas" / "schema_1.sql").read_text())
+        old.execute("CREATE TABLE search (line TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID")
+        old.execute("INSERT INTO search VALUES ('cellar', '{}')")
+    old.close()
+    store = await Store.open(path)
+    assert await store.searches() == {"cellar": "{}"}
+    assert [meter.former_line for meter in await store.meters()] == [None]
+    await store.close()
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """Not even by half: the older version still opens the file."""
     path = tmp_path / "gateway.db"
